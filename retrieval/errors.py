@@ -1,0 +1,43 @@
+"""The errors a user can meet, each with the exit code the command line ends with.
+
+A message is one line: what was wrong, where, what was expected and what to do next.
+Anything that is not a `RetrievalError` is a bug of ours and shows its traceback.
+"""
+
+from typing import ClassVar
+
+
+class RetrievalError(Exception):
+    """Base class; catch it to catch every error that is not a bug."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(RetrievalError):
+    """A flag or setting has a value that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(RetrievalError):
+    """The interactions or items cannot be read, split or trained on."""
+
+    exit_code = 3
+
+
+class ArtifactError(RetrievalError):
+    """There is no bundle, or what lies there is damaged or of another version."""
+
+    exit_code = 4
+
+
+class NotFoundError(RetrievalError):
+    """A user or item is unknown to the model."""
+
+    exit_code = 5
+
+
+class EnvironmentProblem(RetrievalError):
+    """Disk, memory, lock, network, or an extra that is not installed."""
+
+    exit_code = 6

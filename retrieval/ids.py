@@ -1,0 +1,111 @@
+"""External ids on one side, row numbers on the other; nothing else converts between them."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Id = int | str
+
+
+@dataclass(frozen=True)
+class IdMap:
+    """Sorted unique ids; an id's row is its position.
+
+    Integers are ordered as numbers, everything else as text, so that ordering by id and ordering
+    by row are the same thing. Lookups take ``42`` and ``"42"`` alike.
+
+    Attributes:
+        ids: shape (n,), dtype int64 or fixed-width unicode, strictly increasing.
+
+    Raises:
+        ValueError: if the ids are not strictly increasing or of another dtype.
+
+    >>> users = IdMap.from_values([42, 7, 42])
+    >>> users.ids.tolist(), users.row("42"), users.row("x")
+    ([7, 42], 1, None)
+    """
+
+    ids: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 1 or self.ids.dtype.kind not in "iU":
+            raise ValueError(
+                f"ids must be one axis of integers or text, not {self.ids.dtype} of shape {self.ids.shape}"
+            )
+        if len(self.ids) > 1 and not bool((self.ids[1:] > self.ids[:-1]).all()):
+            raise ValueError("ids must be sorted and unique")
+
+    @classmethod
+    def from_values(cls, values: Iterable[Id]) -> "IdMap":
+        """Build from values in any order, with repetitions; all integers, or all text.
+
+        Integers beyond 64 bits make all ids text: nothing is ever wrapped.
+        """
+        values = values if isinstance(values, (np.ndarray, list)) else list(values)
+        array = np.asarray(values)
+        if not array.size:
+            return cls(array.astype(np.int64) if array.dtype.kind != "U" else array)
+        # numpy makes uint64 of 2**63, and floats of it beside a negative number.
+        is_rounded = array.dtype.kind == "f" and all(isinstance(value, int) for value in values)
+        if is_rounded or (array.dtype.kind == "u" and int(array.max()) >= 2**63):
+            array = np.array([str(value) for value in values])
+        if array.dtype.kind == "O":
+            array = array.astype(np.str_)
+        if array.dtype.kind in "iu":
+            array = array.astype(np.int64)
+        return cls(np.unique(array))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def are_integers(self) -> bool:
+        """Whether ids are numbers, ordered as such."""
+        return self.ids.dtype.kind == "i"
+
+    def rows(self, values: Sequence[Id] | NDArray[Any]) -> NDArray[np.int64]:
+        """Rows of many ids: shape (len(values),), int64, -1 where an id is unknown."""
+        array = np.asarray(values)
+        if not len(array) or not len(self.ids):
+            return np.full(len(array), -1, dtype=np.int64)
+        if array.dtype.kind != self.ids.dtype.kind:
+            keys = [self._key(value) for value in array.tolist()]
+            known = np.array([key is not None for key in keys])
+            array = np.array([self.ids[0].item() if key is None else key for key in keys])
+        else:
+            known = np.ones(len(array), dtype=bool)
+        positions = np.minimum(np.searchsorted(self.ids, array), len(self.ids) - 1)
+        return np.where(known & (self.ids[positions] == array), positions, -1).astype(np.int64)
+
+    def row(self, value: Id) -> int | None:
+        """Row of one id, None where it is unknown."""
+        row = int(self.rows([value])[0])
+        return None if row < 0 else row
+
+    def nearest(self, value: Id, count: int = 3) -> list[Id]:
+        """Known ids that look most like `value`: the closest numbers, or the most similar texts."""
+        key = self._key(value)
+        if self.are_integers and isinstance(key, int):
+            order = np.argsort(np.abs(self.ids.astype(np.float64) - float(key)), kind="stable")
+            return [int(self.ids[i]) for i in np.sort(order[:count])]
+        texts = [str(i) for i in self.ids.tolist()]
+        close = difflib.get_close_matches(str(value), texts, n=count, cutoff=0.0)
+        return [int(text) if self.are_integers else text for text in close]
+
+    def _key(self, value: Any) -> Id | None:
+        """`value` in the type of the stored ids; None where it cannot be one of them."""
+        if not self.are_integers:
+            return str(value)
+        if isinstance(value, (float, np.floating)) and not float(value).is_integer():
+            return None
+        text = str(int(value)) if isinstance(value, (float, np.floating)) else str(value).strip()
+        try:
+            number = int(text)
+        except ValueError:
+            return None
+        # "007" is not 7, and what does not fit 64 bits is nobody's id.
+        return number if str(number) == text and -(2**63) <= number < 2**63 else None
