@@ -1,0 +1,139 @@
+import gzip
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from retrieval.errors import DataError
+from retrieval.items import ItemTable, find_items_beside, read_items
+
+TOY_STORY = "1|Toy Story (1995)|01-Jan-1995||http://x|" + "|".join(
+    "1" if name in (3, 4, 5) else "0" for name in range(19)
+)
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_movies_dat_in_latin_1(tmp_path: Path) -> None:
+    text = "1::Toy Story (1995)::Animation|Children's|Comedy\n73::Misérables, Les (1995)::Drama\n"
+    items = read_items(write(tmp_path / "movies.dat", text.encode("latin-1")))
+    assert items.titles_for([73, 1, 2]) == ["Misérables, Les (1995)", "Toy Story (1995)", None]
+    assert items.genres_for([1, 2]) == [["Animation", "Children's", "Comedy"], []]
+
+
+def test_movies_dat_in_utf_8_is_not_taken_for_latin_1(tmp_path: Path) -> None:
+    items = read_items(write(tmp_path / "movies.dat", "73::Misérables, Les::Drama\n"))
+    assert items.titles_for([73]) == ["Misérables, Les"]
+
+
+def test_u_item_with_the_genres_of_movielens_100k(tmp_path: Path) -> None:
+    items = read_items(write(tmp_path / "u.item", (TOY_STORY + "\n").encode("latin-1")))
+    assert items.titles_for([1]) == ["Toy Story (1995)"]
+    assert items.genres_for([1]) == [["Animation", "Children's", "Comedy"]]
+
+
+def test_u_genre_beside_names_the_flags(tmp_path: Path) -> None:
+    write(tmp_path / "u.genre", "\n".join(f"G{i}|{i}" for i in reversed(range(19))) + "\n\n")
+    assert read_items(write(tmp_path / "u.item", TOY_STORY)).genres_for([1]) == [["G3", "G4", "G5"]]
+
+
+def test_movies_csv_with_quotes_and_without_genres(tmp_path: Path) -> None:
+    text = 'movieId,title,genres\r\n1,"President, The (1995)",Comedy|Drama\r\n2,X,(no genres listed)\r\n'
+    items = read_items(write(tmp_path / "movies.csv", text))
+    assert items.titles_for([1, 2]) == ["President, The (1995)", "X"]
+    assert items.genres_for([1, 2]) == [["Comedy", "Drama"], []]
+
+
+def test_recbole_items_get_their_year_unless_they_have_one(tmp_path: Path) -> None:
+    text = (
+        "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+        "1\tToy Story\t1995\tAnimation Children's Comedy\n"
+        "1412\tLand Before Time III (1995)\tV\tAnimation\n"
+        "2\tDone (1996)\t1996\tDrama\n"
+        "267\tunkonwn\tunkonwn\tunknown\n"
+    )
+    items = read_items(write(tmp_path / "ml.item", text))
+    titles = ["Toy Story (1995)", "Land Before Time III (1995)", "Done (1996)", "unkonwn"]
+    assert items.titles_for([1, 1412, 2, 267]) == titles
+    assert items.genres_for([1]) == [["Animation", "Children's", "Comedy"]]
+
+
+def test_integer_and_text_ids_ask_alike(tmp_path: Path) -> None:
+    items = read_items(write(tmp_path / "movies.csv", "item,title\n42,Answer\n7,Seven\n"))
+    assert items.frame["item"].dtype == pl.Int64
+    assert (
+        items.titles_for(np.array([7, 42])) == items.titles_for(np.array(["7", "42"])) == ["Seven", "Answer"]
+    )
+    assert items.titles_for(["042"]) == [None]
+
+
+def test_text_ids_stay_text(tmp_path: Path) -> None:
+    items = read_items(write(tmp_path / "movies.csv", "item,title\n042,Answer\nblå,Blue\n"))
+    assert items.titles_for(["042", "blå", "42"]) == ["Answer", "Blue", None]
+    assert items.genres_for(np.array(["blå"])) == [[]]
+
+
+def test_the_first_of_two_lines_for_an_item_counts(tmp_path: Path) -> None:
+    assert read_items(write(tmp_path / "m.csv", "item,title\n1,a\n1,b\n")).titles_for([1]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "0 items"),
+        ("item,title\n", "0 items"),
+        ("1::A::Drama\n2::B\n", r"movies.dat:2: expected 3 fields separated by '::', found 2: '2::B'"),
+        ("item,title\n,A\n", r"movies.dat:2: item is empty"),
+        ("hello\n", "not an items file: begins with 'hello'"),
+        ("item_id:token\tx:token\n1\t2\n", "no title column: found item_id, x"),
+        (b"1::A\x81::Drama\n", "byte 0x81 at byte offset 4 is not UTF-8 or latin-1"),
+    ],
+)
+def test_bad_items_files_say_what_is_wrong(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_items(write(tmp_path / "movies.dat", content))
+
+
+def test_find_items_beside_takes_the_relative_first(tmp_path: Path) -> None:
+    for name in ("movies.dat", "u.item", "movies.csv", "x.item", "y.item"):
+        write(tmp_path / name, "")
+    pairs = {
+        "ratings.dat": "movies.dat",
+        "u.data": "u.item",
+        "ratings.csv": "movies.csv",
+        "x.inter": "x.item",
+    }
+    for ratings, items in pairs.items():
+        assert find_items_beside(tmp_path / ratings) == tmp_path / items
+        assert find_items_beside(tmp_path / f"{ratings}.gz") == tmp_path / items
+
+
+def test_find_items_beside_gives_none_rather_than_a_strangers_file(tmp_path: Path) -> None:
+    write(tmp_path / "y.item", "")
+    write(tmp_path / "ratings.csv", "")
+    assert find_items_beside(tmp_path / "x.inter") is None
+    assert find_items_beside(tmp_path / "ratings.csv") is None
+
+
+def test_find_items_beside_looks_into_a_folder_and_into_a_zip(tmp_path: Path) -> None:
+    archive = tmp_path / "ml.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("ml/u.data", "1\t1\t5\t0\n")
+        opened.writestr("ml/u.item", TOY_STORY)
+    found = find_items_beside(archive)
+    assert found == archive
+    assert read_items(archive).titles_for([1]) == ["Toy Story (1995)"]
+    (tmp_path / "movies.csv.gz").write_bytes(gzip.compress(b"item,title\n1,a\n"))
+    beside = find_items_beside(tmp_path)
+    assert beside == tmp_path / "movies.csv.gz"
+    assert read_items(beside).titles_for([1]) == ["a"]
+
+
+def test_a_frame_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a table of items"):
+        ItemTable(pl.DataFrame({"item": [1]}))
