@@ -1,0 +1,30 @@
+"""An embedding-retrieval recommender: two towers, a FAISS index, a neural re-ranker, all measured.
+
+>>> from retrieval import Recommender
+>>> Recommender.__name__
+'Recommender'
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval.interactions import Interactions
+    from retrieval.recommender import Recommender
+    from retrieval.settings import BuildSettings
+
+__all__ = ["BuildSettings", "Interactions", "Recommender"]
+
+_HOMES = {
+    "BuildSettings": "retrieval.settings",
+    "Interactions": "retrieval.interactions",
+    "Recommender": "retrieval.recommender",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import retrieval` does no work."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'retrieval' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

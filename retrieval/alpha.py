@@ -1,0 +1,64 @@
+"""How much the predicted rating weighs in the blend, chosen on validation."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from retrieval.judgements import Judgements, score_lists
+from retrieval.two_stage import TwoStageModel
+from retrieval.uncertainty import Estimate, mean_estimate
+
+ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
+
+
+@dataclass(frozen=True)
+class AlphaChoice:
+    """The blend's weight and the validation curve it was read from.
+
+    Attributes:
+        alpha: the chosen weight.
+        k: cut-off of the NDCG it was chosen by.
+        curve: (alpha, NDCG@k on validation, its paired gain over alpha 0), one for each weight tried.
+    """
+
+    alpha: float
+    k: int
+    curve: tuple[tuple[float, float, Estimate], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        curve = [
+            {"alpha": alpha, f"ndcg@{self.k}": ndcg, "gain": asdict(gain)} for alpha, ndcg, gain in self.curve
+        ]
+        return {"alpha": self.alpha, "k": self.k, "validation_curve": curve}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "AlphaChoice":
+        """Back from what `to_json` gave."""
+        k = int(document["k"])
+        curve = tuple(
+            (float(each["alpha"]), float(each[f"ndcg@{k}"]), Estimate(**each["gain"]))
+            for each in document["validation_curve"]
+        )
+        return cls(float(document["alpha"]), k, curve)
+
+
+def choose_alpha(model: TwoStageModel, validation: Judgements, k: int) -> AlphaChoice:
+    """The weight with the largest gain on validation after one standard error is taken off.
+
+    Without that discount a few dozen validation users decide by chance; with it alpha is 0 unless
+    re-ranking gains more than its own noise.
+    """
+    users = validation.users
+    depth = max(k, model.n_candidates)
+    found = model.candidates(model.vectors.users[users], model.seen.take(users), depth, "exact")
+    per_alpha = [score_lists(model.rerank(users, found, alpha).rows, validation, k).ndcg for alpha in ALPHAS]
+    gains = [scores - per_alpha[0] for scores in per_alpha]
+    errors = [gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0 for gain in gains]
+    cautious = [float(gain.mean() - error) for gain, error in zip(gains, errors, strict=True)]
+    curve = tuple(
+        (alpha, float(scores.mean()), mean_estimate(gain))
+        for alpha, scores, gain in zip(ALPHAS, per_alpha, gains, strict=True)
+    )
+    return AlphaChoice(ALPHAS[int(np.argmax(cautious))], k, curve)

@@ -1,0 +1,190 @@
+"""What must be beaten: popularity, recent popularity, EASE for ranking; damped biases for ratings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+
+from retrieval.encoded import EncodedInteractions
+from retrieval.judgements import Judgements, Rows, Scorer, rank_by_scores, score_lists
+
+Scores = NDArray[np.float32]
+
+RECENT_WINDOWS = (0.02, 0.05, 0.1, 0.2, 0.5)
+EASE_L2 = (100.0, 300.0, 1000.0, 3000.0)
+EASE_MAX_ITEMS = 10_000
+
+
+def popularity(positives: EncodedInteractions) -> Scores:
+    """How many positives each item has: shape (n_items,), float32."""
+    return np.asarray(np.bincount(positives.items, minlength=positives.n_items), dtype=np.float32)
+
+
+def recent_popularity(positives: EncodedInteractions, window: float) -> Scores:
+    """How many of the most recent share of the positives each item has, all-time popularity breaking ties.
+
+    Args:
+        positives: of train.
+        window: share of the positives that counts as recent, in (0, 1].
+
+    Returns:
+        shape (n_items,), float32.
+    """
+    start = np.quantile(positives.timestamps, 1 - window)
+    recent = popularity(positives.where(positives.timestamps >= start))
+    overall = popularity(positives)
+    return np.asarray(recent + overall / (overall.max() + 1), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Ease:
+    """A linear model of items on items, fitted in closed form (Steck, WWW 2019).
+
+    With G = X'X over the binary user x item matrix of positives and P = (G + l2 I)^-1, the weights
+    are B = I - P diag(P)^-1: zero on the diagonal, so that no item predicts itself.
+
+    Attributes:
+        weights: shape (n_items, n_items), float32.
+    """
+
+    weights: Scores
+
+    @classmethod
+    def fit(cls, positives: EncodedInteractions, l2: float) -> "Ease":
+        """Fit on positives; takes n_items squared numbers of memory and n_items cubed of time."""
+        matrix = positive_matrix(positives)
+        gram = (matrix.T @ matrix).toarray().astype(np.float64)
+        gram[np.diag_indices_from(gram)] += l2
+        inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
+        weights = -inverse / np.diag(inverse)
+        np.fill_diagonal(weights, 0)
+        return cls(weights.astype(np.float32))
+
+    def scorer(self, matrix: sparse.csr_matrix) -> Scorer:
+        """Scores users by their rows of a positive matrix (see `positive_matrix`)."""
+        return lambda users: np.asarray(matrix[users] @ self.weights, dtype=np.float32)
+
+
+def positive_matrix(positives: EncodedInteractions) -> sparse.csr_matrix:
+    """Binary user x item matrix, sparse float32."""
+    ones = np.ones(len(positives), dtype=np.float32)
+    shape = (positives.n_users, positives.n_items)
+    return sparse.csr_matrix((ones, (positives.users, positives.items)), shape=shape)
+
+
+@dataclass(frozen=True)
+class BiasModel:
+    """mean + user bias + item bias, each bias damped towards 0 (Koren et al., IEEE Computer 2009).
+
+    Attributes:
+        mean: of all ratings.
+        users, items: shapes (n_users,) and (n_items,), float64.
+    """
+
+    mean: float
+    users: NDArray[np.float64]
+    items: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, ratings: EncodedInteractions, damping: float = 10.0, rounds: int = 10) -> "BiasModel":
+        """Alternate between the two biases; `damping` acts like that many ratings at the mean."""
+        mean = float(ratings.ratings.mean())
+        users, items = np.zeros(ratings.n_users), np.zeros(ratings.n_items)
+        centred = ratings.ratings.astype(np.float64) - mean
+
+        def damped_mean(
+            rows: NDArray[np.int64], residuals: NDArray[np.float64], size: int
+        ) -> NDArray[np.float64]:
+            counts = np.bincount(rows, minlength=size)
+            return np.asarray(np.bincount(rows, residuals, minlength=size) / (counts + damping))
+
+        for _ in range(rounds):
+            items = damped_mean(ratings.items, centred - users[ratings.users], ratings.n_items)
+            users = damped_mean(ratings.users, centred - items[ratings.items], ratings.n_users)
+        return cls(mean, users, items)
+
+    def predict_pairs(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Predicted ratings of n pairs: two arrays of shape (n,) -> (n,), float64."""
+        return np.asarray(self.mean + self.users[users] + self.items[items])
+
+
+@dataclass(frozen=True)
+class BaselineSet:
+    """The ranking baselines of one train slice, their settings chosen on validation.
+
+    Attributes:
+        train: what they were fitted on.
+        threshold: ratings from here on are positive.
+        window: share of the positives that counts as recent.
+        ease: None where the catalogue is too large for it.
+        ease_l2: its regularisation.
+    """
+
+    train: EncodedInteractions
+    threshold: float
+    window: float
+    ease: Ease | None
+    ease_l2: float
+
+    @classmethod
+    def choose(
+        cls, train: EncodedInteractions, validation: Judgements, threshold: float, k: int
+    ) -> "BaselineSet":
+        """Fit on train with the window and the l2 that have the best NDCG@k on validation."""
+        positives, seen = train.positives(threshold), train.item_lists()
+
+        def ndcg(scorer: Scorer) -> float:
+            lists = rank_by_scores(scorer, validation.users, seen, k, train.n_items)
+            return float(np.mean(score_lists(lists, validation, k).ndcg))
+
+        window = max(
+            RECENT_WINDOWS, key=lambda share: ndcg(same_for_all(recent_popularity(positives, share)))
+        )
+        ease, ease_l2, best = None, 0.0, -1.0
+        if train.n_items <= EASE_MAX_ITEMS:
+            matrix = positive_matrix(positives)
+            for l2 in EASE_L2:
+                model = Ease.fit(positives, l2)
+                score = ndcg(model.scorer(matrix))
+                if score > best:
+                    ease, ease_l2, best = model, l2, score
+        return cls(train, threshold, window, ease, ease_l2)
+
+    @classmethod
+    def fit(cls, train: EncodedInteractions, threshold: float, settings: dict[str, float]) -> "BaselineSet":
+        """Fit on train with settings chosen before, as `settings` gives them."""
+        l2 = settings.get("ease_l2")
+        ease = None if l2 is None else Ease.fit(train.positives(threshold), l2)
+        return cls(train, threshold, settings["recent_window"], ease, l2 or 0.0)
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The chosen settings, for the report; without `ease_l2` where EASE was left out."""
+        chosen = {"recent_window": self.window}
+        return chosen if self.ease is None else chosen | {"ease_l2": self.ease_l2}
+
+    @property
+    def popularity(self) -> Scores:
+        """Positives of each item: shape (n_items,)."""
+        return popularity(self.train.positives(self.threshold))
+
+    def lists(self, users: Rows, k: int) -> dict[str, Rows]:
+        """Top-k lists (q, k) of every baseline, seen items left out."""
+        positives = self.train.positives(self.threshold)
+        scorers = {
+            "popularity": same_for_all(popularity(positives)),
+            "recent_popularity": same_for_all(recent_popularity(positives, self.window)),
+        }
+        if self.ease is not None:
+            scorers["ease"] = self.ease.scorer(positive_matrix(positives))
+        seen = self.train.item_lists()
+        return {
+            name: rank_by_scores(scorer, users, seen, k, self.train.n_items)
+            for name, scorer in scorers.items()
+        }
+
+
+def same_for_all(scores: Scores) -> Scorer:
+    """A scorer that gives every user the same scores."""
+    return lambda users: np.broadcast_to(scores, (len(users), len(scores)))

@@ -1,0 +1,43 @@
+"""The command line: `retrieval`, and `build-index` and `query` as commands of their own."""
+
+import click
+
+from retrieval.cli.app import LazyGroup, run
+
+
+@click.group(
+    cls=LazyGroup,
+    commands_at={
+        "build-index": "retrieval.cli.build_index:build_index",
+        "query": "retrieval.cli.query:query",
+        "evaluate": "retrieval.cli.evaluate:evaluate",
+    },
+)
+@click.version_option(package_name="two-stage-retrieval")
+def retrieval() -> None:
+    """Recommendations from embeddings, with every stage measured.
+
+    \b
+    Example:
+      retrieval build-index --dataset ml-100k
+      retrieval query --user 42 --k 10
+    """
+
+
+def main() -> None:
+    """Entry point of `retrieval`."""
+    run(retrieval, "retrieval")
+
+
+def build_index_main() -> None:
+    """Entry point of `build-index`."""
+    from retrieval.cli.build_index import build_index
+
+    run(build_index, "build-index")
+
+
+def query_main() -> None:
+    """Entry point of `query`."""
+    from retrieval.cli.query import query
+
+    run(query, "query")

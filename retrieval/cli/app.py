@@ -1,0 +1,89 @@
+"""What every command shares: loading on demand, errors in one line, exit codes."""
+
+import difflib
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from retrieval.errors import RetrievalError
+
+INTERRUPTED, TERMINATED = 130, 143
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for, and names the nearest one for a wrong name.
+
+    Args:
+        commands_at: command name -> "module:attribute".
+    """
+
+    def __init__(self, *args: Any, commands_at: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._commands_at = commands_at
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(self._commands_at)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, None where there is none of that name."""
+        if cmd_name not in self._commands_at:
+            return None
+        module, attribute = self._commands_at[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, but an unknown name is answered with the nearest and the whole list."""
+        if args and args[0] not in self._commands_at:
+            close = difflib.get_close_matches(args[0], self._commands_at, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise click.UsageError(f"no command {args[0]!r}; {hint}There are {', '.join(self._commands_at)}")
+        return super().resolve_command(ctx, args)
+
+
+def run(command: click.Command, name: str) -> NoReturn:
+    """Run a command and end the process: 0, or one line on stderr and the error's exit code.
+
+    Only errors a user can meet become a line; anything else is a bug and shows its traceback, and so
+    does everything with ``RETRIEVAL_DEBUG=1``.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    debug = bool(os.environ.get("RETRIEVAL_DEBUG"))
+    try:
+        code = command.main(prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        _fail(_usage_message(error, name), error.exit_code)
+    except RetrievalError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; nothing was published, what was current still is", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; say nothing more to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_message(error: click.ClickException, name: str) -> str:
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else name
+    return f"{message.rstrip('.')}; see {path} --help"
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    _fail("terminated; nothing was published, what was current still is", TERMINATED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(code)

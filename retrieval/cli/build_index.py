@@ -1,0 +1,144 @@
+"""`build-index`: read, split, train, index, evaluate, refit, publish."""
+
+import json
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from retrieval.cli.options import artifacts_option, json_option
+from retrieval.errors import UsageError
+
+if TYPE_CHECKING:
+    from retrieval.datasets import Dataset
+    from retrieval.progress import Progress
+    from retrieval.settings import BuildSettings
+
+
+@click.command("build-index", context_settings={"show_default": True})
+@click.option("--dataset", metavar="NAME", help="A named data set: ml-100k or sample.  [default: ml-100k]")
+@click.option("--ratings", type=click.Path(path_type=Path), help="Your own file of interactions instead.")
+@click.option(
+    "--items", type=click.Path(path_type=Path), help="Titles and genres, where not beside --ratings."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("data"),
+    envvar="RETRIEVAL_DATA",
+    show_envvar=True,
+    help="Folder of downloaded data sets.",
+)
+@artifacts_option
+@click.option("--index", default="auto", help="auto, or a FAISS factory string such as IVF64,Flat.")
+@click.option("--recall-target", default=0.95, help="Share of the exact candidates the index must find.")
+@click.option("--candidates", default=200, help="Items retrieved for re-ranking.")
+@click.option("--test-fraction", default=0.2, help="Most recent share of the interactions.")
+@click.option("--validation-fraction", default=0.1, help="Share before that.")
+@click.option("--positive-threshold", default=4.0, help="Ratings from here on are positive and relevant.")
+@click.option("--user-tower", type=click.Choice(["history", "id"]), default="history", help="See README.")
+@click.option("--dimension", default=64, help="Columns of the towers' embeddings.")
+@click.option("--negatives", default=16, help="Sampled for each positive.")
+@click.option("--epochs", default=30, help="At most, for either model; validation decides.")
+@click.option("--batch-size", default=1024, help="Positives in a step of the towers.")
+@click.option("--learning-rate", default=3e-3, help="Of the towers.")
+@click.option("--seed", default=42, help="The only source of chance.")
+@click.option("--threads", type=int, help="Of torch and FAISS.  [default: all cores]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="To train on.")
+@click.option("--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@json_option
+def build_index(
+    dataset: str | None,
+    ratings: Path | None,
+    items: Path | None,
+    data: Path,
+    artifacts: Path,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train on a table of ratings, index the items, measure everything, and publish a bundle.
+
+    \b
+    Example:
+      build-index --dataset ml-100k
+      build-index --ratings ratings.csv --items movies.csv --artifacts shop
+    """
+    # Nothing heavy is imported before the flags are known to be right.
+    if dataset and ratings:
+        raise UsageError("--dataset and --ratings exclude each other; give one of them")
+    if items and not ratings:
+        raise UsageError("--items goes with --ratings; a named data set brings its own titles")
+    settings = _settings(options)
+
+    from retrieval.building import build
+    from retrieval.bundle import new_bundle
+    from retrieval.cli.report_text import report_text
+    from retrieval.storage import write_build
+
+    with _progress(quiet) as progress:
+        progress.phase("Reading the data")
+        table = _read(dataset, ratings, items, data, progress)
+        with new_bundle(artifacts) as writer:
+            built = build(
+                table.interactions, items=table.items, settings=settings, progress=progress, name=table.name
+            )
+            progress.phase("Publishing the bundle")
+            folder = write_build(writer, built)
+    if as_json:
+        click.echo(json.dumps(built.report.to_json() | {"bundle": str(folder)}))
+        return
+    click.echo(report_text(built.report))
+    click.echo(f"\nPublished {folder}")
+
+
+def _settings(options: dict[str, Any]) -> "BuildSettings":
+    """Flags -> settings; every value is checked on the way."""
+    from retrieval.settings import BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
+
+    return BuildSettings(
+        split=SplitSettings(options["test_fraction"], options["validation_fraction"]),
+        towers=TowerSettings(
+            user_tower=options["user_tower"],
+            dimension=options["dimension"],
+            negatives=options["negatives"],
+            learning_rate=options["learning_rate"],
+            batch_size=options["batch_size"],
+            max_epochs=options["epochs"],
+        ),
+        neural_mf=NeuralMFSettings(max_epochs=options["epochs"]),
+        index=options["index"],
+        recall_target=options["recall_target"],
+        candidates=options["candidates"],
+        positive_threshold=options["positive_threshold"],
+        seed=options["seed"],
+        threads=options["threads"],
+        device=options["device"],
+        refit=not options["no_refit"],
+    )
+
+
+def _read(
+    dataset: str | None, ratings: Path | None, items: Path | None, data: Path, progress: "Progress"
+) -> "Dataset":
+    from retrieval.datasets import Dataset, load_dataset
+    from retrieval.interactions import read_interactions
+    from retrieval.items import find_items_beside, read_items
+
+    if ratings is None:
+        return load_dataset(dataset or "ml-100k", data, progress.note)
+    interactions = read_interactions(ratings)
+    found = items or find_items_beside(ratings)
+    return Dataset(ratings.name, interactions, None if found is None else read_items(found))
+
+
+def _progress(quiet: bool) -> "AbstractContextManager[Progress]":
+    if quiet:
+        from retrieval.progress import Silent
+
+        return nullcontext(Silent())
+    from retrieval.cli.progress import TerminalProgress
+
+    return TerminalProgress()

@@ -1,0 +1,73 @@
+"""`query`: ten recommendations, at once. Imports neither torch nor polars."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from retrieval.cli.options import artifacts_option, json_option, k_option
+from retrieval.cli.tables import format_table, shorten
+from retrieval.errors import UsageError
+
+if TYPE_CHECKING:
+    from retrieval.recommender import Recommendations
+
+TITLE_WIDTH = 40
+
+
+@click.command()
+@click.option("--user", metavar="ID", help="A user the bundle knows.")
+@click.option("--history", metavar="ITEM,ITEM", help="Someone new, by items they liked.")
+@k_option
+@click.option("--exact", is_flag=True, help="Search all items instead of asking the approximate index.")
+@click.option("--no-rerank", is_flag=True, help="Leave the candidates in retrieval order.")
+@artifacts_option
+@json_option
+def query(
+    user: str | None,
+    history: str | None,
+    k: int,
+    exact: bool,
+    no_rerank: bool,
+    artifacts: Path,
+    as_json: bool,
+) -> None:
+    """Recommend items to a user, or to someone known only by a history.
+
+    \b
+    Example:
+      query --user 42 --k 10
+      query --history 50,181,258 --k 5 --json
+    """
+    if (user is None) == (history is None):
+        raise UsageError("query needs one of --user and --history, as in query --user 42")
+
+    from retrieval.recommender import Recommender
+
+    recommender = Recommender.load(artifacts)
+    if user is not None:
+        answer = recommender.recommend([user], k, exact=exact, rerank=not no_rerank)[0]
+    else:
+        items = [item.strip() for item in (history or "").split(",") if item.strip()]
+        answer = recommender.recommend_for_history(items, k, exact=exact)
+    click.echo(json.dumps(answer.to_json()) if as_json else _text(answer))
+
+
+def _text(answer: "Recommendations") -> str:
+    who = "someone with this history" if answer.user is None else f"user {answer.user}"
+    rows = [
+        [
+            str(rank),
+            str(item.item),
+            shorten(item.title or "", TITLE_WIDTH),
+            f"{item.score:.3f}",
+            "-" if item.predicted_rating is None else f"{item.predicted_rating:.2f}",
+            str(item.retrieval_rank),
+        ]
+        for rank, item in enumerate(answer.items, start=1)
+    ]
+    header = ["", "item", "title", "score", "rating", "retrieved"]
+    lines = [f"{len(rows)} recommendations for {who}", format_table(header, rows, right=[0, 3, 4, 5])]
+    lines += [f"note: {note}" for note in answer.notes]
+    return "\n".join(lines)

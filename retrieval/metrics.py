@@ -1,0 +1,79 @@
+"""Ranking metrics of many users at once, and the errors of predicted ratings.
+
+All take `hits`: shape (q, k), True where the item at that rank of that user's list is relevant;
+a list shorter than k is padded with False.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hits = NDArray[np.bool_]
+PerUser = NDArray[np.float64]
+
+
+def precision(hits: Hits, k: int) -> PerUser:
+    """Precision@k: relevant items among the first k, over k also where the list is shorter.
+
+    Args:
+        hits: shape (q, at least k).
+        k: cut-off, at least 1.
+
+    Returns:
+        shape (q,), float64.
+
+    >>> precision(np.array([[True, False, True]]), k=2).tolist()
+    [0.5]
+    """
+    return np.asarray(hits[:, :k].sum(axis=1) / k, dtype=np.float64)
+
+
+def recall(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
+    """Recall@k: relevant items among the first k over all relevant items of the user.
+
+    Args:
+        hits: shape (q, at least k).
+        n_relevant: shape (q,), each at least 1: a user without relevant items has no recall.
+        k: cut-off, at least 1.
+
+    Raises:
+        ValueError: if a user has no relevant item.
+
+    >>> recall(np.array([[True, False, True]]), np.array([4]), k=3).tolist()
+    [0.5]
+    """
+    _require_relevant(n_relevant)
+    return np.asarray(hits[:, :k].sum(axis=1) / n_relevant, dtype=np.float64)
+
+
+def ndcg(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
+    """NDCG@k with binary gain: the discounted gain of the list over that of an ideal one.
+
+    DCG = sum of 1 / log2(rank + 1) over the ranks that hit, ranks from 1; the ideal list starts
+    with min(n_relevant, k) hits (Järvelin and Kekäläinen, TOIS 2002).
+
+    Args:
+        hits: shape (q, at least k).
+        n_relevant: shape (q,), each at least 1.
+        k: cut-off, at least 1.
+
+    Raises:
+        ValueError: if a user has no relevant item.
+
+    >>> ndcg(np.array([[False, True]]), np.array([1]), k=2).round(4).tolist()
+    [0.6309]
+    """
+    _require_relevant(n_relevant)
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    gain = hits[:, :k] @ discount[: hits[:, :k].shape[1]]
+    ideal = np.cumsum(discount)[np.minimum(n_relevant, k) - 1]
+    return np.asarray(gain / ideal, dtype=np.float64)
+
+
+def squared_errors(predicted: NDArray[np.floating], actual: NDArray[np.floating]) -> PerUser:
+    """(predicted - actual) squared, one for each rating; the root of their mean is the RMSE."""
+    return np.square(predicted.astype(np.float64) - actual.astype(np.float64))
+
+
+def _require_relevant(n_relevant: NDArray[np.int64]) -> None:
+    if len(n_relevant) and n_relevant.min() < 1:
+        raise ValueError("recall and NDCG are defined for users with at least one relevant item")

@@ -1,0 +1,45 @@
+"""Negatives for pairwise training: items a user has no positive interaction with."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import ItemLists
+
+
+class UniformNegatives:
+    """Draws uniformly from the items outside each user's list, exactly and without rejection.
+
+    With a user's items sorted as p_0 < p_1 < ..., exactly p_k - k other items lie below p_k. So the
+    r-th item outside the list is r plus the number of k with p_k - k <= r, and one binary search
+    over all users' keys answers a whole batch.
+
+    Args:
+        positives: each user's positive items, ascending.
+        n_items: size of the catalogue.
+    """
+
+    def __init__(self, positives: ItemLists, n_items: int) -> None:
+        owner = positives.flat_users()
+        rank_in_list = np.arange(len(positives.items)) - positives.indptr[owner]
+        self._stride = n_items + 1
+        self._keys = owner * self._stride + (positives.items - rank_in_list)
+        self._starts = positives.indptr[:-1]
+        self._available = n_items - positives.lengths()
+
+    def can_sample(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """False for users whose list holds the whole catalogue: they have no negative."""
+        return self._available[users] > 0
+
+    def sample(self, users: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw `count` item rows for each user: shape (len(users), count), with replacement.
+
+        Raises:
+            ValueError: if a user has no item to draw.
+        """
+        available = self._available[users]
+        if len(available) and available.min() <= 0:
+            raise ValueError("a user's positives cover the whole catalogue, so there is no negative to draw")
+        rank = (rng.random((len(users), count)) * available[:, None]).astype(np.int64)
+        keys = (users * self._stride)[:, None] + rank
+        below = np.searchsorted(self._keys, keys.ravel(), side="right").reshape(keys.shape)
+        return rank + below - self._starts[users][:, None]

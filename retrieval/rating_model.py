@@ -1,0 +1,106 @@
+"""NeuralMF at query time: the forward pass in plain numpy on saved weights. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float32]
+
+WEIGHTS = (
+    "users.weight",
+    "items.weight",
+    "first.weight",
+    "first.bias",
+    "second.weight",
+    "second.bias",
+    "output.weight",
+    "output.bias",
+)
+
+
+@dataclass(frozen=True)
+class RatingModel:
+    """A trained NeuralMF as arrays; e the width of an embedding, h1 and h2 of the hidden layers.
+
+    The first layer is linear in the concatenated embeddings, so its user half and item half are
+    multiplied out once, when the model is exported: what is left for a pair is one addition and
+    two small products.
+
+    Attributes:
+        users: shape (n_users, h1), float32: user embedding times its half of the first layer.
+        items: shape (n_items, h1), float32: item embedding times its half, first bias added.
+        hidden_weight, hidden_bias: shapes (h2, h1) and (h2,), float32.
+        output_weight, output_bias: shapes (h2,) and (1,), float32.
+
+    Raises:
+        ValueError: if shapes do not fit together, or a value is NaN or infinite.
+    """
+
+    users: Matrix
+    items: Matrix
+    hidden_weight: Matrix
+    hidden_bias: Matrix
+    output_weight: Matrix
+    output_bias: Matrix
+
+    def __post_init__(self) -> None:
+        first, second = self.users.shape[1], self.hidden_weight.shape[0]
+        expected = {
+            "items": (len(self.items), first),
+            "hidden_weight": (second, first),
+            "hidden_bias": (second,),
+            "output_weight": (second,),
+            "output_bias": (1,),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
+        for name in ("users", *expected):
+            array = getattr(self, name)
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise ValueError(f"{name} must be finite float32 numbers")
+
+    @classmethod
+    def from_weights(cls, weights: Mapping[str, Matrix]) -> "RatingModel":
+        """The numpy twin of a trained NeuralMF, from its `state_dict` as float32 arrays.
+
+        Raises:
+            ValueError: if a weight is missing or of the wrong shape.
+        """
+        missing = set(WEIGHTS) - set(weights)
+        if missing:
+            raise ValueError(f"NeuralMF's weights lack {', '.join(sorted(missing))}")
+        width = weights["users.weight"].shape[1]
+        first = weights["first.weight"]
+        return cls(
+            users=weights["users.weight"] @ first[:, :width].T,
+            items=weights["items.weight"] @ first[:, width:].T + weights["first.bias"],
+            hidden_weight=weights["second.weight"],
+            hidden_bias=weights["second.bias"],
+            output_weight=weights["output.weight"][0],
+            output_bias=weights["output.bias"],
+        )
+
+    def predict(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Matrix:
+        """Predicted ratings of candidates.
+
+        Args:
+            users: shape (q,), user rows.
+            items: shape (q, c), item rows; a padding of -1 gets a meaningless but finite rating.
+
+        Returns:
+            shape (q, c), float32.
+        """
+        first = np.maximum(self.users[users][:, None, :] + self.items[items], 0)
+        second = np.maximum(first @ self.hidden_weight.T + self.hidden_bias, 0)
+        return np.asarray(second @ self.output_weight + self.output_bias, dtype=np.float32)
+
+    def predict_pairs(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Matrix:
+        """Predicted ratings of n pairs, in blocks: two arrays of shape (n,) -> (n,), float32."""
+        predicted = np.empty(len(users), dtype=np.float32)
+        for start in range(0, len(users), 65_536):
+            block = slice(start, start + 65_536)
+            predicted[block] = self.predict(users[block], items[block, None])[:, 0]
+        return predicted

@@ -1,0 +1,349 @@
+"""Recommender: a user or a history in, titled lists out. Ids here, row numbers everywhere below."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import ExactIndex, ItemLists
+from retrieval.errors import NotFoundError, UsageError
+from retrieval.fitted import FittedSystem
+from retrieval.ids import Id, IdMap
+from retrieval.rerank import RankedItems, in_retrieval_order
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from retrieval.building import Build
+    from retrieval.interactions import Interactions
+    from retrieval.items import ItemTable
+    from retrieval.progress import Progress
+    from retrieval.settings import BuildSettings
+
+Status = Literal["warm", "history", "similar"]
+
+
+@dataclass(frozen=True)
+class RecommendedItem:
+    """One place of a list.
+
+    Attributes:
+        item: its id.
+        title: None where the data has none.
+        score: what the list is ordered by: the blend where it was re-ranked, else the retrieval score.
+        retrieval_rank: place among the candidates, from 1.
+        retrieval_score: inner product of user and item vector; for similar items the cosine.
+        predicted_rating: NeuralMF's; None where the list was not re-ranked.
+    """
+
+    item: Id
+    title: str | None
+    score: float
+    retrieval_rank: int
+    retrieval_score: float
+    predicted_rating: float | None
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """One list, best first.
+
+    Attributes:
+        user: id of the user, or of the item that others are similar to; None for a history.
+        status: "warm" for a known user, "history", or "similar".
+        k: how many were asked for.
+        items: at most k.
+        notes: what a reader should know about this list, a sentence each.
+    """
+
+    user: Id | None
+    status: Status
+    k: int
+    items: tuple[RecommendedItem, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types; ids as text, as they are asked for on the command line."""
+        document = asdict(self)
+        document["user"] = None if self.user is None else str(self.user)
+        document["items"] = [dict(entry, item=str(entry["item"])) for entry in document["items"]]
+        document["notes"] = list(self.notes)
+        return document
+
+
+@dataclass(frozen=True)
+class RecommendationLists(Sequence[Recommendations]):
+    """Lists in the order of the users asked for; turn them into a frame with `to_pandas` or `to_polars`."""
+
+    lists: tuple[Recommendations, ...]
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def __iter__(self) -> Iterator[Recommendations]:
+        return iter(self.lists)
+
+    @overload
+    def __getitem__(self, index: int) -> Recommendations: ...
+    @overload
+    def __getitem__(self, index: slice) -> "RecommendationLists": ...
+    def __getitem__(self, index: int | slice) -> "Recommendations | RecommendationLists":
+        if isinstance(index, slice):
+            return RecommendationLists(self.lists[index])
+        return self.lists[index]
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """One row a place: user, rank (from 1) and the fields of `RecommendedItem`."""
+        places = [
+            {"user": each.user, "rank": rank, **asdict(item)}
+            for each in self.lists
+            for rank, item in enumerate(each.items, start=1)
+        ]
+        names = ("user", "rank", *RecommendedItem.__dataclass_fields__)
+        return {name: [place[name] for place in places] for name in names}
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """All lists as one pandas frame, see `to_columns`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_columns())
+
+    def to_polars(self) -> "pl.DataFrame":
+        """All lists as one polars frame, see `to_columns`."""
+        import polars as pl
+
+        return pl.DataFrame(self.to_columns(), strict=False)
+
+
+class Recommender:
+    """Answers for a fitted system. Make one with `fit` or `load`.
+
+    Args:
+        system: what answers.
+        origin: where a copy for `save` comes from: the build, or the folder of the bundle.
+    """
+
+    def __init__(self, system: FittedSystem, origin: "Build | Path | None" = None) -> None:
+        self.system = system
+        self._origin = origin
+
+    @classmethod
+    def fit(
+        cls,
+        interactions: "Interactions | pd.DataFrame | pl.DataFrame",
+        *,
+        items: "ItemTable | None" = None,
+        settings: "BuildSettings | None" = None,
+        progress: "Progress | None" = None,
+    ) -> "Recommender":
+        """Split, train, evaluate and refit, as `build-index` does; `report` then says how good it is.
+
+        Args:
+            interactions: columns user, item, rating and timestamp (or the usual variants of the names).
+            items: titles and genres.
+
+        Raises:
+            DataError: if the table cannot be read, split or trained on.
+        """
+        from retrieval.building import build
+        from retrieval.interactions import Interactions
+
+        if not isinstance(interactions, Interactions):
+            interactions = Interactions.from_frame(interactions)
+        built = build(interactions, items=items, settings=settings, progress=progress)
+        return cls(built.served, built)
+
+    @classmethod
+    def load(cls, artifacts: str | Path = "artifacts", *, part: str = "served") -> "Recommender":
+        """Open the current bundle of an artifacts folder.
+
+        Args:
+            part: "served" (fitted on all interactions) or "evaluated" (on train only).
+
+        Raises:
+            ArtifactError: if there is no bundle, or it is damaged.
+        """
+        from retrieval.bundle import open_bundle
+        from retrieval.storage import read_system
+
+        bundle = open_bundle(Path(artifacts))
+        return cls(read_system(bundle, part), bundle.folder)
+
+    def save(self, artifacts: str | Path = "artifacts") -> Path:
+        """Write a bundle and make it the current one of the folder; returns the bundle's own folder.
+
+        Raises:
+            ValueError: if this recommender was put together by hand.
+            EnvironmentProblem: if the folder cannot be written or another build is running there.
+        """
+        from retrieval.bundle import copy_bundle, new_bundle
+
+        if self._origin is None:
+            raise ValueError("only a recommender made by fit or load can be saved")
+        if isinstance(self._origin, Path):
+            return copy_bundle(self._origin, Path(artifacts))
+        from retrieval.storage import write_build
+
+        with new_bundle(Path(artifacts)) as writer:
+            return write_build(writer, self._origin)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the evaluation of this build found, as `evaluate --json` prints it.
+
+        Raises:
+            ValueError: if this recommender was put together by hand.
+        """
+        if self._origin is None:
+            raise ValueError("only a recommender made by fit or load has a report")
+        if isinstance(self._origin, Path):
+            from retrieval.bundle import open_folder
+
+            document: dict[str, Any] = open_folder(self._origin).json("report.json")
+            return document
+        return self._origin.report.to_json()
+
+    def recommend(
+        self, users: Sequence[Id] | NDArray[Any], k: int = 10, *, exact: bool = False, rerank: bool = True
+    ) -> RecommendationLists:
+        """Top-k lists of known users; what a user has already rated is left out.
+
+        Args:
+            users: ids; 42 and "42" are the same.
+            k: length of the lists.
+            exact: search all items instead of asking the approximate index.
+            rerank: False leaves the candidates in retrieval order.
+
+        Raises:
+            NotFoundError: if a user is unknown.
+            UsageError: if k is below 1.
+        """
+        _check_k(k)
+        rows = self.system.users.rows(np.asarray(users) if len(users) else np.empty(0, np.int64))
+        unknown = np.flatnonzero(rows < 0)
+        if len(unknown):
+            raise NotFoundError(_unknown("user", users[unknown[0]], self.system.users))
+        model = self.system.model
+        ranked = model.for_users(rows, k, "exact" if exact else "ann", rerank)
+        return RecommendationLists(
+            tuple(
+                self._answer(ranked, line, user=self.system.users.ids[row].item(), status="warm", k=k)
+                for line, row in enumerate(rows)
+            )
+        )
+
+    def recommend_for_history(
+        self, items: Sequence[Id] | NDArray[Any], k: int = 10, *, exact: bool = False
+    ) -> Recommendations:
+        """A top-k list for someone known only by the items they liked, which are left out of it.
+
+        NeuralMF knows no such person, so the list is in retrieval order and predicts no rating.
+
+        Raises:
+            NotFoundError: if no item of the history is known.
+            UsageError: if k is below 1, the history is empty, or the towers know only their users.
+        """
+        _check_k(k)
+        if not len(items):
+            raise UsageError("the history is empty; name at least one item, as in --history 50,181")
+        if self.system.model.vectors.history_items is None:
+            raise UsageError(
+                "this bundle's user tower is a table of its users and cannot take a history; "
+                "build one with --user-tower history"
+            )
+        known, notes = self._known_items(items)
+        model = self.system.model
+        ranked = model.for_histories(_one_list(known), k, "exact" if exact else "ann")
+        notes = [*notes, "not re-ranked: NeuralMF knows only users with ratings"]
+        return self._answer(ranked, 0, user=None, status="history", k=k, notes=notes)
+
+    def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:
+        """For each item the k others whose embeddings point most nearly the same way (cosine).
+
+        Raises:
+            NotFoundError: if an item is unknown.
+            UsageError: if k is below 1.
+        """
+        _check_k(k)
+        rows = self.system.items.rows(np.asarray(items) if len(items) else np.empty(0, np.int64))
+        unknown = np.flatnonzero(rows < 0)
+        if len(unknown):
+            raise NotFoundError(_unknown("item", items[unknown[0]], self.system.items))
+        # Without the bias: how much everybody likes an item says nothing about what it is like.
+        embeddings = self.system.model.vectors.items[:, :-1]
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        directions = (embeddings / np.maximum(lengths, 1e-12)).astype(np.float32)
+        itself = ItemLists(np.arange(len(rows) + 1, dtype=np.int64), rows)
+        found = in_retrieval_order(ExactIndex(directions).search(directions[rows], k, itself))
+        return RecommendationLists(
+            tuple(
+                self._answer(found, line, user=self.system.items.ids[row].item(), status="similar", k=k)
+                for line, row in enumerate(rows)
+            )
+        )
+
+    def _known_items(self, items: Sequence[Id] | NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
+        """Rows of the known items of a history, ascending, and a note on the unknown ones."""
+        rows = self.system.items.rows(np.asarray(items))
+        unknown = [str(item) for item, row in zip(items, rows, strict=True) if row < 0]
+        if len(unknown) == len(rows):
+            raise NotFoundError(
+                f"no item of the history is known ({', '.join(unknown[:5])}); the nearest ids to the first "
+                f"are {_listed(self.system.items.nearest(items[0]))}"
+            )
+        notes = [f"unknown items were left out: {', '.join(unknown)}"] if unknown else []
+        return np.unique(rows[rows >= 0]), notes
+
+    def _answer(
+        self,
+        ranked: RankedItems,
+        line: int,
+        *,
+        user: Id | None,
+        status: Status,
+        k: int,
+        notes: Sequence[str] = (),
+    ) -> Recommendations:
+        """One line of a ranked block with ids and titles; padding is dropped."""
+        places = np.flatnonzero(ranked.rows[line] >= 0)
+        items = tuple(self._item(ranked, line, place) for place in places.tolist())
+        if len(items) < k:
+            notes = [*notes, f"only {len(items)} of {k} items: there are no more that are not seen already"]
+        return Recommendations(user, status, k, items, tuple(notes))
+
+    def _item(self, ranked: RankedItems, line: int, place: int) -> RecommendedItem:
+        row = ranked.rows[line, place]
+        predicted = float(ranked.predicted_ratings[line, place])
+        return RecommendedItem(
+            item=self.system.items.ids[row].item(),
+            title=str(self.system.titles[row]) or None,
+            score=float(ranked.scores[line, place]),
+            retrieval_rank=int(ranked.retrieval_ranks[line, place]),
+            retrieval_score=float(ranked.retrieval_scores[line, place]),
+            predicted_rating=None if np.isnan(predicted) else predicted,
+        )
+
+
+def _one_list(rows: NDArray[np.int64]) -> ItemLists:
+    return ItemLists(np.array([0, len(rows)], dtype=np.int64), rows)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise UsageError(f"k must be at least 1, not {k}")
+
+
+def _unknown(kind: str, value: Id, known: IdMap) -> str:
+    ask = "; ask for someone new by items they liked, with --history ITEM,ITEM" if kind == "user" else ""
+    return (
+        f"{kind} {value} is not among the {len(known)} {kind}s of this bundle; "
+        f"the nearest ids are {_listed(known.nearest(value))}{ask}"
+    )
+
+
+def _listed(ids: Sequence[Id]) -> str:
+    return ", ".join(str(each) for each in ids)

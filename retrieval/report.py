@@ -1,0 +1,153 @@
+"""What an evaluation found, as one value that goes to JSON and back to the reader's eye."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from retrieval.alpha import AlphaChoice
+from retrieval.split import SplitCounts
+from retrieval.uncertainty import Estimate
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage on all warm test users.
+
+    Attributes:
+        precision, recall, ndcg: at k, with 95 % intervals.
+        coverage: share of the catalogue that occurs in at least one list.
+        popularity_rank: mean place in the popularity order of the items in the lists, from 1;
+            larger is more novel.
+    """
+
+    precision: Estimate
+    recall: Estimate
+    ndcg: Estimate
+    coverage: float
+    popularity_rank: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """NDCG@k of one stage minus another's, user by user."""
+
+    stage: str
+    against: str
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class AnnReport:
+    """What the approximate index loses and saves against exact search over the same vectors.
+
+    Attributes:
+        index: FAISS factory string and search parameters.
+        candidates: how many items each search returns.
+        recall: share of the exact candidates found, mean over the test users.
+        exact_p50_ms, exact_p99_ms, ann_p50_ms, ann_p99_ms: of single filtered searches.
+    """
+
+    index: str
+    candidates: int
+    recall: Estimate
+    exact_p50_ms: float
+    exact_p99_ms: float
+    ann_p50_ms: float
+    ann_p99_ms: float
+
+
+@dataclass(frozen=True)
+class RatingReport:
+    """Errors of predicted ratings on the warm test rows, beside damped user and item biases."""
+
+    rows: int
+    rmse: Estimate
+    mae: Estimate
+    bias_rmse: Estimate
+    bias_mae: Estimate
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything `evaluate` prints; see the attributes' own classes.
+
+    Attributes:
+        judged_users: test users with a relevant item; recall and NDCG are means over them.
+        cold_test_rows: test rows whose user or item train does not know; nothing can be said of
+            them here.
+        baselines: settings of the baselines that were chosen on validation.
+    """
+
+    dataset: str
+    protocol: str
+    k: int
+    positive_threshold: float
+    split: SplitCounts
+    judged_users: int
+    cold_test_rows: int
+    stages: dict[str, StageReport]
+    comparisons: tuple[Comparison, ...]
+    ann: AnnReport
+    rating: RatingReport
+    alpha: AlphaChoice
+    baselines: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types; a figure that does not exist is null."""
+        k = self.k
+        document = {
+            "dataset": self.dataset,
+            "protocol": self.protocol,
+            "k": k,
+            "positive_threshold": self.positive_threshold,
+            "split": asdict(self.split),
+            "judged_users": self.judged_users,
+            "cold_test_rows": self.cold_test_rows,
+            "stages": {
+                name: {
+                    f"precision@{k}": asdict(stage.precision),
+                    f"recall@{k}": asdict(stage.recall),
+                    f"ndcg@{k}": asdict(stage.ndcg),
+                    f"coverage@{k}": stage.coverage,
+                    f"popularity_rank@{k}": stage.popularity_rank,
+                }
+                for name, stage in self.stages.items()
+            },
+            "comparisons": [
+                {"stage": each.stage, "against": each.against, f"ndcg@{k}": asdict(each.difference)}
+                for each in self.comparisons
+            ],
+            "ann": {
+                "index": self.ann.index,
+                "candidates": self.ann.candidates,
+                "recall@candidates": self.ann.recall.value,
+                "recall@candidates_interval": [self.ann.recall.low, self.ann.recall.high],
+                "exact_p50_ms": self.ann.exact_p50_ms,
+                "exact_p99_ms": self.ann.exact_p99_ms,
+                "ann_p50_ms": self.ann.ann_p50_ms,
+                "ann_p99_ms": self.ann.ann_p99_ms,
+            },
+            "rating": {
+                "rows": self.rating.rows,
+                "rmse": self.rating.rmse.value,
+                "mae": self.rating.mae.value,
+                "rmse_interval": [self.rating.rmse.low, self.rating.rmse.high],
+                "mae_interval": [self.rating.mae.low, self.rating.mae.high],
+                "bias_rmse": self.rating.bias_rmse.value,
+                "bias_mae": self.rating.bias_mae.value,
+            },
+            "rerank": self.alpha.to_json(),
+            "baselines": self.baselines,
+        }
+        return _finite(document)  # type: ignore[no-any-return]
+
+
+def _finite(value: Any) -> Any:
+    """The same document with null in place of NaN and infinities, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,84 @@
+"""The second stage: candidates in retrieval order -> the final order, by a blend of two scores."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import SearchResult
+
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RankedItems:
+    """Final lists of q users, c places each; padding at the end: row -1, score -inf, NaN elsewhere.
+
+    Attributes:
+        rows: shape (q, c), int64, item rows, best first.
+        scores: shape (q, c), float32, what the order is by.
+        retrieval_ranks: shape (q, c), int64, place of the item among the candidates, from 1; 0 in padding.
+        retrieval_scores: shape (q, c), float32, inner products.
+        predicted_ratings: shape (q, c), float32; NaN throughout where nothing was predicted.
+    """
+
+    rows: NDArray[np.int64]
+    scores: Scores
+    retrieval_ranks: NDArray[np.int64]
+    retrieval_scores: Scores
+    predicted_ratings: Scores
+
+    def top(self, k: int) -> "RankedItems":
+        """The first k places."""
+        return RankedItems(
+            self.rows[:, :k],
+            self.scores[:, :k],
+            self.retrieval_ranks[:, :k],
+            self.retrieval_scores[:, :k],
+            self.predicted_ratings[:, :k],
+        )
+
+
+def in_retrieval_order(candidates: SearchResult) -> RankedItems:
+    """The candidates as they came: the score is the inner product, no rating is predicted."""
+    rows, scores = candidates.rows, candidates.scores
+    ranks = np.where(rows >= 0, np.arange(1, rows.shape[1] + 1), 0)
+    return RankedItems(rows, scores, ranks, scores, np.full_like(scores, np.nan))
+
+
+def blend(candidates: SearchResult, predicted: Scores, alpha: float) -> RankedItems:
+    """Order candidates by z(retrieval score) + alpha * z(predicted rating), z over each user's candidates.
+
+    The z-scores make the two comparable whatever their scales; alpha 0 is the retrieval order.
+    Equal blends are ordered by item row.
+
+    Args:
+        candidates: (q, c), padded at the end.
+        predicted: shape (q, c), predicted ratings of the candidates; ignored in padding.
+        alpha: 0 or more.
+    """
+    real = candidates.rows >= 0
+    ratings = np.where(real, predicted, np.nan).astype(np.float32)
+    blended = standardise(candidates.scores, real) + np.float32(alpha) * standardise(predicted, real)
+    scores = np.where(real, blended, -np.inf).astype(np.float32)
+    order = np.lexsort((candidates.rows, -scores), axis=1)
+    ranks = np.where(real, np.arange(1, real.shape[1] + 1), 0)
+
+    def ordered(values: NDArray[np.generic]) -> NDArray[np.generic]:
+        return np.take_along_axis(values, order, axis=1)
+
+    return RankedItems(*map(ordered, (candidates.rows, scores, ranks, candidates.scores, ratings)))  # type: ignore[arg-type]
+
+
+def standardise(values: Scores, real: NDArray[np.bool_]) -> Scores:
+    """z-scores of each line over its real entries: zero mean, unit deviation; 0 where all are equal.
+
+    >>> standardise(np.array([[1.0, 3.0, 9.0]], np.float32), np.array([[True, True, False]])).tolist()
+    [[-1.0, 1.0, 0.0]]
+    """
+    count = np.maximum(real.sum(axis=1, keepdims=True), 1)
+    filled = np.where(real, values, 0).astype(np.float64)
+    centred = np.where(real, filled - filled.sum(axis=1, keepdims=True) / count, 0)
+    deviation = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
+    safe = np.where(deviation > 1e-12, deviation, 1)
+    return np.asarray(np.where(deviation > 1e-12, centred / safe, 0), dtype=np.float32)

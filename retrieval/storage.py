@@ -1,0 +1,176 @@
+"""Builds and fitted systems to bundle files, and back."""
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import NDArray
+
+from index import AnnIndex, ItemLists
+from retrieval.bundle import Bundle, BundleWriter
+from retrieval.errors import ArtifactError
+from retrieval.fitted import FittedSystem
+from retrieval.ids import IdMap
+from retrieval.rating_model import RatingModel
+from retrieval.two_stage import TwoStageModel
+from retrieval.vectors import TowerVectors
+
+if TYPE_CHECKING:
+    from retrieval.building import Build
+    from retrieval.evaluation import Evaluated
+
+INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
+HISTORY_TABLE = "user_tower.table.weight"
+Read = TypeVar("Read")
+LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
+
+
+def write_build(writer: BundleWriter, build: "Build") -> Path:
+    """Write a build into a new bundle and make it current; returns the bundle's own folder.
+
+    Raises:
+        EnvironmentProblem: if the folder cannot be written.
+    """
+    write_system(writer, "evaluated", build.evaluated)
+    write_system(writer, "served", build.served)
+    writer.write(INTERACTIONS, _parquet(build.split.labelled()))
+    choices = {"alpha": build.report.alpha.to_json(), "baselines": build.report.baselines}
+    writer.write_json(CHOICES, choices)
+    writer.write("users.parquet", _parquet(build.user_table()))
+    writer.write("items.parquet", _parquet(build.item_table()))
+    writer.write_json(REPORT, build.report.to_json())
+    return writer.publish(_description(build))
+
+
+def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
+    """Write one fitted system into the folder `part` of a bundle."""
+    model = system.model
+    writer.write_tensors(f"{part}/towers.safetensors", system.tower_weights)
+    writer.write_tensors(f"{part}/neural_mf.safetensors", system.neural_mf_weights)
+    writer.write(f"{part}/index.faiss", model.ann.to_bytes().tobytes())
+    arrays: dict[str, NDArray[Any]] = {
+        "item_vectors": model.vectors.items,
+        "user_vectors": model.vectors.users,
+        "seen_starts": model.seen.indptr,
+        "seen_items": model.seen.items,
+        "user_ids": system.users.ids,
+        "item_ids": system.items.ids,
+        "item_titles": system.titles,
+    }
+    for name, array in arrays.items():
+        writer.write_array(f"{part}/{name}.npy", array)
+    settings = {
+        "takes_histories": model.vectors.history_items is not None,
+        "alpha": model.alpha,
+        "candidates": model.n_candidates,
+        "index": {
+            "factory": model.ann.factory,
+            "nprobe": model.ann.nprobe,
+            "ef_search": model.ann.ef_search,
+        },
+    }
+    writer.write_json(f"{part}/model.json", settings)
+
+
+def read_system(bundle: Bundle, part: str) -> FittedSystem:
+    """Read the fitted system in the folder `part` ("served" or "evaluated") of a bundle.
+
+    Raises:
+        ArtifactError: if a file is missing or changed, or the parts do not fit together.
+    """
+
+    def read() -> FittedSystem:
+        settings = bundle.json(f"{part}/model.json")
+        array: Callable[[str], Any] = lambda name: bundle.array(f"{part}/{name}.npy")  # noqa: E731
+        tower_weights = bundle.tensors(f"{part}/towers.safetensors")
+        neural_mf_weights = bundle.tensors(f"{part}/neural_mf.safetensors")
+        vectors = TowerVectors(
+            items=array("item_vectors"),
+            users=array("user_vectors"),
+            history_items=tower_weights[HISTORY_TABLE] if settings["takes_histories"] else None,
+        )
+        ann = AnnIndex.from_bytes(
+            bundle.read(f"{part}/index.faiss"),
+            size=len(vectors.items),
+            dimension=vectors.dimension,
+            **settings["index"],
+        )
+        model = TwoStageModel(
+            vectors=vectors,
+            ann=ann,
+            rating_model=RatingModel.from_weights(neural_mf_weights),
+            seen=ItemLists(array("seen_starts"), array("seen_items")),
+            alpha=float(settings["alpha"]),
+            n_candidates=int(settings["candidates"]),
+        )
+        users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
+        return FittedSystem(model, users, items, array("item_titles"), tower_weights, neural_mf_weights)
+
+    return _fitting_together(bundle, part, read)
+
+
+def read_evaluated(bundle: Bundle) -> "Evaluated":
+    """The evaluated system with the data it is judged by; nothing is trained again.
+
+    Raises:
+        ArtifactError: if a file is missing or changed, or the parts do not fit together.
+    """
+    import polars as pl
+
+    from retrieval.alpha import AlphaChoice
+    from retrieval.baselines import BaselineSet
+    from retrieval.encoded import EncodedInteractions
+    from retrieval.evaluation import Evaluated, EvaluationData
+    from retrieval.split import SplitCounts
+
+    system = read_system(bundle, "evaluated")
+
+    def read() -> Evaluated:
+        frame = pl.read_parquet(io.BytesIO(bundle.read(INTERACTIONS)))
+        choices = bundle.json(CHOICES)
+        train, validation, test = (
+            EncodedInteractions.from_frame(frame.filter(pl.col("slice") == name), system.users, system.items)
+            for name in ("train", "validation", "test")
+        )
+        threshold = float(bundle.manifest["settings"]["positive_threshold"])
+        counts = SplitCounts(**bundle.manifest["split"]["counts"])
+        data = EvaluationData(bundle.manifest["data"]["name"], train, validation, test, counts, threshold)
+        baselines = BaselineSet.fit(train, threshold, choices["baselines"])
+        return Evaluated(system.model, data, baselines, AlphaChoice.from_json(choices["alpha"]))
+
+    return _fitting_together(bundle, "evaluated", read)
+
+
+def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Read:
+    """What every reader ends in: parts that do not fit are a damaged bundle, not a bug."""
+    try:
+        return read()
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ArtifactError(
+            f"{bundle.folder / part}: {error}; the bundle is damaged, run build-index again"
+        ) from error
+
+
+def _description(build: "Build") -> dict[str, Any]:
+    """What the manifest says of a build."""
+    return {
+        "data": {"name": build.name, "sha256": build.digest, "rows": build.split.rows},
+        "split": {
+            "validation_start": build.split.validation_start,
+            "test_start": build.split.test_start,
+            "counts": asdict(build.split.counts),
+        },
+        "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
+        "training": {"towers": asdict(build.towers), "neural_mf": asdict(build.neural_mf)},
+        "operating_points": [asdict(point) for point in build.operating_points],
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _parquet(frame: Any) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()

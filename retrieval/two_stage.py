@@ -1,0 +1,96 @@
+"""The fitted system in row numbers: user vectors -> candidates from an index -> re-ranked lists.
+
+`Recommender` puts ids and titles around this; evaluation measures exactly this.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import AnnIndex, ExactIndex, ItemLists, SearchResult, search_filtered
+from retrieval.rating_model import RatingModel
+from retrieval.rerank import RankedItems, blend, in_retrieval_order
+from retrieval.vectors import Matrix, TowerVectors
+
+SearchKind = Literal["exact", "ann"]
+
+
+@dataclass(frozen=True)
+class TwoStageModel:
+    """Everything that answers, fitted on one set of interactions.
+
+    Attributes:
+        vectors: exported towers.
+        ann: the approximate index over `vectors.items`.
+        rating_model: predicts ratings for the users and items of `vectors`.
+        seen: each user's items, never recommended to that user again.
+        alpha: weight of the predicted rating in the blend; 0 leaves the retrieval order.
+        n_candidates: how many candidates are retrieved for re-ranking.
+
+    Raises:
+        ValueError: if the parts are of different sizes.
+    """
+
+    vectors: TowerVectors
+    ann: AnnIndex
+    rating_model: RatingModel
+    seen: ItemLists
+    alpha: float
+    n_candidates: int
+
+    def __post_init__(self) -> None:
+        users, items = len(self.vectors.users), len(self.vectors.items)
+        if (len(self.rating_model.users), len(self.rating_model.items)) != (users, items):
+            raise ValueError(
+                f"the towers know {users} users and {items} items, NeuralMF {len(self.rating_model.users)} "
+                f"and {len(self.rating_model.items)}; they are of different builds"
+            )
+        if (self.ann.size, self.ann.dimension) != self.vectors.items.shape:
+            raise ValueError(
+                f"the index holds {self.ann.size} vectors of {self.ann.dimension} numbers, the item tower "
+                f"{items} of {self.vectors.dimension}; they are of different builds"
+            )
+        if len(self.seen) != users:
+            raise ValueError(f"there are seen items for {len(self.seen)} users, but {users} users")
+        object.__setattr__(self, "_exact", ExactIndex(self.vectors.items))
+
+    @property
+    def exact(self) -> ExactIndex:
+        """Exact search over the same item vectors."""
+        return self._exact  # type: ignore[attr-defined, no-any-return]
+
+    def candidates(self, queries: Matrix, exclude: ItemLists, depth: int, search: SearchKind) -> SearchResult:
+        """The best `depth` items of each query vector that are not in its exclude list.
+
+        Args:
+            queries: shape (q, d + 1).
+            exclude: q lists of item rows.
+        """
+        index = self.exact if search == "exact" else self.ann
+        return search_filtered(index, self.exact, queries, depth, exclude).result
+
+    def for_users(
+        self, users: NDArray[np.int64], k: int, search: SearchKind = "ann", rerank: bool = True
+    ) -> RankedItems:
+        """Final lists of known users, given by row: (q, min(k, items)) places, seen items left out."""
+        depth = max(k, self.n_candidates) if rerank else k
+        found = self.candidates(self.vectors.users[users], self.seen.take(users), depth, search)
+        ranked = self.rerank(users, found) if rerank else in_retrieval_order(found)
+        return ranked.top(k)
+
+    def for_histories(self, histories: ItemLists, k: int, search: SearchKind = "ann") -> RankedItems:
+        """Lists of people known only by what they liked; in retrieval order, their items left out.
+
+        NeuralMF has no embedding for them, so nothing is re-ranked and no rating predicted.
+        """
+        queries = self.vectors.for_histories(histories)
+        return in_retrieval_order(self.candidates(queries, histories, k, search))
+
+    def rerank(
+        self, users: NDArray[np.int64], found: SearchResult, alpha: float | None = None
+    ) -> RankedItems:
+        """Blend candidates of users (rows) with NeuralMF's predictions; alpha as fitted unless given."""
+        predicted = self.rating_model.predict(users, found.rows)
+        return blend(found, predicted, self.alpha if alpha is None else alpha)
