@@ -1,0 +1,97 @@
+"""How long the main job takes and how much memory: build-index, cold queries, training triplets.
+
+These are the times a user waits for, so whole processes are measured, as a shell would start them;
+only the triplet rate is taken inside one, around the training loop alone. Run from the checkout:
+
+    .venv/bin/python scripts/benchmark_speed.py
+    .venv/bin/python scripts/benchmark_speed.py --ratings path/to/ratings.dat.gz
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+QUERIES = 5
+
+
+def timed(command: list[str]) -> float:
+    """Wall seconds of a process; its error ends the benchmark."""
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
+    return time.perf_counter() - start
+
+
+def peak_mebibytes() -> float:
+    """Largest resident size of any process waited for so far."""
+    scale = 1024 if sys.platform == "linux" else 1024 * 1024
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / scale
+
+
+def triplets_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> float:
+    """Pairs of positive and negative trained on in a second, after one epoch of warm-up."""
+    import numpy as np
+    import torch
+
+    from retrieval.batches import TowerBatches
+    from retrieval.building import encode_split
+    from retrieval.datasets import load_dataset
+    from retrieval.interactions import read_interactions
+    from retrieval.settings import TowerSettings
+    from retrieval.split import split_by_time
+    from retrieval.training import fit_towers
+
+    interactions = (
+        read_interactions(ratings) if ratings else load_dataset("ml-100k", data, print).interactions
+    )
+    positives = encode_split(split_by_time(interactions), "benchmark", 4.0).train.positives(4.0)
+    settings, device = TowerSettings(), torch.device("cpu")
+    triplets = TowerBatches(positives, settings, np.random.default_rng(0), device).triplets
+    finished: list[float] = []
+    fit_towers(
+        positives,
+        settings,
+        seed=0,
+        device=device,
+        epochs=epochs + 1,
+        on_epoch=lambda record: finished.append(time.perf_counter()),
+    )
+    return triplets * epochs / (finished[-1] - finished[0])
+
+
+@click.command()
+@click.option("--ratings", type=click.Path(path_type=Path, exists=True), help="Instead of ml-100k.")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Downloaded data sets.")
+@click.option("--user", default="42", help="Whom to ask for.")
+def main(ratings: Path | None, data: Path, user: str) -> None:
+    """Measure the main job on ml-100k, or on --ratings."""
+    bin_folder = Path(sys.executable).parent
+    source = ["--ratings", str(ratings)] if ratings else ["--dataset", "ml-100k", "--data", str(data)]
+    if not ratings:
+        from retrieval.datasets import load_dataset
+
+        load_dataset("ml-100k", data, click.echo)  # so that no download is in the time
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts = ["--artifacts", folder]
+        build = timed([str(bin_folder / "build-index"), *source, *artifacts, "--quiet"])
+        memory = peak_mebibytes()
+        query = [str(bin_folder / "query"), "--user", user, *artifacts]
+        queries = [timed(query) for _ in range(QUERIES)]
+    rate = triplets_a_second(ratings, data)
+    click.echo(f"cores                    {len(os.sched_getaffinity(0)):10d}")
+    click.echo(f"build-index, wall        {build:10.1f} s")
+    click.echo(f"build-index, peak memory {memory:10.0f} MiB")
+    click.echo(f"cold query, median of {QUERIES}  {statistics.median(queries):10.3f} s")
+    click.echo(f"training                 {rate:10,.0f} triplets/s")
+
+
+if __name__ == "__main__":
+    main()
