@@ -214,7 +214,7 @@ def _check_metric(index: Any, factory: str) -> None:
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ValueError(
             f"{factory!r} measures with FAISS metric {index.metric_type}, not by inner product; "
-            f'use "{default_factory(max(1, index.ntotal))}" or another kind'
+            'use a kind that does, such as "HNSW32" or "Flat"'
         )
 
 

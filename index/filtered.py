@@ -54,11 +54,7 @@ def search_filtered(
         ValueError: if the two indexes differ in size or dimension, and for what `check_queries` and
             `check_exclude` refuse.
     """
-    if (index.size, index.dimension) != (exact.size, exact.dimension):
-        raise ValueError(
-            f"the index holds {index.size} vectors of {index.dimension} numbers, the exact one "
-            f"{exact.size} of {exact.dimension}; expected the same vectors, build both from them"
-        )
+    _refuse_mismatch(index, exact)
     check_queries(queries, index.dimension, k)
     check_exclude(exclude, len(queries), index.size)
     if isinstance(index, ExactIndex):
@@ -87,6 +83,14 @@ def search_filtered(
     last = exact.search(queries[short], width, exclude.take(short))
     scores[short], rows[short] = last.scores, last.rows
     return FilteredResult(SearchResult(scores, rows), len(short))
+
+
+def _refuse_mismatch(index: ItemIndex, exact: ExactIndex) -> None:
+    if (index.size, index.dimension) != (exact.size, exact.dimension):
+        raise ValueError(
+            f"the index holds {index.size} vectors of {index.dimension} numbers, the exact one "
+            f"{exact.size} of {exact.dimension}; expected the same vectors, build both from them"
+        )
 
 
 def _batches(

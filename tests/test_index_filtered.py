@@ -1,0 +1,230 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from index import AnnIndex, ExactIndex, ItemLists, SearchResult, search_filtered
+
+
+def excluding(rng, q, n, shares):
+    """A list for each query that holds about that share of the items; above 1 means all of them."""
+    users, items = np.nonzero(rng.random((q, n)) < shares[:, np.newaxis])
+    return ItemLists.from_pairs(users, items, q)
+
+
+@st.composite
+def cases(draw):
+    """Catalogue, queries and exclude lists: none, some, heavy, all; continuous or full of ties."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, d, q = draw(st.integers(1, 80)), draw(st.integers(1, 6)), draw(st.integers(1, 12))
+    values = rng.normal(size=(n + q, d)) * rng.lognormal(size=(n + q, 1)) + 0.5
+    if draw(st.booleans()):
+        values = np.round(np.clip(values, -3, 3))
+    vectors, queries = values[:n].astype(np.float32), values[n:].astype(np.float32)
+    exclude = excluding(rng, q, n, rng.choice([0.0, 0.1, 0.5, 0.9, 1.1], size=q))
+    nlist = draw(st.integers(1, min(n, 12)))
+    index = AnnIndex.build(
+        vectors, f"IVF{nlist},Flat", seed=1, threads=1, nprobe=draw(st.sampled_from([1, nlist]))
+    )
+    return index, ExactIndex(vectors), queries, draw(st.integers(1, 90)), exclude
+
+
+@settings(deadline=None, max_examples=80)
+@given(cases())
+def test_full_depth_equals_filtered_exact_search(case):
+    index, exact, queries, k, exclude = case
+    found = search_filtered(index.with_nprobe(index.nlist), exact, queries, k, exclude)
+    truth = exact.search(queries, k, exclude)
+    assert found.fallbacks == 0
+    np.testing.assert_allclose(found.result.scores, truth.scores, rtol=1e-5, atol=1e-5)
+    for line in range(len(queries)):
+        real = truth.scores[line][truth.rows[line] >= 0]
+        last = real[-1] if len(real) else np.inf
+        clear = truth.rows[line][truth.scores[line] > last + 1e-6 * (1 + abs(last))]
+        assert set(clear.tolist()) <= set(found.result.rows[line].tolist())
+
+
+@settings(deadline=None, max_examples=80)
+@given(cases())
+def test_no_excluded_item_no_duplicate_and_k_whenever_the_catalogue_has_them(case):
+    index, exact, queries, k, exclude = case
+    result = search_filtered(index, exact, queries, k, exclude).result
+    width = min(k, index.size)
+    assert result.rows.shape == (len(queries), width)
+    for line in range(len(queries)):
+        rows, scores = result.rows[line], result.scores[line]
+        gone = exclude.of(line).tolist()
+        owed = min(width, index.size - len(gone))
+        real = rows[:owed].tolist()
+        assert min(real, default=0) >= 0
+        assert rows[owed:].tolist() == [-1] * (width - owed)
+        assert scores[owed:].tolist() == [-np.inf] * (width - owed)
+        assert len(set(real)) == owed
+        assert not set(real) & set(gone)
+        pairs = list(zip((-scores[:owed]).tolist(), real, strict=True))
+        assert pairs == sorted(pairs)
+        np.testing.assert_allclose(exact.vectors[real] @ queries[line], scores[:owed], rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases())
+def test_without_rescue_lines_may_be_short_but_are_still_filtered(case):
+    index, exact, queries, k, exclude = case
+    found = search_filtered(index, exact, queries, k, exclude, rescue=False)
+    assert found.fallbacks == 0
+    lines = np.arange(len(queries))
+    assert not exclude.contains(lines, found.result.rows).any()
+    rescued = search_filtered(index, exact, queries, k, exclude).result
+    assert ((found.result.rows >= 0).sum(axis=1) <= (rescued.rows >= 0).sum(axis=1)).all()
+
+
+class Recording:
+    """An index that notes how deep it is asked, and returns at most `dry` items a line."""
+
+    def __init__(self, exact, dry):
+        self.exact, self.dry, self.asked = exact, dry, []
+        self.name, self.size, self.dimension = "recording", exact.size, exact.dimension
+
+    def search(self, queries, k):
+        self.asked.append((len(queries), k))
+        result = self.exact.search(queries, k)
+        late = np.arange(result.rows.shape[1]) >= self.dry
+        return SearchResult(
+            np.where(late, np.float32(-np.inf), result.scores), np.where(late, -1, result.rows)
+        )
+
+
+def thousand():
+    """1,000 items on a line: item i scores 1000 - i for the query [1]."""
+    return ExactIndex(np.arange(1000, 0, -1, dtype=np.float32)[:, np.newaxis])
+
+
+def test_one_heavy_user_does_not_make_all_searches_deep():
+    exact = thousand()
+    index = Recording(exact, dry=1000)
+    heavy = ItemLists.from_pairs(np.full(300, 1), np.arange(300), 5)
+    found = search_filtered(index, exact, np.ones((5, 1), np.float32), 10, heavy)
+    assert sorted(index.asked) == [(1, 512), (4, 16)]
+    assert found.fallbacks == 0
+    assert found.result.rows[:, 0].tolist() == [0, 300, 0, 0, 0]
+
+
+def test_dry_lines_are_searched_deeper_once_then_exactly_and_counted():
+    exact = thousand()
+    index = Recording(exact, dry=12)  # enough for lines 0 and 2, not for line 1 with 5 of 12 excluded
+    exclude = ItemLists.from_pairs(np.full(5, 1), np.arange(5), 3)
+    found = search_filtered(index, exact, np.ones((3, 1), np.float32), 10, exclude)
+    assert index.asked == [(3, 16), (1, 32)]
+    assert found.fallbacks == 1
+    assert found.result.rows.tolist() == [list(range(10)), list(range(5, 15)), list(range(10))]
+
+
+def test_deeper_search_looks_at_more_lists_before_exact_search():
+    # Two lists: items 0-4 point one way, 5-9 the other; one probe sees five items.
+    vectors = np.array([[10 + i, 0] for i in range(5)] + [[0, 10 + i] for i in range(5)], dtype=np.float32)
+    index = AnnIndex.build(vectors, "IVF2,Flat", seed=0, threads=1, nprobe=1)
+    found = search_filtered(index, ExactIndex(vectors), np.array([[1, 0]], np.float32), 8, ItemLists.empty(1))
+    assert found.fallbacks == 0
+    assert found.result.rows.tolist() == [[4, 3, 2, 1, 0, 5, 6, 7]]
+
+
+def test_everything_excluded_gives_padding_without_a_fallback():
+    exact = thousand()
+    everything = ItemLists.from_pairs(np.zeros(1000, int), np.arange(1000), 1)
+    index = Recording(exact, dry=1000)
+    found = search_filtered(index, exact, np.ones((1, 1), np.float32), 3, everything)
+    assert found.result.rows.tolist() == [[-1, -1, -1]]
+    assert (found.fallbacks, index.asked) == (0, [])
+
+
+def test_exact_index_answers_through_its_own_mask():
+    exact = thousand()
+    exclude = ItemLists.from_pairs(np.array([0]), np.array([0]), 1)
+    found = search_filtered(exact, exact, np.ones((1, 1), np.float32), 2, exclude)
+    assert (found.result.rows.tolist(), found.fallbacks) == ([[1, 2]], 0)
+
+
+def test_many_lines_are_searched_in_blocks_of_bounded_size(monkeypatch):
+    monkeypatch.setattr("index.filtered._BLOCK_ENTRIES", 40)
+    exact = thousand()
+    index = Recording(exact, dry=1000)
+    found = search_filtered(index, exact, np.ones((7, 1), np.float32), 10, ItemLists.empty(7))
+    assert index.asked == [(2, 16), (2, 16), (2, 16), (1, 16)]  # 40 // 16 lines at a time
+    assert found.result.rows.tolist() == [list(range(10))] * 7
+
+
+def test_indexes_of_different_catalogues_are_refused():
+    exact = thousand()
+    small = ExactIndex(np.ones((3, 1), dtype=np.float32))
+    with pytest.raises(ValueError, match="3 vectors of 1 numbers, the exact one 1000"):
+        search_filtered(small, exact, np.ones((1, 1), np.float32), 1, ItemLists.empty(1))
+
+
+def test_exclude_lists_of_other_queries_are_refused():
+    with pytest.raises(ValueError, match=r"2 lists .* 1 queries"):
+        search_filtered(thousand(), thousand(), np.ones((1, 1), np.float32), 1, ItemLists.empty(2))
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=40)
+
+
+@given(PAIRS, st.lists(st.integers(0, 5), max_size=8), st.integers(1, 4))
+def test_item_lists_agree_with_python_sets(pairs, users, k):
+    lists = ItemLists.from_pairs(
+        np.array([u for u, _ in pairs], int), np.array([i for _, i in pairs], int), 6
+    )
+    truth = [sorted({i for u, i in pairs if u == user}) for user in range(6)]
+    assert [lists.of(user).tolist() for user in range(6)] == truth
+    assert lists.lengths().tolist() == [len(items) for items in truth]
+    assert lists.flat_users().tolist() == [user for user in range(6) for _ in truth[user]]
+    taken = lists.take(np.array(users, int))
+    assert [taken.of(i).tolist() for i in range(len(users))] == [truth[user] for user in users]
+    asked = np.random.default_rng(k).integers(-1, 12, size=(len(users), k))
+    expected = [[int(row) in truth[user] for row in line] for user, line in zip(users, asked, strict=True)]
+    assert lists.contains(np.array(users, int), asked).tolist() == expected
+
+
+def test_the_last_item_of_one_user_is_not_the_first_of_the_next():
+    lists = ItemLists(np.array([0, 1, 2]), np.array([9, 0]))
+    assert lists.contains(np.array([0, 1]), np.array([[9, -1, 0], [0, -1, 9]])).tolist() == [
+        [True, False, False],
+        [True, False, False],
+    ]
+
+
+def test_of_is_a_view_not_a_copy():
+    lists = ItemLists(np.array([0, 2]), np.array([1, 3]))
+    assert np.shares_memory(lists.of(0), lists.items)
+
+
+@pytest.mark.parametrize(
+    ("indptr", "items", "message"),
+    [
+        ([0, 2], [1], "runs from 0 to 2"),
+        ([1, 2], [1, 2], "runs from 1"),
+        ([0, 2, 1, 3], [1, 2, 3], "never to fall"),
+        ([], [], "indptr"),
+        ([0, 1], [-1], "-1; expected 0 or more"),
+        ([0, 1, 3], [5, 4, 4], "list 1 are not strictly increasing"),
+        ([0, 2, 3], [5, 4, 9], "list 0 are not strictly increasing"),
+        ([0, 0, 0, 2], [3, 1], "list 2 are not strictly increasing"),
+    ],
+)
+def test_lists_that_do_not_fit_together_are_refused(indptr, items, message):
+    with pytest.raises(ValueError, match=message):
+        ItemLists(np.array(indptr, dtype=np.int64), np.array(items, dtype=np.int32))
+
+
+def test_unknown_users_and_unmatched_pairs_are_refused():
+    lists = ItemLists.empty(2)
+    for bad in (-1, 2):
+        with pytest.raises(ValueError, match="expected 0 to 1"):
+            lists.of(bad)
+        with pytest.raises(ValueError, match="expected 0 to 1"):
+            lists.take(np.array([bad]))
+    with pytest.raises(ValueError, match="same length"):
+        ItemLists.from_pairs(np.array([0]), np.array([0, 1]), 2)
+    with pytest.raises(ValueError, match="users from 0 to 1"):
+        ItemLists.from_pairs(np.array([2]), np.array([0]), 2)
+    with pytest.raises(ValueError, match="int32 or int64"):
+        ItemLists(np.array([0, 1]), np.array([1.0]))
