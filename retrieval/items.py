@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from retrieval import formats
+from retrieval.columns import ITEM, ColumnNames, canonical_ids
 from retrieval.errors import DataError
 from retrieval.formats import TextLayout
 from retrieval.ids import Id, IdMap
-from retrieval.interactions import ITEM, ColumnNames, canonical_ids
 
 TITLE, GENRES = "title", "genres"
 ITEMS_FILES = ("movies.dat", "u.item", "movies.csv", "*.item")
