@@ -7,7 +7,7 @@ import numpy as np
 
 from retrieval.judgements import Judgements, score_lists
 from retrieval.two_stage import TwoStageModel
-from retrieval.uncertainty import Estimate, mean_estimate
+from retrieval.uncertainty import Estimate, mean_estimate, standard_error
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 
@@ -55,8 +55,7 @@ def choose_alpha(model: TwoStageModel, validation: Judgements, k: int) -> AlphaC
     found = model.candidates(model.vectors.users[users], model.seen.take(users), depth, "exact")
     per_alpha = [score_lists(model.rerank(users, found, alpha).rows, validation, k).ndcg for alpha in ALPHAS]
     gains = [scores - per_alpha[0] for scores in per_alpha]
-    errors = [gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0 for gain in gains]
-    cautious = [float(gain.mean() - error) for gain, error in zip(gains, errors, strict=True)]
+    cautious = [float(gain.mean()) - standard_error(gain) for gain in gains]
     curve = tuple(
         (alpha, float(scores.mean()), mean_estimate(gain))
         for alpha, scores, gain in zip(ALPHAS, per_alpha, gains, strict=True)

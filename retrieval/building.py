@@ -14,7 +14,7 @@ from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
 from retrieval.fitted import FittedSystem
-from retrieval.fitting import CHOICE_K, Fitting, TrainingHistory, ids_of
+from retrieval.fitting import CHOICE_K, Fitting, TrainingHistory, check_index, ids_of
 from retrieval.interactions import Interactions
 from retrieval.judgements import Judgements
 from retrieval.progress import Progress, Silent
@@ -104,6 +104,7 @@ def build(
                 "can be chosen; lower --positive-threshold or raise --validation-fraction"
             )
         users, items_of_train = ids_of(split.train)
+        check_index(settings, len(items_of_train))
         fitted = fitting.on_train(data.train, users, items_of_train, validation, data.validation)
         progress.phase("Weighing the re-ranker on validation")
         alpha = choose_alpha(fitted.system.model, validation, CHOICE_K)

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from retrieval.vectors import Weights
 FORMAT_VERSION = 1
 MANIFEST, CURRENT, BUILDS, LOCK = "manifest.json", "current", "builds", ".lock"
 UNFINISHED = ".unfinished-"
+BUNDLE_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}")
+FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
 MAX_MANIFEST_BYTES = 4_000_000
 
 
@@ -57,6 +60,9 @@ class Bundle:
         entry = self.manifest["files"].get(name)
         if entry is None:
             raise ArtifactError(f"{self.folder / name}: not listed in {MANIFEST}; {_advice()}")
+        for folder in (self.folder / name).relative_to(self.folder).parents[:-1]:
+            if (self.folder / folder).is_symlink():
+                raise ArtifactError(f"{self.folder / folder}: a link, not a folder; {_advice()}")
         data = _read_plain_file(self.folder / name, int(entry["size"]))
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise ArtifactError(f"{self.folder / name}: its SHA-256 is not the manifest's; {_advice()}")
@@ -64,7 +70,13 @@ class Bundle:
 
     def array(self, name: str) -> NDArray[Any]:
         """An .npy file; arrays of Python objects are refused."""
-        return np.asarray(np.load(io.BytesIO(self.read(name)), allow_pickle=False))
+        data = self.read(name)
+        try:
+            return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+        except (ValueError, EOFError, MemoryError) as error:
+            raise ArtifactError(
+                f"{self.folder / name}: not a plain .npy file ({error}); {_advice()}"
+            ) from error
 
     def json(self, name: str) -> Any:
         """A .json file."""
@@ -72,9 +84,14 @@ class Bundle:
 
     def tensors(self, name: str) -> Weights:
         """A .safetensors file as numpy arrays."""
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        return dict(load(self.read(name)))
+        data = self.read(name)
+        try:
+            return dict(load(data))
+        except SafetensorError as error:
+            raise ArtifactError(f"{self.folder / name}: not safetensors ({error}); {_advice()}") from error
 
 
 def open_bundle(artifacts: Path) -> Bundle:
@@ -84,10 +101,12 @@ def open_bundle(artifacts: Path) -> Bundle:
         ArtifactError: if there is none, or it is damaged.
     """
     pointer = artifacts / CURRENT
-    if not pointer.exists():
-        raise ArtifactError(f"{artifacts}: no bundle here; run build-index first, or give --artifacts")
+    if not os.path.lexists(pointer):
+        raise ArtifactError(
+            f"{artifacts.absolute()}: no bundle here; run build-index first, or give --artifacts"
+        )
     name = _read_plain_file(pointer, None).decode("utf-8", "replace").strip()
-    if not name or name != Path(name).name or name.startswith("."):
+    if not BUNDLE_NAME.fullmatch(name):
         raise ArtifactError(f"{pointer}: does not name a bundle; {_advice()}")
     return open_folder(artifacts / BUILDS / name)
 
@@ -102,16 +121,23 @@ def open_folder(folder: Path) -> Bundle:
     data = _read_plain_file(path, None)
     try:
         manifest = json.loads(data)
-        version, build_id, files = manifest["format_version"], manifest["build_id"], manifest["files"]
-        plain = all(isinstance(entry["size"], int) and len(entry["sha256"]) == 64 for entry in files.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{path}: not a manifest ({type(error).__name__}); {_advice()}") from None
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise ArtifactError(
-            f"{path}: format version {version}, but this program reads up to {FORMAT_VERSION}; "
-            "use a newer version of it, or run build-index again"
+        version = manifest["format_version"]
+        if not isinstance(version, int):
+            raise TypeError
+        if version > FORMAT_VERSION:
+            raise ArtifactError(
+                f"{path}: format version {version}, but this program reads up to {FORMAT_VERSION}; "
+                "use a newer version of it, or run build-index again"
+            )
+        build_id, files = manifest["build_id"], manifest["files"]
+        plain = all(
+            FILE_NAME.fullmatch(name) and isinstance(entry["size"], int) and isinstance(entry["sha256"], str)
+            for name, entry in files.items()
         )
-    if not plain or build_id != _digest(manifest):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not a manifest ({type(error).__name__}); {_advice()}") from None
+    # The bytes too: JSON has many spellings of the same content, the writer only one.
+    if not plain or build_id != _digest(manifest) or data != _manifest_bytes(manifest):
         raise ArtifactError(f"{path}: its digest is not the build id it carries; {_advice()}")
     return Bundle(folder, manifest)
 
@@ -125,7 +151,14 @@ class BundleWriter:
         self._files: dict[str, dict[str, Any]] = {}
 
     def write(self, name: str, data: bytes) -> None:
-        """Add a file; `name` may have one folder in it."""
+        """Add a file; `name` may have one folder in it.
+
+        Raises:
+            ValueError: if `name` is not plain lower case with an ending, in at most one folder.
+            EnvironmentProblem: if it cannot be written.
+        """
+        if not FILE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be a bundle's file; expected a name such as served/model.json")
         path = self._folder / name
         with _writing(self._artifacts):
             path.parent.mkdir(exist_ok=True)
@@ -157,7 +190,8 @@ class BundleWriter:
         created = datetime.now(UTC)
         manifest = {
             "format_version": FORMAT_VERSION,
-            "created": created.isoformat(timespec="seconds"),
+            # To the microsecond, so that saving the same build twice gives two bundles.
+            "created": created.isoformat(timespec="microseconds"),
             **description,
             "files": dict(sorted(self._files.items())),
         }
@@ -165,7 +199,7 @@ class BundleWriter:
         name = f"{created:%Y%m%d-%H%M%S}-{manifest['build_id'][:12]}"
         final = self._artifacts / BUILDS / name
         with _writing(self._artifacts):
-            _write_synced(self._folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+            _write_synced(self._folder / MANIFEST, _manifest_bytes(manifest))
             for folder in {(self._folder / file).parent for file in self._files} | {self._folder}:
                 _sync_folder(folder)
             self._folder.rename(final)
@@ -208,19 +242,20 @@ def build_lock(artifacts: Path) -> Iterator[None]:
     """
     with _writing(artifacts):
         artifacts.mkdir(parents=True, exist_ok=True)
-        file = (artifacts / LOCK).open("a+")
+        file = (artifacts / LOCK).open("a+b", buffering=0)
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise EnvironmentProblem(
-                f"{artifacts}: another build is writing here (process {file.read().strip() or 'unknown'}); "
-                "wait for it, or give another --artifacts"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with _writing(artifacts):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
+                raise EnvironmentProblem(
+                    f"{artifacts}: another build is writing here (process {holder}); "
+                    "wait for it, or give another --artifacts"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
         yield
 
 
@@ -252,6 +287,10 @@ def _digest(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=1) + "\n").encode()
+
+
 def _read_plain_file(path: Path, size: int | None) -> bytes:
     """All bytes of a regular file of the expected size; links, pipes and folders are not followed."""
     try:
@@ -260,10 +299,11 @@ def _read_plain_file(path: Path, size: int | None) -> bytes:
         raise ArtifactError(f"{path}: missing; {_advice()}") from None
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be opened ({error.strerror}); {_advice()}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise ArtifactError(f"{path}: not a plain file; {_advice()}")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ArtifactError(f"{path}: not a plain file; {_advice()}")
         if size is None and status.st_size > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{path}: {status.st_size:,} bytes are too many for such a file; {_advice()}")
         if size is not None and status.st_size != size:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index import measure_filtered_latency, recall_against_exact
+from index import measure_filtered_latency, recall_against_exact, search_filtered
 from retrieval.alpha import AlphaChoice
 from retrieval.baselines import BaselineSet, BiasModel
 from retrieval.encoded import EncodedInteractions
@@ -83,7 +83,7 @@ def evaluate(evaluated: Evaluated, k: int) -> Report:
         cold_test_rows=data.counts.test - data.counts.warm_test,
         stages={name: stage_report(stage, popularity_rank) for name, stage in scores.items()},
         comparisons=compare_stages(scores),
-        ann=ann_report(model, judgements.users, k, found.candidate_recall),
+        ann=ann_report(model, judgements.users, k, found),
         rating=rating_report(model, data),
         alpha=evaluated.alpha,
         baselines=baselines.settings,
@@ -96,11 +96,13 @@ class TwoStageLists:
 
     Attributes:
         lists: stage name -> (q, k) rows.
-        candidate_recall: shape (q,): share of the exact candidates that the ANN index found.
+        candidate_recall: shape (q,): share of the exact candidates that the ANN index itself found.
+        rescued: share of the users whose list the index could not fill, so that exact search did.
     """
 
     lists: dict[str, Rows]
     candidate_recall: NDArray[np.float64]
+    rescued: float
 
 
 def two_stage_lists(model: TwoStageModel, users: Rows, k: int) -> TwoStageLists:
@@ -108,14 +110,18 @@ def two_stage_lists(model: TwoStageModel, users: Rows, k: int) -> TwoStageLists:
     exclude, queries = model.seen.take(users), model.vectors.users[users]
     depth = max(k, model.n_candidates)
     exact = model.candidates(queries, exclude, depth, "exact")
-    ann = model.candidates(queries, exclude, depth, "ann")
+    served = search_filtered(model.ann, model.exact, queries, depth, exclude)
+    ann = served.result
+    # What exact search adds for lists the index cannot fill is no merit of the index.
+    own = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False).result
     lists = {
         "exact": exact.rows[:, :k],
         "ann": ann.rows[:, :k],
         "exact+rerank": model.rerank(users, exact).rows[:, :k],
         "ann+rerank": model.rerank(users, ann).rows[:, :k],
     }
-    return TwoStageLists(lists, recall_against_exact(ann.rows, exact.rows))
+    rescued = served.fallbacks / max(len(users), 1)
+    return TwoStageLists(lists, recall_against_exact(own.rows, exact.rows), rescued)
 
 
 def stage_report(stage: StageScores, popularity_rank: NDArray[np.float64]) -> StageReport:
@@ -144,7 +150,7 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
     )
 
 
-def ann_report(model: TwoStageModel, users: Rows, k: int, recall: NDArray[np.float64]) -> AnnReport:
+def ann_report(model: TwoStageModel, users: Rows, k: int, found: TwoStageLists) -> AnnReport:
     """Recall of the candidates, and the latency of single searches for a sample of the users."""
     timed = users[:TIMED_QUERIES]
     depth = max(k, model.n_candidates)
@@ -157,7 +163,8 @@ def ann_report(model: TwoStageModel, users: Rows, k: int, recall: NDArray[np.flo
     return AnnReport(
         index=model.ann.name,
         candidates=depth,
-        recall=mean_estimate(recall),
+        recall=mean_estimate(found.candidate_recall),
+        rescued=found.rescued,
         exact_p50_ms=float(milliseconds["exact"][0]),
         exact_p99_ms=float(milliseconds["exact"][1]),
         ann_p50_ms=float(milliseconds["ann"][0]),

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
-from index import AnnIndex, ExactIndex, ItemLists, OperatingPoint, choose_nprobe, default_factory
+from index import (
+    AnnIndex,
+    ExactIndex,
+    ItemLists,
+    OperatingPoint,
+    check_factory,
+    choose_nprobe,
+    default_factory,
+)
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
 from retrieval.fitted import FittedSystem, title_array
@@ -75,10 +84,10 @@ class Fitting:
         settings = self.settings
         seen = train.item_lists().take(validation.users)
 
-        def ndcg(vectors: TowerVectors) -> float:
+        def ndcg(vectors: TowerVectors) -> NDArray[np.float64]:
             queries = vectors.users[validation.users]
             lists = ExactIndex(vectors.items).search(queries, CHOICE_K, seen).rows
-            return float(score_lists(lists, validation, CHOICE_K).ndcg.mean())
+            return score_lists(lists, validation, CHOICE_K).ndcg
 
         self.progress.phase(f"Training TwoTowerBPR on {len(train):,} interactions")
         towers = fit_towers(
@@ -87,7 +96,7 @@ class Fitting:
             seed=settings.seed,
             device=self.device,
             validate=ndcg,
-            on_epoch=self._shown(settings.towers.max_epochs, "NDCG@10", 1),
+            on_epoch=self._shown(settings.towers.max_epochs, "NDCG@10"),
         )
         self.progress.phase(f"Training NeuralMF on {len(train):,} ratings")
         neural_mf = fit_neural_mf(
@@ -96,7 +105,7 @@ class Fitting:
             seed=settings.seed,
             device=self.device,
             validation=validation_ratings,
-            on_epoch=self._shown(settings.neural_mf.max_epochs, "RMSE", -1),
+            on_epoch=self._shown(settings.neural_mf.max_epochs, "RMSE"),
         )
         return self._assemble(train, users, items, towers, neural_mf)
 
@@ -149,14 +158,28 @@ class Fitting:
             points,
         )
 
-    def _shown(self, of: int, figure: str = "", sign: int = 1) -> OnEpoch:
-        """Tells the progress about every epoch; `sign` turns a figure of merit into what people read."""
+    def _shown(self, of: int, figure: str = "") -> OnEpoch:
+        """Tells the progress about every epoch; `figure` is what was validated."""
 
         def show(record: EpochRecord) -> None:
-            validated = "" if record.validation is None else f", {figure} {sign * record.validation:.4f}"
+            validated = "" if record.validation is None else f", {figure} {record.validation:.4f}"
             self.progress.epoch(record.epoch, of, f"loss {record.loss:.4f}{validated}")
 
         return show
+
+
+def check_index(settings: BuildSettings, n_items: int) -> None:
+    """Refuse an index string that cannot work on so many items: at once, not after the training.
+
+    Raises:
+        UsageError: with one that works.
+    """
+    if settings.index == "auto":
+        return
+    try:
+        check_factory(settings.index, n_items, settings.towers.dimension + 1)  # the bias is a column too
+    except ValueError as error:
+        raise UsageError(f"--index: {error}") from error
 
 
 def build_index(

@@ -46,8 +46,9 @@ class RatingModel:
     output_bias: Matrix
 
     def __post_init__(self) -> None:
-        first, second = self.users.shape[1], self.hidden_weight.shape[0]
+        first, second = self.users.shape[-1], self.hidden_weight.shape[0]
         expected = {
+            "users": (len(self.users), first),
             "items": (len(self.items), first),
             "hidden_weight": (second, first),
             "hidden_bias": (second,),
@@ -57,7 +58,7 @@ class RatingModel:
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
-        for name in ("users", *expected):
+        for name in expected:
             array = getattr(self, name)
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ValueError(f"{name} must be finite float32 numbers")
@@ -72,6 +73,7 @@ class RatingModel:
         missing = set(WEIGHTS) - set(weights)
         if missing:
             raise ValueError(f"NeuralMF's weights lack {', '.join(sorted(missing))}")
+        _check_shapes(weights)
         width = weights["users.weight"].shape[1]
         first = weights["first.weight"]
         return cls(
@@ -104,3 +106,23 @@ class RatingModel:
             block = slice(start, start + 65_536)
             predicted[block] = self.predict(users[block], items[block, None])[:, 0]
         return predicted
+
+
+def _check_shapes(weights: Mapping[str, Matrix]) -> None:
+    """Refuse what the products would broadcast or cut instead, such as a bias of one number."""
+    shapes = {name: weights[name].shape for name in WEIGHTS}
+    width = shapes["first.weight"][-1] // 2
+    first, second = shapes["second.weight"][-1], shapes["output.weight"][-1]
+    expected = {
+        "users.weight": (shapes["users.weight"][0], width),
+        "items.weight": (shapes["items.weight"][0], width),
+        "first.weight": (first, 2 * width),
+        "first.bias": (first,),
+        "second.weight": (second, first),
+        "second.bias": (second,),
+        "output.weight": (1, second),
+        "output.bias": (1,),
+    }
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            raise ValueError(f"NeuralMF's {name} has shape {shapes[name]}, not {shape}")

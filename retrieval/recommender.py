@@ -165,11 +165,14 @@ class Recommender:
             part: "served" (fitted on all interactions) or "evaluated" (on train only).
 
         Raises:
+            UsageError: if there is no such part.
             ArtifactError: if there is no bundle, or it is damaged.
         """
         from retrieval.bundle import open_bundle
         from retrieval.storage import read_system
 
+        if part not in ("served", "evaluated"):
+            raise UsageError(f"a bundle has the parts served and evaluated, not {part!r}")
         bundle = open_bundle(Path(artifacts))
         return cls(read_system(bundle, part), bundle.folder)
 
@@ -220,13 +223,9 @@ class Recommender:
 
         Raises:
             NotFoundError: if a user is unknown.
-            UsageError: if k is below 1.
+            UsageError: if k is no integer from 1 on, or `users` is one id instead of a list of them.
         """
-        _check_k(k)
-        rows = self.system.users.rows(np.asarray(users) if len(users) else np.empty(0, np.int64))
-        unknown = np.flatnonzero(rows < 0)
-        if len(unknown):
-            raise NotFoundError(_unknown("user", users[unknown[0]], self.system.users))
+        k, rows = _checked_k(k), _known_rows("user", users, self.system.users)
         model = self.system.model
         ranked = model.for_users(rows, k, "exact" if exact else "ann", rerank)
         return RecommendationLists(
@@ -245,10 +244,11 @@ class Recommender:
 
         Raises:
             NotFoundError: if no item of the history is known.
-            UsageError: if k is below 1, the history is empty, or the towers know only their users.
+            UsageError: if k is no integer from 1 on, the history is empty or one id instead of a list,
+                or the towers know only their users.
         """
-        _check_k(k)
-        if not len(items):
+        k, items = _checked_k(k), _several("item", items)
+        if not items:
             raise UsageError("the history is empty; name at least one item, as in --history 50,181")
         if self.system.model.vectors.history_items is None:
             raise UsageError(
@@ -266,13 +266,9 @@ class Recommender:
 
         Raises:
             NotFoundError: if an item is unknown.
-            UsageError: if k is below 1.
+            UsageError: if k is no integer from 1 on, or `items` is one id instead of a list of them.
         """
-        _check_k(k)
-        rows = self.system.items.rows(np.asarray(items) if len(items) else np.empty(0, np.int64))
-        unknown = np.flatnonzero(rows < 0)
-        if len(unknown):
-            raise NotFoundError(_unknown("item", items[unknown[0]], self.system.items))
+        k, rows = _checked_k(k), _known_rows("item", items, self.system.items)
         # Without the bias: how much everybody likes an item says nothing about what it is like.
         embeddings = self.system.model.vectors.items[:, :-1]
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -286,14 +282,14 @@ class Recommender:
             )
         )
 
-    def _known_items(self, items: Sequence[Id] | NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
+    def _known_items(self, items: Sequence[Id]) -> tuple[NDArray[np.int64], list[str]]:
         """Rows of the known items of a history, ascending, and a note on the unknown ones."""
-        rows = self.system.items.rows(np.asarray(items))
+        rows = self.system.items.rows(items)
         unknown = [str(item) for item, row in zip(items, rows, strict=True) if row < 0]
         if len(unknown) == len(rows):
             raise NotFoundError(
-                f"no item of the history is known ({', '.join(unknown[:5])}); the nearest ids to the first "
-                f"are {_listed(self.system.items.nearest(items[0]))}"
+                f"no item of the history is known: {', '.join(map(_shown, unknown[:5]))}; "
+                f"{_known_instead(items[0], self.system.items)}"
             )
         notes = [f"unknown items were left out: {', '.join(unknown)}"] if unknown else []
         return np.unique(rows[rows >= 0]), notes
@@ -312,7 +308,8 @@ class Recommender:
         places = np.flatnonzero(ranked.rows[line] >= 0)
         items = tuple(self._item(ranked, line, place) for place in places.tolist())
         if len(items) < k:
-            notes = [*notes, f"only {len(items)} of {k} items: there are no more that are not seen already"]
+            what = "no other items" if status == "similar" else "no other items this user has not seen"
+            notes = [*notes, f"only {len(items)} of {k}: there are {what}"]
         return Recommendations(user, status, k, items, tuple(notes))
 
     def _item(self, ranked: RankedItems, line: int, place: int) -> RecommendedItem:
@@ -332,18 +329,51 @@ def _one_list(rows: NDArray[np.int64]) -> ItemLists:
     return ItemLists(np.array([0, len(rows)], dtype=np.int64), rows)
 
 
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise UsageError(f"k must be at least 1, not {k}")
+def _checked_k(k: int) -> int:
+    """`k` as a plain integer; UsageError unless it is one from 1 on."""
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise UsageError(f"k must be an integer from 1 on, not {k!r}")
+    return int(k)
 
 
-def _unknown(kind: str, value: Id, known: IdMap) -> str:
+def _several(kind: str, ids: Sequence[Id] | NDArray[Any]) -> list[Id]:
+    """Ids as a list. A single one is refused: the letters of a text would be taken for ids."""
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+        raise UsageError(f"expected a list of {kind} ids, not {ids!r}; put it in a list: [{ids!r}]")
+    return list(ids)
+
+
+def _known_rows(kind: str, ids: Sequence[Id] | NDArray[Any], known: IdMap) -> NDArray[np.int64]:
+    """Rows of ids that must all be known."""
+    ids = _several(kind, ids)
+    rows = known.rows(ids)
+    unknown = np.flatnonzero(rows < 0)
+    if not len(unknown):
+        return rows
+    wrong = ids[unknown[0]]
     ask = "; ask for someone new by items they liked, with --history ITEM,ITEM" if kind == "user" else ""
-    return (
-        f"{kind} {value} is not among the {len(known)} {kind}s of this bundle; "
-        f"the nearest ids are {_listed(known.nearest(value))}{ask}"
+    raise NotFoundError(
+        f"{kind} {_shown(wrong)} is not among the {len(known)} {kind}s of this bundle; "
+        f"{_known_instead(wrong, known)}{ask}"
     )
 
 
-def _listed(ids: Sequence[Id]) -> str:
-    return ", ".join(str(each) for each in ids)
+def _known_instead(wrong: Id, known: IdMap) -> str:
+    """What may have been meant; digits say nothing of a word, so it gets the range of numeric ids."""
+    if known.are_integers and not _is_integer(wrong):
+        return f"ids here are numbers from {known.ids[0]} to {known.ids[-1]}"
+    return f"the nearest ids are {', '.join(map(_shown, known.nearest(wrong)))}"
+
+
+def _is_integer(value: Id) -> bool:
+    try:
+        int(value)
+    except (ValueError, OverflowError, TypeError):
+        return False
+    return True
+
+
+def _shown(value: Id) -> str:
+    """An id in a message: quoted where it would not stand out."""
+    text = str(value)
+    return text if text and text.replace("-", "").isalnum() else repr(text)

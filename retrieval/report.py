@@ -43,13 +43,16 @@ class AnnReport:
     Attributes:
         index: FAISS factory string and search parameters.
         candidates: how many items each search returns.
-        recall: share of the exact candidates found, mean over the test users.
+        recall: share of the exact candidates the index itself finds, mean over the test users.
+        rescued: share of the test users whose list the index could not fill, so that exact search
+            answered in its place.
         exact_p50_ms, exact_p99_ms, ann_p50_ms, ann_p99_ms: of single filtered searches.
     """
 
     index: str
     candidates: int
     recall: Estimate
+    rescued: float
     exact_p50_ms: float
     exact_p99_ms: float
     ann_p50_ms: float
@@ -122,6 +125,7 @@ class Report:
                 "candidates": self.ann.candidates,
                 "recall@candidates": self.ann.recall.value,
                 "recall@candidates_interval": [self.ann.recall.low, self.ann.recall.high],
+                "rescued_by_exact": self.ann.rescued,
                 "exact_p50_ms": self.ann.exact_p50_ms,
                 "exact_p99_ms": self.ann.exact_p99_ms,
                 "ann_p50_ms": self.ann.ann_p50_ms,

@@ -59,19 +59,23 @@ def blend(candidates: SearchResult, predicted: Scores, alpha: float) -> RankedIt
     """
     real = candidates.rows >= 0
     ratings = np.where(real, predicted, np.nan).astype(np.float32)
-    blended = standardise(candidates.scores, real) + np.float32(alpha) * standardise(predicted, real)
-    scores = np.where(real, blended, -np.inf).astype(np.float32)
-    order = np.lexsort((candidates.rows, -scores), axis=1)
+    blended = standardise(candidates.scores, real) + alpha * standardise(predicted, real)
+    scores = np.where(real, blended, -np.inf)
+    # At alpha 0 candidates may not change places even where their z-scores round to the same number.
+    order = np.lexsort((candidates.rows, -scores), axis=1) if alpha else np.indices(scores.shape)[1]
     ranks = np.where(real, np.arange(1, real.shape[1] + 1), 0)
 
     def ordered(values: NDArray[np.generic]) -> NDArray[np.generic]:
         return np.take_along_axis(values, order, axis=1)
 
-    return RankedItems(*map(ordered, (candidates.rows, scores, ranks, candidates.scores, ratings)))  # type: ignore[arg-type]
+    columns = (candidates.rows, scores.astype(np.float32), ranks, candidates.scores, ratings)
+    return RankedItems(*map(ordered, columns))  # type: ignore[arg-type]
 
 
-def standardise(values: Scores, real: NDArray[np.bool_]) -> Scores:
+def standardise(values: Scores, real: NDArray[np.bool_]) -> NDArray[np.float64]:
     """z-scores of each line over its real entries: zero mean, unit deviation; 0 where all are equal.
+
+    In float64, because taking the mean off makes close float32 scores equal.
 
     >>> standardise(np.array([[1.0, 3.0, 9.0]], np.float32), np.array([[True, True, False]])).tolist()
     [[-1.0, 1.0, 0.0]]
@@ -81,4 +85,4 @@ def standardise(values: Scores, real: NDArray[np.bool_]) -> Scores:
     centred = np.where(real, filled - filled.sum(axis=1, keepdims=True) / count, 0)
     deviation = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
     safe = np.where(deviation > 1e-12, deviation, 1)
-    return np.asarray(np.where(deviation > 1e-12, centred / safe, 0), dtype=np.float32)
+    return np.asarray(np.where(deviation > 1e-12, centred / safe, 0))

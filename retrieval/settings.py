@@ -46,8 +46,10 @@ class TowerSettings:
         dimension: columns of the embeddings, bias not counted.
         negatives: sampled for each positive.
         learning_rate, batch_size (positives a step): of Adam.
-        max_epochs, patience: training ends when `patience` epochs in a row brought no better
-            NDCG@10 on validation.
+        max_epochs, patience: training ends after `patience` epochs in a row that are more than a
+            standard error behind the best on validation (NDCG@10).
+        averaging_decay: share of the past in the moving average of the epochs' weights, which is
+            what gets validated and kept; 0 averages nothing.
         l2: weight of the squared length of the vectors in a batch.
         history_dropout: share of a history left out at every step ("history" only).
         recency_half_life_days: a positive this much older than the newest counts half.
@@ -62,16 +64,23 @@ class TowerSettings:
     negatives: int = 16
     learning_rate: float = 3e-3
     batch_size: int = 1024
-    max_epochs: int = 30
+    max_epochs: int = 20
     patience: int = 4
-    l2: float = 1e-4
+    averaging_decay: float = 0.5
+    l2: float = 0.03
     history_dropout: float = 0.5
     recency_half_life_days: float = 30.0
     targets_per_history: int = 32
 
     def __post_init__(self) -> None:
-        whole = ("dimension", "negatives", "batch_size", "max_epochs", "patience", "targets_per_history")
-        for name in whole:
+        for name in (
+            "dimension",
+            "negatives",
+            "batch_size",
+            "max_epochs",
+            "patience",
+            "targets_per_history",
+        ):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "recency_half_life_days"):
@@ -79,8 +88,9 @@ class TowerSettings:
                 raise UsageError(f"{name} must be a positive number, not {getattr(self, name)}")
         if not (math.isfinite(self.l2) and self.l2 >= 0):
             raise UsageError(f"l2 must be 0 or more, not {self.l2}")
-        if not 0 <= self.history_dropout < 1:
-            raise UsageError(f"history_dropout must lie in [0, 1), not {self.history_dropout}")
+        for name in ("history_dropout", "averaging_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
         if self.user_tower not in ("history", "id"):
             raise UsageError(f"user_tower must be history or id, not {self.user_tower!r}")
 
@@ -94,8 +104,7 @@ class NeuralMFSettings:
         hidden: widths of the two hidden layers.
         dropout: after each hidden layer, in training only.
         learning_rate, weight_decay, batch_size: of Adam with decoupled weight decay.
-        max_epochs, patience: training ends when `patience` epochs in a row brought no lower RMSE
-            on validation.
+        max_epochs, patience, averaging_decay: as for the towers, by squared error on validation.
 
     Raises:
         UsageError: if a value is out of its range.
@@ -105,21 +114,25 @@ class NeuralMFSettings:
     hidden: tuple[int, int] = (64, 32)
     dropout: float = 0.1
     learning_rate: float = 1e-3
-    weight_decay: float = 0.1
-    batch_size: int = 2048
-    max_epochs: int = 30
+    weight_decay: float = 0.5
+    batch_size: int = 512
+    max_epochs: int = 20
     patience: int = 3
+    averaging_decay: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("dimension", "batch_size", "max_epochs", "patience"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if min(self.hidden) < 1:
-            raise UsageError(f"hidden layers must have at least one unit, not {self.hidden}")
+        if len(self.hidden) != 2 or min(self.hidden) < 1:
+            raise UsageError(f"hidden must be two layers of at least one unit, not {self.hidden}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"learning_rate must be a positive number, not {self.learning_rate}")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout must lie in [0, 1), not {self.dropout}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"weight_decay must be 0 or more, not {self.weight_decay}")
+        for name in ("dropout", "averaging_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -161,8 +174,10 @@ class BuildSettings:
             raise UsageError(f"--threads must be at least 1, not {self.threads}")
         if not math.isfinite(self.positive_threshold):
             raise UsageError(f"--positive-threshold must be a number, not {self.positive_threshold}")
-        if self.seed < 0:
-            raise UsageError(f"--seed must be 0 or more, not {self.seed}")
+        if not 0 <= self.seed < 2**31:  # FAISS takes no more
+            raise UsageError(f"--seed must lie between 0 and {2**31 - 1}, not {self.seed}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"--device must be auto, cpu or cuda, not {self.device!r}")
 
     @property
     def resolved_threads(self) -> int:

@@ -72,7 +72,9 @@ def split_by_time(interactions: Interactions, settings: SplitSettings | None = N
     frame = interactions.frame
     after_train = 1 - settings.test_fraction - settings.validation_fraction
     quantiles = [round(after_train, 12), round(1 - settings.test_fraction, 12)]
-    first, second = (float(cut) for cut in np.quantile(frame["timestamp"].to_numpy(), quantiles))
+    cuts = np.quantile(frame["timestamp"].to_numpy(), quantiles)
+    # Rounded, as a quantile that is some row's timestamp can come out a hair below it.
+    first, second = (round(float(cut), 3) for cut in cuts)
     time = pl.col("timestamp")
     slices = [
         frame.filter(time <= first),

@@ -118,8 +118,6 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     Raises:
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
-    import polars as pl
-
     from retrieval.alpha import AlphaChoice
     from retrieval.baselines import BaselineSet
     from retrieval.encoded import EncodedInteractions
@@ -129,10 +127,10 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     system = read_system(bundle, "evaluated")
 
     def read() -> Evaluated:
-        frame = pl.read_parquet(io.BytesIO(bundle.read(INTERACTIONS)))
+        frame = _read_parquet(bundle, INTERACTIONS)
         choices = bundle.json(CHOICES)
         train, validation, test = (
-            EncodedInteractions.from_frame(frame.filter(pl.col("slice") == name), system.users, system.items)
+            EncodedInteractions.from_frame(frame.filter(frame["slice"] == name), system.users, system.items)
             for name in ("train", "validation", "test")
         )
         threshold = float(bundle.manifest["settings"]["positive_threshold"])
@@ -168,6 +166,16 @@ def _description(build: "Build") -> dict[str, Any]:
         "operating_points": [asdict(point) for point in build.operating_points],
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def _read_parquet(bundle: Bundle, name: str) -> Any:
+    import polars as pl
+
+    data = bundle.read(name)
+    try:
+        return pl.read_parquet(io.BytesIO(data))
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{name} is not a Parquet file ({error})") from error
 
 
 def _parquet(frame: Any) -> bytes:

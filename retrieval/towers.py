@@ -103,19 +103,24 @@ class TwoTowerBPR(nn.Module):
 
     def score(self, users: Tensor, items: Tensor) -> Tensor:
         """Scores of item rows (B, N) for user vectors (B, d): inner product plus item bias, (B, N)."""
-        products = torch.bmm(self.items(items), users[:, :, None])
+        return self._score(users, self.items(items), items)
+
+    def _score(self, users: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
+        """As `score`, with the item vectors (B, N, d) looked up already."""
+        products = torch.bmm(vectors, users[:, :, None])
         scores: Tensor = (products + self.item_bias(items)).squeeze(2)
         return scores
 
     def loss(self, batch: Batch) -> Tensor:
         """Weighted mean of -ln sigmoid(positive - negative), plus L2 on the batch's vectors."""
         users = self.user_tower(batch)
-        positive = self.score(users, batch.targets[:, None])
-        negative = self.score(users, batch.negatives)
+        # Looked up once for the score and the L2 term: the gradient of a look-up is the dearest step.
+        targets, negatives = self.items(batch.targets), self.items(batch.negatives)
+        positive = self._score(users, targets[:, None], batch.targets[:, None])
+        negative = self._score(users, negatives, batch.negatives)
         pairwise = functional.softplus(negative - positive).mean(dim=1)
-        vectors = (users, self.items(batch.targets), self.items(batch.negatives))
-        lengths = sum((squares(each) for each in vectors), start=torch.zeros(()))
-        total: Tensor = (pairwise * batch.weights).mean() + self.settings.l2 * lengths
+        squares = mean_square(users) + mean_square(targets) + mean_square(negatives)
+        total: Tensor = (pairwise * batch.weights).mean() + self.settings.l2 * squares
         return total
 
     @torch.no_grad()
@@ -128,7 +133,7 @@ class TwoTowerBPR(nn.Module):
         return TowerVectors(items, with_one(table), None)
 
 
-def squares(vectors: Tensor) -> Tensor:
+def mean_square(vectors: Tensor) -> Tensor:
     """Mean squared length of vectors (..., d): a number."""
     return vectors.square().sum(dim=-1).mean()
 

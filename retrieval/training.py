@@ -1,11 +1,14 @@
-"""The fit loops: epochs, early stopping on validation, and the best weights at the end."""
+"""The fit loops: epochs, averaged weights, early stopping on validation."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from retrieval.batches import TowerBatches
 from retrieval.encoded import EncodedInteractions
@@ -14,8 +17,11 @@ from retrieval.neural_mf import NeuralMF
 from retrieval.rating_model import RatingModel
 from retrieval.settings import NeuralMFSettings, TowerSettings
 from retrieval.towers import TwoTowerBPR, to_numpy
+from retrieval.uncertainty import standard_error
 from retrieval.vectors import TowerVectors, Weights
 
+Model = TypeVar("Model", bound=torch.nn.Module)
+Merits = NDArray[np.float64]
 OnEpoch = Callable[["EpochRecord"], None]
 
 
@@ -62,7 +68,7 @@ def fit_towers(
     *,
     seed: int,
     device: torch.device,
-    validate: Callable[[TowerVectors], float] | None = None,
+    validate: Callable[[TowerVectors], Merits] | None = None,
     epochs: int | None = None,
     on_epoch: OnEpoch = lambda record: None,
 ) -> FittedTowers:
@@ -70,12 +76,12 @@ def fit_towers(
 
     Args:
         positives: the interactions to rank high.
-        validate: maps exported vectors to a figure of merit, larger is better; with it training
-            stops early and the best epoch's weights are kept.
+        validate: maps exported vectors to figures of merit, shape (q,), one for each validation
+            user, larger is better; with it training stops early, see `_Loop`.
         epochs: exactly this many instead, without validation: for the refit on all data.
 
     Raises:
-        DataError: if there is nothing to train on, or the loss stops being a number.
+        DataError: if there is nothing to train on, or the loss or a weight stops being a number.
     """
     if not len(positives):
         raise DataError("no positive interaction to train on; lower --positive-threshold or give more data")
@@ -90,10 +96,14 @@ def fit_towers(
     def run_epoch() -> float:
         return _mean_loss((optimizer, model.loss(batch), len(batch.targets)) for batch in batches.epoch())
 
-    score = None if validate is None else lambda: validate(model.export(histories))
-    kept, curve = _fit(model, run_epoch, score, epochs or settings.max_epochs, settings.patience, on_epoch)
-    weights = {name: to_numpy(tensor) for name, tensor in model.state_dict().items()}
-    return FittedTowers(weights, model.export(histories), kept, curve)
+    def merits(candidate: TwoTowerBPR) -> Merits:
+        assert validate is not None
+        return validate(candidate.export(histories))
+
+    loop = _Loop(model, run_epoch, validate and merits, lambda ndcg: float(ndcg.mean()), settings, on_epoch)
+    kept, kept_epoch, curve = loop.run(epochs or settings.max_epochs)
+    weights = {name: to_numpy(tensor) for name, tensor in kept.state_dict().items()}
+    return FittedTowers(weights, kept.export(histories), kept_epoch, curve)
 
 
 @dataclass(frozen=True)
@@ -120,11 +130,11 @@ def fit_neural_mf(
 
     Args:
         ratings: all interactions of train, not only the positives.
-        validation: with it training stops early and the weights of the lowest RMSE are kept.
+        validation: ratings to stop early by, see `_Loop`.
         epochs: exactly this many instead, without validation: for the refit on all data.
 
     Raises:
-        DataError: if there is nothing to train on, or the loss stops being a number.
+        DataError: if there is nothing to train on, or the loss or a weight stops being a number.
     """
     if not len(ratings):
         raise DataError("no rating to train NeuralMF on; give more data")
@@ -151,47 +161,81 @@ def fit_neural_mf(
     held_out = None if validation is None else tensors(validation)
 
     @torch.no_grad()
-    def negative_rmse() -> float:
+    def merits(candidate: NeuralMF) -> Merits:
         assert held_out is not None
-        return -float((model(held_out[0], held_out[1]) - held_out[2]).square().mean().sqrt())
+        errors = candidate(held_out[0], held_out[1]) - held_out[2]
+        return -np.square(to_numpy(errors).astype(np.float64))
 
-    score = None if held_out is None else negative_rmse
-    run_epoch = lambda: _mean_loss(steps())  # noqa: E731
-    kept, curve = _fit(model, run_epoch, score, epochs or settings.max_epochs, settings.patience, on_epoch)
-    weights = {name: to_numpy(tensor) for name, tensor in model.state_dict().items()}
-    return FittedNeuralMF(weights, RatingModel.from_weights(weights), kept, curve)
+    loop = _Loop(
+        model,
+        lambda: _mean_loss(steps()),
+        None if held_out is None else merits,
+        lambda negative_squares: float(np.sqrt(-negative_squares.mean())),
+        settings,
+        on_epoch,
+    )
+    kept, kept_epoch, curve = loop.run(epochs or settings.max_epochs)
+    weights = {name: to_numpy(tensor) for name, tensor in kept.state_dict().items()}
+    return FittedNeuralMF(weights, RatingModel.from_weights(weights), kept_epoch, curve)
 
 
-def _fit(
-    model: torch.nn.Module,
-    run_epoch: Callable[[], float],
-    score: Callable[[], float] | None,
-    epochs: int,
-    patience: int,
-    on_epoch: OnEpoch,
-) -> tuple[int, tuple[EpochRecord, ...]]:
-    """Run epochs; with a `score` (larger is better) stop early and put the best weights back."""
-    best_score, best_epoch, best_state = -np.inf, epochs, None
-    curve: list[EpochRecord] = []
-    for epoch in range(1, epochs + 1):
-        model.train()
-        loss = run_epoch()
-        if not np.isfinite(loss):
-            raise DataError(f"the training loss became {loss} in epoch {epoch}; lower the learning rate")
-        model.eval()
-        record = EpochRecord(epoch, loss, None if score is None else score())
-        curve.append(record)
-        on_epoch(record)
-        if record.validation is None:
-            continue
-        if record.validation > best_score:
-            best_score, best_epoch = record.validation, epoch
-            best_state = copy.deepcopy(model.state_dict())
-        elif epoch - best_epoch >= patience:
-            break
-    if best_state is not None:
-        model.load_state_dict(best_state)
-    return best_epoch, tuple(curve)
+@dataclass(frozen=True)
+class _Loop(Generic[Model]):
+    """The loop both models share.
+
+    Validated and kept is a moving average of the weights after each epoch: one epoch's are noisy,
+    their mean is less so (Polyak and Juditsky, SIAM J. Control Optim. 1992). Kept is the last epoch
+    that is no more than one standard error behind the best so far: on few validation users the best
+    is best by chance.
+
+    Attributes:
+        model: what `run_epoch` trains.
+        run_epoch: one pass over the data; returns the mean loss.
+        merits: of a model, one figure for each validation user or rating, larger is better.
+        summary: the figure of those merits that people read.
+    """
+
+    model: Model
+    run_epoch: Callable[[], float]
+    merits: Callable[[Model], Merits] | None
+    summary: Callable[[Merits], float]
+    settings: TowerSettings | NeuralMFSettings
+    on_epoch: OnEpoch
+
+    def run(self, epochs: int) -> tuple[Model, int, tuple[EpochRecord, ...]]:
+        """The kept model, the number of epochs behind it, and the curve.
+
+        Raises:
+            DataError: if the loss or a weight stops being a number.
+        """
+        moving_average = get_ema_multi_avg_fn(self.settings.averaging_decay)  # type: ignore[no-untyped-call]
+        averaging = AveragedModel(self.model, multi_avg_fn=moving_average)
+        averaged = cast(Model, averaging.module.eval())
+        best: Merits | None = None
+        kept, kept_epoch, curve = averaged, epochs, list[EpochRecord]()
+        for epoch in range(1, epochs + 1):
+            self.model.train()
+            loss = self.run_epoch()
+            self._check(loss, epoch)
+            averaging.update_parameters(self.model)
+            merits = None if self.merits is None else self.merits(averaged)
+            curve.append(EpochRecord(epoch, loss, None if merits is None else self.summary(merits)))
+            self.on_epoch(curve[-1])
+            if merits is None:
+                continue
+            if best is None or merits.mean() > best.mean():
+                best = merits
+            if (best - merits).mean() <= standard_error(best - merits):
+                kept, kept_epoch = copy.deepcopy(averaged), epoch
+            elif epoch - kept_epoch >= self.settings.patience:
+                break
+        return kept, kept_epoch, tuple(curve)
+
+    def _check(self, loss: float, epoch: int) -> None:
+        # The last step can break the weights after the last loss was taken.
+        whole = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
+        if not (np.isfinite(loss) and whole):
+            raise DataError(f"training broke down in epoch {epoch} (loss {loss}); lower the learning rate")
 
 
 def _mean_loss(steps: Iterable[tuple[torch.optim.Optimizer, torch.Tensor, int]]) -> float:

@@ -76,8 +76,9 @@ def pool_histories(table: Matrix, histories: ItemLists) -> Matrix:
     pooled = np.zeros((len(lengths), table.shape[1]), dtype=np.float32)
     filled = np.flatnonzero(lengths)
     if len(filled):
-        # A cell at a time, in blocks, so that memory stays bounded however long the histories are.
-        for block in np.array_split(filled, max(1, int(lengths.sum()) // 500_000)):
+        # In blocks of whole histories, so that memory stays bounded however many there are.
+        blocks = min(len(filled), max(1, int(lengths.sum()) // 500_000))
+        for block in np.array_split(filled, blocks):
             start, stop = histories.indptr[block[0]], histories.indptr[block[-1] + 1]
             rows = table[histories.items[start:stop]]
             pooled[block] = np.add.reduceat(rows, histories.indptr[block] - start, axis=0)

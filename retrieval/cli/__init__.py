@@ -3,10 +3,13 @@
 import click
 
 from retrieval.cli.app import LazyGroup, run
+from retrieval.cli.options import SHARED
 
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings=SHARED,
     commands_at={
         "build-index": "retrieval.cli.build_index:build_index",
         "query": "retrieval.cli.query:query",
@@ -14,7 +17,8 @@ from retrieval.cli.app import LazyGroup, run
     },
 )
 @click.version_option(package_name="two-stage-retrieval")
-def retrieval() -> None:
+@click.pass_context
+def retrieval(context: click.Context) -> None:
     """Recommendations from embeddings, with every stage measured.
 
     \b
@@ -22,6 +26,8 @@ def retrieval() -> None:
       retrieval build-index --dataset ml-100k
       retrieval query --user 42 --k 10
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main() -> None:

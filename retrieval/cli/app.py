@@ -1,6 +1,7 @@
 """What every command shares: loading on demand, errors in one line, exit codes."""
 
 import difflib
+import errno
 import os
 import signal
 import sys
@@ -9,9 +10,18 @@ from typing import Any, NoReturn
 
 import click
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import EnvironmentProblem, RetrievalError
 
-INTERRUPTED, TERMINATED = 130, 143
+DEBUG = "RETRIEVAL_DEBUG"
+STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end. Not an `Exception`: nothing on the way up may swallow it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.word, self.exit_code = STOPPED[signal.Signals(signum)]
 
 
 class LazyGroup(click.Group):
@@ -52,24 +62,34 @@ def run(command: click.Command, name: str) -> NoReturn:
     """Run a command and end the process: 0, or one line on stderr and the error's exit code.
 
     Only errors a user can meet become a line; anything else is a bug and shows its traceback, and so
-    does everything with ``RETRIEVAL_DEBUG=1``.
+    does everything with ``--debug`` or ``RETRIEVAL_DEBUG=1``.
     """
-    signal.signal(signal.SIGTERM, _terminate)
-    debug = bool(os.environ.get("RETRIEVAL_DEBUG"))
+    for signum in STOPPED:
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signum, _stop)
     try:
         code = command.main(prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         _fail(_usage_message(error, name), error.exit_code)
     except RetrievalError as error:
-        if debug:
+        if os.environ.get(DEBUG):
             raise
         _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; nothing was published, what was current still is", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does; say nothing more to it.
+    except Stopped as stopped:
+        for signum in STOPPED:
+            signal.signal(signum, signal.SIG_IGN)
+        _fail(f"{stopped.word}; nothing half done was published", stopped.exit_code)
+    except click.Abort as abort:
+        # click makes one of an EOFError too, which is a bug of ours: no command asks anything.
+        raise abort.__cause__ or abort from None
+    except MemoryError:
+        _fail("not enough memory; free some, or ask for less", EnvironmentProblem.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # Python flushes stdout once more at exit; what is left in it has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _fail(f"{error.filename or 'output'}: {error.strerror}; free some", EnvironmentProblem.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -80,8 +100,8 @@ def _usage_message(error: click.ClickException, name: str) -> str:
     return f"{message.rstrip('.')}; see {path} --help"
 
 
-def _terminate(signum: int, frame: object) -> NoReturn:
-    _fail("terminated; nothing was published, what was current still is", TERMINATED)
+def _stop(signum: int, frame: object) -> NoReturn:
+    raise Stopped(signum)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval.cli.options import artifacts_option, json_option
+from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from retrieval.progress import Progress
     from retrieval.settings import BuildSettings
 
+PATH = click.Path(path_type=Path)
+COUNT = click.IntRange(min=1)
 
-@click.command("build-index", context_settings={"show_default": True})
-@click.option("--dataset", metavar="NAME", help="A named data set: ml-100k or sample.  [default: ml-100k]")
-@click.option("--ratings", type=click.Path(path_type=Path), help="Your own file of interactions instead.")
+
+@click.command("build-index", context_settings=SHARED)
 @click.option(
-    "--items", type=click.Path(path_type=Path), help="Titles and genres, where not beside --ratings."
+    "--dataset",
+    metavar="NAME",
+    help="A named data set: ml-100k, downloaded once, or sample, made up and small.  [default: ml-100k]",
 )
+@click.option("--ratings", type=PATH, help="Your own file of interactions, instead of a named data set.")
+@click.option("--items", type=PATH, help="Titles and genres, where they do not lie beside --ratings.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -32,23 +37,35 @@ if TYPE_CHECKING:
 )
 @artifacts_option
 @click.option("--index", default="auto", help="auto, or a FAISS factory string such as IVF64,Flat.")
-@click.option("--recall-target", default=0.95, help="Share of the exact candidates the index must find.")
-@click.option("--candidates", default=200, help="Items retrieved for re-ranking.")
-@click.option("--test-fraction", default=0.2, help="Most recent share of the interactions.")
-@click.option("--validation-fraction", default=0.1, help="Share before that.")
+@click.option(
+    "--recall-target",
+    default=0.95,
+    help="Share of the exact candidates the index must find; sets its nprobe.",
+)
+@click.option("--candidates", type=COUNT, default=200, help="Items retrieved for re-ranking.")
+@click.option("--test-fraction", default=0.2, help="Share of the interactions to test on, the most recent.")
+@click.option("--validation-fraction", default=0.1, help="Share before that, to choose settings on.")
 @click.option("--positive-threshold", default=4.0, help="Ratings from here on are positive and relevant.")
-@click.option("--user-tower", type=click.Choice(["history", "id"]), default="history", help="See README.")
-@click.option("--dimension", default=64, help="Columns of the towers' embeddings.")
-@click.option("--negatives", default=16, help="Sampled for each positive.")
-@click.option("--epochs", default=30, help="At most, for either model; validation decides.")
-@click.option("--batch-size", default=1024, help="Positives in a step of the towers.")
-@click.option("--learning-rate", default=3e-3, help="Of the towers.")
-@click.option("--seed", default=42, help="The only source of chance.")
-@click.option("--threads", type=int, help="Of torch and FAISS.  [default: all cores]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="To train on.")
+@click.option(
+    "--user-tower",
+    type=click.Choice(["history", "id"]),
+    default="history",
+    help="history also serves people who come with a list of items; id only users seen in training.",
+)
+@click.option("--dimension", type=COUNT, default=64, help="Numbers in an embedding of the towers.")
+@click.option("--negatives", type=COUNT, default=16, help="Negatives sampled for each positive.")
+@click.option("--epochs", type=COUNT, default=30, help="At most, for each model; validation decides.")
+@click.option("--batch-size", type=COUNT, default=1024, help="Positives in a training step of the towers.")
+@click.option("--learning-rate", default=3e-3, help="Learning rate of the towers.")
+@click.option("--seed", type=click.IntRange(min=0), default=42, help="The only source of chance.")
+@click.option("--threads", type=COUNT, help="Threads of torch and FAISS.  [default: all cores]")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="What to train on."
+)
 @click.option("--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
+@debug_option
 def build_index(
     dataset: str | None,
     ratings: Path | None,
@@ -73,15 +90,19 @@ def build_index(
         raise UsageError("--items goes with --ratings; a named data set brings its own titles")
     settings = _settings(options)
 
-    from retrieval.building import build
     from retrieval.bundle import new_bundle
-    from retrieval.cli.report_text import report_text
-    from retrieval.storage import write_build
 
     with _progress(quiet) as progress:
         progress.phase("Reading the data")
         table = _read(dataset, ratings, items, data, progress)
+        for note in table.interactions.notes:
+            progress.note(f"{table.name}: {note}")
         with new_bundle(artifacts) as writer:
+            # It takes seconds: not before the data is read and the folder can be written.
+            progress.phase("Loading torch")
+            from retrieval.building import build
+            from retrieval.storage import write_build
+
             built = build(
                 table.interactions, items=table.items, settings=settings, progress=progress, name=table.name
             )
@@ -90,6 +111,8 @@ def build_index(
     if as_json:
         click.echo(json.dumps(built.report.to_json() | {"bundle": str(folder)}))
         return
+    from retrieval.cli.report_text import report_text
+
     click.echo(report_text(built.report))
     click.echo(f"\nPublished {folder}")
 

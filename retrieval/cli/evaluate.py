@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from retrieval.cli.options import artifacts_option, json_option, k_option
+from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, k_option
 
 
-@click.command()
+@click.command(context_settings=SHARED)
 @k_option
 @artifacts_option
 @json_option
+@debug_option
 def evaluate(k: int, artifacts: Path, as_json: bool) -> None:
     """Measure every stage of the bundle on the temporal test slice, with 95 % intervals.
 

@@ -1,10 +1,16 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from retrieval.cli.app import DEBUG
+
+# Settings of every command.
+SHARED = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -13,13 +19,20 @@ artifacts_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("artifacts"),
     envvar="RETRIEVAL_ARTIFACTS",
-    show_default=True,
     show_envvar=True,
     help="Folder of the bundles.",
 )
-k_option = click.option(
-    "--k", type=click.IntRange(min=1), default=10, show_default=True, help="Length of the list."
-)
+k_option = click.option("--k", type=click.IntRange(min=1), default=10, help="Length of the list.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+)
+
+
+def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ[DEBUG] = "1"
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show an error's traceback too."
 )

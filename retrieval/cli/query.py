@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from retrieval.cli.options import artifacts_option, json_option, k_option
+from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, k_option
 from retrieval.cli.tables import format_table, shorten
 from retrieval.errors import UsageError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TITLE_WIDTH = 40
 
 
-@click.command()
+@click.command(context_settings=SHARED)
 @click.option("--user", metavar="ID", help="A user the bundle knows.")
 @click.option("--history", metavar="ITEM,ITEM", help="Someone new, by items they liked.")
 @k_option
@@ -24,6 +24,7 @@ TITLE_WIDTH = 40
 @click.option("--no-rerank", is_flag=True, help="Leave the candidates in retrieval order.")
 @artifacts_option
 @json_option
+@debug_option
 def query(
     user: str | None,
     history: str | None,
@@ -41,7 +42,8 @@ def query(
       query --history 50,181,258 --k 5 --json
     """
     if (user is None) == (history is None):
-        raise UsageError("query needs one of --user and --history, as in query --user 42")
+        which = "both were given" if user is not None else "neither was given"
+        raise UsageError(f"give one of --user and --history, as in query --user 42; {which}")
 
     from retrieval.recommender import Recommender
 
@@ -67,7 +69,9 @@ def _text(answer: "Recommendations") -> str:
         ]
         for rank, item in enumerate(answer.items, start=1)
     ]
+    first = f"{len(rows)} recommendations for {who}"
+    notes = [f"note: {note}" for note in answer.notes]
+    if not rows:
+        return "\n".join([first, *notes])
     header = ["", "item", "title", "score", "rating", "retrieved"]
-    lines = [f"{len(rows)} recommendations for {who}", format_table(header, rows, right=[0, 3, 4, 5])]
-    lines += [f"note: {note}" for note in answer.notes]
-    return "\n".join(lines)
+    return "\n".join([first, format_table(header, rows, right=[0, 3, 4, 5]), *notes])

@@ -1,62 +1,197 @@
 """The report as text for people: the stage table, the differences, and what they mean in words."""
 
-from retrieval.cli.tables import format_table
-from retrieval.report import Comparison, Report
+import math
+
+from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
+from retrieval.report import AnnReport, Comparison, RatingReport, Report
 from retrieval.uncertainty import Estimate
 
+SERVED = "ann+rerank"
+BASELINES = ("popularity", "recent_popularity", "ease")
 STAGE_NAMES = {"recent_popularity": "recent popularity", "ease": "EASE"}
+# Speeds closer than this to each other are called the same.
+NOTICEABLE = 1.1
 
 
 def report_text(report: Report) -> str:
-    """Everything `evaluate` prints without --json."""
+    """Everything `evaluate` prints without --json: at most 80 columns, a screen or so of lines."""
     parts = (_heading(report), _stages(report), _differences(report), _words(report))
     return "\n\n".join(parts)
 
 
 def _heading(report: Report) -> str:
     split = report.split
-    cold = report.cold_test_rows / split.test
-    lines = [
-        f"{report.dataset}, split by time: {split.train:,} train, {split.validation:,} validation, "
-        f"{split.test:,} test rows",
-        f"train knows {split.users:,} users and {split.items:,} items; {cold:.0%} of the test rows are cold "
-        "(new user or item)",
-        f"judged: {split.test_users:,} warm test users, {report.judged_users:,} of them with a test rating >= "
-        f"{report.positive_threshold:g}",
+    title = f", split by time, {report.protocol} protocol"
+    rows = [
+        ["train", f"{split.train:,} rows of {split.users:,} users and {split.items:,} items"],
+        [
+            "validation",
+            f"{split.validation:,} rows, {split.warm_validation:,} warm: user and item are in train",
+        ],
+        [
+            "test",
+            f"{split.test:,} rows, {split.warm_test:,} warm; "
+            f"the cold {report.cold_test_rows / split.test:.0%} are not judged",
+        ],
+        [
+            "judged by",
+            f"{split.test_users:,} users, {report.judged_users:,} with a relevant item "
+            f"(rated >= {report.positive_threshold:g})",
+        ],
     ]
     if split.duplicates:
-        lines.append(f"{split.duplicates:,} repeated pairs of user and item inside a slice were left out")
-    return "\n".join(lines)
+        rows.append(["repeats", f"{split.duplicates:,} rows left out: the same pair again inside a slice"])
+    name = shorten(report.dataset, WIDTH - len(title))
+    return name + title + "\n" + "\n".join(f"  {label:<10}  {text}" for label, text in rows)
 
 
 def _stages(report: Report) -> str:
     k = report.k
-    header = ["stage", f"P@{k}", "", f"R@{k}", "", f"NDCG@{k}", "", "cover"]
-    rows = []
-    for name, stage in report.stages.items():
-        cells = [STAGE_NAMES.get(name, name)]
-        for estimate in (stage.precision, stage.recall, stage.ndcg):
-            cells += [f"{estimate.value:.3f}", f"{estimate.low:.3f}-{estimate.high:.3f}"]
-        rows.append([*cells, f"{stage.coverage:.0%}"])
-    table = format_table(header, rows, right=[1, 3, 5, 7])
-    return f"{table}\n({report.protocol} protocol; ranges are 95 % bootstrap intervals over users)"
+    rows = [
+        [
+            _name(name),
+            *map(_share_with_interval, (stage.precision, stage.recall, stage.ndcg)),
+            _percent(stage.coverage),
+            _short_count(stage.popularity_rank),
+        ]
+        for name, stage in report.stages.items()
+    ]
+    legend = (
+        "exact: TwoTowerBPR, exhaustive search; ann: through the FAISS index; +rerank: blended with "
+        "NeuralMF's ratings. Precision over all users, recall and NDCG over those with a relevant item; "
+        "95% bootstrap intervals over users. cover: share of items ever listed; rank: mean popularity rank "
+        "of the lists, 1 is top."
+    )
+    header = ["stage", f"P@{k}", f"R@{k}", f"NDCG@{k}", "cover", "rank"]
+    table = format_table(header, rows, right=[4, 5])
+    return f"{table}\n{wrap(legend)}"
 
 
 def _differences(report: Report) -> str:
+    """What each step of the system changes, and where its final list stands; the rest is in the JSON."""
     rows = [
         [
-            f"{STAGE_NAMES.get(each.stage, each.stage)} - {STAGE_NAMES.get(each.against, each.against)}",
-            f"{each.difference.value:+.4f}",
-            f"{each.difference.low:+.4f} to {each.difference.high:+.4f}",
+            f"{_name(each.stage)} vs {_name(each.against)}",
+            _signed(each.difference.value),
+            _signed_interval(each.difference),
             _verdict(each.difference),
         ]
         for each in report.comparisons
+        if each.stage == SERVED or each.against == "exact"
     ]
-    header = [f"NDCG@{report.k}, user by user", "mean", "95 % interval", ""]
+    header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", ""]
     return format_table(header, rows, right=[1])
 
 
+def _words(report: Report) -> str:
+    return "\n".join(
+        [
+            wrap(_standing(report)),
+            wrap(_index(report.ann)),
+            _reranking(report),
+            _ratings(report.rating),
+            wrap(_baselines(report.baselines)),
+        ]
+    )
+
+
+def _standing(report: Report) -> str:
+    """Where the served list stands against every baseline."""
+    if not report.judged_users:
+        return "No test user has a relevant item, so no list can be compared with another."
+    phrases = {
+        "better": "better than",
+        "worse": "worse than",
+        "the same": "the same as",
+        "no clear difference": "not clearly different from",
+        "not measured": "not measured against",
+    }
+    clauses = [
+        f"{phrases[_verdict(each.difference)]} {_name(each.against)} ({_signed(each.difference.value)})"
+        for each in report.comparisons
+        if each.stage == SERVED and each.against in BASELINES
+    ]
+    return f"The served list, {SERVED}, is {_listed(clauses)}."
+
+
+def _index(ann: AnnReport) -> str:
+    recall = f"{ann.recall.value:.1%} ({ann.recall.low:.1%} to {ann.recall.high:.1%})"
+    faster = ann.exact_p50_ms / ann.ann_p50_ms
+    if faster >= NOTICEABLE:
+        pays = f"{faster:.1f} times faster"
+    elif faster > 1 / NOTICEABLE:
+        pays = "no faster, exact search would do here"
+    else:
+        pays = f"{1 / faster:.1f} times slower, exact search would do here"
+    rescued = ""
+    if ann.rescued:
+        rescued = f"; exact search answers for the {_percent(ann.rescued)} of users it leaves short"
+    return (
+        f"Index: {ann.index} finds {recall} of the {ann.candidates:,} exact candidates{rescued}; one search "
+        f"takes {ann.ann_p50_ms:.3f} ms, exact {ann.exact_p50_ms:.3f} ms (median): {pays}."
+    )
+
+
+def _reranking(report: Report) -> str:
+    choice = report.alpha
+    if choice.alpha == 0:
+        words = (
+            "Re-ranking: alpha 0, the order stays retrieval's; on validation no weight of the predicted "
+            f"rating gained more NDCG@{choice.k} than its standard error:"
+        )
+    else:
+        gain = _find(report, "exact+rerank", "exact").difference
+        words = (
+            f"Re-ranking: alpha {choice.alpha:g} weighs the predicted rating; on test {_signed(gain.value)} "
+            f"over exact, {_verdict(gain)}. Set by the gain in validation NDCG@{choice.k} less its "
+            "standard error:"
+        )
+    curve = [(f"{alpha:g}", _signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
+    return "\n".join([wrap(words), *_columns("  alpha", "  gain", curve)])
+
+
+def _columns(upper: str, lower: str, pairs: list[tuple[str, str]]) -> list[str]:
+    """Pairs one above the other, as many side by side as fit."""
+    if not pairs:
+        return []
+    label = max(len(upper), len(lower))
+    cell = 1 + max(len(text) for pair in pairs for text in pair)
+    fitting = (WIDTH - label) // cell
+    lines = []
+    for start in range(0, len(pairs), fitting):
+        part = pairs[start : start + fitting]
+        lines.append(upper.ljust(label) + "".join(top.rjust(cell) for top, _ in part))
+        lines.append(lower.ljust(label) + "".join(bottom.rjust(cell) for _, bottom in part))
+    return lines
+
+
+def _ratings(rating: RatingReport) -> str:
+    if not rating.rows:
+        return "Ratings: no warm test row to predict."
+    rows = [
+        ["  NeuralMF", _error(rating.rmse), _error(rating.mae)],
+        ["  user and item biases", _error(rating.bias_rmse), _error(rating.bias_mae)],
+    ]
+    table = format_table([f"Ratings of {rating.rows:,} test rows", "RMSE", "MAE"], rows)
+    ahead = rating.bias_rmse.value - rating.rmse.value
+    if ahead <= 0:
+        verdict = "NeuralMF is no better than the biases alone"
+    elif rating.bias_rmse.value <= rating.rmse.high:
+        verdict = f"NeuralMF's RMSE is {_number(ahead)} lower, within its interval"
+    else:
+        verdict = f"NeuralMF is better than the biases alone, RMSE {_number(ahead)} lower"
+    return f"{table}\n  {verdict} (intervals over rows)."
+
+
+def _baselines(settings: dict[str, float]) -> str:
+    ease = f"EASE l2 {settings['ease_l2']:g}" if "ease_l2" in settings else "EASE left out, too many items"
+    window = settings["recent_window"]
+    return f"Baselines, set on validation: recent is the last {window:.0%} of positives; {ease}."
+
+
 def _verdict(difference: Estimate) -> str:
+    if math.isnan(difference.value):
+        return "not measured"
     if difference.low == difference.high == 0:
         return "the same"
     if not difference.excludes_zero:
@@ -64,33 +199,58 @@ def _verdict(difference: Estimate) -> str:
     return "better" if difference.value > 0 else "worse"
 
 
-def _words(report: Report) -> str:
-    ann, rating = report.ann, report.rating
-    faster = ann.exact_p50_ms / ann.ann_p50_ms
-    pays = f"{faster:.1f} times faster" if faster >= 1.1 else "no faster: exact search is enough here"
-    biases = "below" if rating.rmse.value < rating.bias_rmse.value else "not below"
-    return "\n".join(
-        [
-            f"ANN: {ann.index} finds {ann.recall.value:.1%} of the {ann.candidates} exact candidates;",
-            f"  a single search takes {ann.ann_p50_ms:.3f} ms, exact {ann.exact_p50_ms:.3f} ms (p50): {pays}",
-            f"Re-ranking: {_reranking(report)}",
-            f"Ratings: RMSE {rating.rmse.value:.4f} ({rating.rmse.low:.4f}-{rating.rmse.high:.4f}), "
-            f"MAE {rating.mae.value:.4f} on {rating.rows:,} warm test rows;",
-            f"  {biases} user and item biases alone: {rating.bias_rmse.value:.4f}, {rating.bias_mae.value:.4f}",
-        ]
-    )
-
-
-def _reranking(report: Report) -> str:
-    alpha = report.alpha.alpha
-    if alpha == 0:
-        return "alpha 0: NeuralMF's ratings brought no gain on validation, the order is retrieval's"
-    gain = _find(report, "exact+rerank", "exact").difference
-    return (
-        f"alpha {alpha:g}, chosen on validation;\n"
-        f"  on test {gain.value:+.4f} NDCG@{report.k} over exact alone: {_verdict(gain)}"
-    )
-
-
 def _find(report: Report, stage: str, against: str) -> Comparison:
     return next(each for each in report.comparisons if (each.stage, each.against) == (stage, against))
+
+
+def _name(stage: str) -> str:
+    return STAGE_NAMES.get(stage, stage)
+
+
+def _listed(clauses: list[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(clauses[:-1]), clauses[-1]] if len(clauses) > 1 else clauses)
+
+
+def _share(value: float) -> str:
+    """Of 0 to 1, in 4 columns: .161, 1.00; a dash for NaN."""
+    if math.isnan(value):
+        return "-"
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0") else "1.00"
+
+
+def _share_with_interval(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return "-"
+    return f"{_share(estimate.value)} {_share(estimate.low)}-{_share(estimate.high)}"
+
+
+def _signed(value: float) -> str:
+    """Of -1 to 1, with its sign and without the 0 in front: +.0327; never -.0000."""
+    return "-" if math.isnan(value) else f"{round(value, 4) + 0.0:+.4f}".replace("0.", ".", 1)
+
+
+def _signed_interval(estimate: Estimate) -> str:
+    return "-" if math.isnan(estimate.low) else f"{_signed(estimate.low)} to {_signed(estimate.high)}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
+
+
+def _short_count(value: float) -> str:
+    """In 5 columns: 9,999, 27k, 1.2M."""
+    if math.isnan(value):
+        return "-"
+    if value < 9_999.5:
+        return f"{value:,.0f}"
+    return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.1f}M"
+
+
+def _error(estimate: Estimate) -> str:
+    return f"{_number(estimate.value)} {_number(estimate.low)}-{_number(estimate.high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"

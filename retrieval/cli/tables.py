@@ -1,6 +1,9 @@
-"""Plain tables for people, within 80 columns."""
+"""Plain tables and paragraphs for people, within 80 columns."""
 
+import textwrap
 from collections.abc import Sequence
+
+WIDTH = 80
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -29,3 +32,13 @@ def shorten(text: str, width: int) -> str:
     'Shawshank…'
     """
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def wrap(text: str) -> str:
+    """One paragraph on lines of at most `WIDTH` characters, all but the first indented.
+
+    >>> print(wrap("retrieval " * 9))
+    retrieval retrieval retrieval retrieval retrieval retrieval retrieval retrieval
+      retrieval
+    """
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)

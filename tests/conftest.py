@@ -1,0 +1,70 @@
+"""What the whole suite shares: the sample, one tiny build of it, and that build as a bundle on disk."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from retrieval.building import Build
+    from retrieval.datasets import Dataset
+    from retrieval.settings import BuildSettings
+
+# Before anything imports torch or FAISS; the commands that tests start inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
+for name in ("RETRIEVAL_DATA", "RETRIEVAL_ARTIFACTS", "RETRIEVAL_DEBUG"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def sample_set() -> "Dataset":
+    """The tracked sample: 4,822 ratings of 150 users and 120 items."""
+    from retrieval.datasets import load_dataset
+
+    return load_dataset("sample", Path("unused"), print)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> "BuildSettings":
+    """Two epochs of narrow towers; an index that misses items, and fewer candidates than items."""
+    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
+
+    return BuildSettings(
+        towers=TowerSettings(dimension=8, max_epochs=2),
+        neural_mf=NeuralMFSettings(dimension=4, max_epochs=2),
+        index="IVF8,Flat",
+        recall_target=0.5,
+        candidates=20,
+        threads=1,
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_build(sample_set: "Dataset", tiny_settings: "BuildSettings") -> "Build":
+    """The sample, built with the tiny settings. Leave it as it is."""
+    from retrieval.building import build
+
+    return build(
+        sample_set.interactions, items=sample_set.items, settings=tiny_settings, name=sample_set.name
+    )
+
+
+@pytest.fixture(scope="session")
+def artifacts(tiny_build: "Build", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifacts folder with the tiny build. Only for reading; see `own_artifacts`."""
+    from retrieval.bundle import new_bundle
+    from retrieval.storage import write_build
+
+    folder = tmp_path_factory.mktemp("built") / "artifacts"
+    with new_bundle(folder) as writer:
+        write_build(writer, tiny_build)
+    return folder
+
+
+@pytest.fixture
+def own_artifacts(artifacts: Path, tmp_path: Path) -> Path:
+    """A copy of `artifacts` to damage or to build into."""
+    return Path(shutil.copytree(artifacts, tmp_path / "own artifacts"))

@@ -1,0 +1,254 @@
+import numpy as np
+import pytest
+
+from retrieval import baselines as baselines_module
+from retrieval.baselines import (
+    EASE_L2,
+    RECENT_WINDOWS,
+    BaselineSet,
+    BiasModel,
+    Ease,
+    popularity,
+    positive_matrix,
+    recent_popularity,
+    same_for_all,
+)
+from retrieval.encoded import EncodedInteractions
+from retrieval.judgements import Judgements, rank_by_scores, score_lists
+
+
+def encoded(rows: list[tuple[int, int, float, int]], n_users: int, n_items: int) -> EncodedInteractions:
+    """(user, item, rating, timestamp) rows, ordered as the models expect them."""
+    table = np.array(sorted(rows), dtype=np.float64).reshape(-1, 4)
+    return EncodedInteractions(
+        table[:, 0].astype(np.int64),
+        table[:, 1].astype(np.int64),
+        table[:, 2].astype(np.float32),
+        table[:, 3].astype(np.int64),
+        n_users,
+        n_items,
+    )
+
+
+def random_interactions(seed: int, n_users: int = 30, n_items: int = 12) -> EncodedInteractions:
+    rng = np.random.default_rng(seed)
+    pairs = np.argwhere(rng.random((n_users, n_items)) < np.linspace(0.7, 0.1, n_items))
+    rows = [(u, i, float(rng.integers(1, 6)), int(rng.integers(1000))) for u, i in pairs.tolist()]
+    return encoded(rows, n_users, n_items)
+
+
+# Ten positives at times 0 to 9. Item 1 is the favourite of the last two, item 0 of all times.
+HISTORY = encoded(
+    [
+        (user, item, 5.0, time)
+        for time, (user, item) in enumerate(
+            [(0, 0), (1, 0), (2, 0), (3, 0), (4, 2), (0, 2), (1, 3), (2, 3), (3, 1), (4, 1)]
+        )
+    ],
+    n_users=5,
+    n_items=5,
+)
+
+
+def test_popularity_counts_positives() -> None:
+    assert popularity(HISTORY).tolist() == [4, 2, 2, 2, 0]
+
+
+def test_recent_popularity_counts_the_last_share_and_breaks_ties_by_all_times() -> None:
+    # The last 20 %: times 8 and 9, both of item 1. The rest tie at 0 recent ones: all-time count / (4 + 1).
+    assert recent_popularity(HISTORY, 0.2).tolist() == pytest.approx([0.8, 2.4, 0.4, 0.4, 0.0])
+    # The last half: times 5 to 9 (the quantile is 4.5): item 1 twice, 3 twice, 2 once.
+    assert recent_popularity(HISTORY, 0.5).tolist() == pytest.approx([0.8, 2.4, 1.4, 2.4, 0.0])
+    # All: the order of popularity itself.
+    assert recent_popularity(HISTORY, 1.0).tolist() == pytest.approx([4.8, 2.4, 2.4, 2.4, 0.0])
+
+
+def test_more_recent_counts_beat_any_all_time_count() -> None:
+    rows = [(user, 0, 5.0, user) for user in range(99)] + [(0, 1, 5.0, 200), (0, 2, 5.0, 100)]
+    scores = recent_popularity(encoded(rows, 99, 3), 0.005)
+    assert np.argsort(-scores).tolist() == [1, 0, 2]
+
+
+def test_ease_worked_by_hand_for_three_items() -> None:
+    # Items 0 and 1 are liked by the same two users, item 2 by a third: with l2 = 1 the weight from 0 to 1 is
+    # the ridge coefficient 2 / (2 + 1), and item 2 has nothing to do with them.
+    liked = encoded([(0, 0, 5, 0), (0, 1, 5, 0), (1, 0, 5, 0), (1, 1, 5, 0), (2, 2, 5, 0)], 4, 3)
+    model = Ease.fit(liked, l2=1.0)
+    assert model.weights.ravel() == pytest.approx([0, 2 / 3, 0, 2 / 3, 0, 0, 0, 0, 0], abs=1e-6)
+    newcomer = positive_matrix(encoded([(3, 0, 5, 0)], 4, 3))
+    assert model.scorer(newcomer)(np.array([3])).ravel() == pytest.approx([0, 2 / 3, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("l2", [0.5, 20.0])
+def test_each_ease_column_is_the_ridge_regression_on_the_other_items(l2: float) -> None:
+    liked = random_interactions(0)
+    dense = positive_matrix(liked).toarray().astype(np.float64)
+    weights = Ease.fit(liked, l2).weights
+    assert (np.diag(weights) == 0).all()
+    assert not np.allclose(weights, weights.T, atol=1e-3)
+    for item in range(liked.n_items):
+        others = np.delete(np.arange(liked.n_items), item)
+        design = dense[:, others]
+        ridge = np.linalg.solve(design.T @ design + l2 * np.eye(len(others)), design.T @ dense[:, item])
+        np.testing.assert_allclose(weights[others, item], ridge, atol=1e-5)
+
+
+def test_ease_scores_are_the_users_positives_times_the_weights() -> None:
+    liked = random_interactions(1)
+    model = Ease.fit(liked, 10.0)
+    matrix = positive_matrix(liked)
+    users = np.array([7, 2, 2])
+    expected = matrix.toarray()[users] @ model.weights
+    np.testing.assert_allclose(model.scorer(matrix)(users), expected, rtol=1e-5)
+
+
+def judgements_on(train: EncodedInteractions, rows: list[tuple[int, int, float, int]]) -> Judgements:
+    return Judgements.of(encoded(rows, train.n_users, train.n_items), train, 4)
+
+
+def test_the_window_is_the_one_that_foretells_validation() -> None:
+    # Items 1 and 2 are old favourites, item 3 that of the last 2 %; nobody of validation saw any of them.
+    rows = [(user, 0, 1.0, 0) for user in range(120)]
+    rows += [(user, 1 + user % 2, 5.0, user) for user in range(100)]
+    rows += [(user, 3, 5.0, 1000) for user in range(100, 102)]
+    train = encoded(rows, 120, 4)
+    trendy = judgements_on(train, [(user, 3, 5.0, 2000) for user in range(110, 120)])
+    assert BaselineSet.choose(train, trendy, 4, 1).settings["recent_window"] == 0.02
+    steady = judgements_on(train, [(user, 1, 5.0, 2000) for user in range(110, 120)])
+    assert BaselineSet.choose(train, steady, 4, 1).settings["recent_window"] > 0.02
+
+
+def test_the_chosen_settings_are_the_best_of_all_on_validation() -> None:
+    train = random_interactions(9, n_users=60, n_items=20)
+    rng = np.random.default_rng(3)
+    rows = [(u, i, 5.0, 2000) for u, i in np.argwhere(rng.random((60, 20)) < 0.15).tolist()]
+    validation, positives = judgements_on(train, rows), train.positives(4)
+
+    def score(scorer) -> float:
+        lists = rank_by_scores(scorer, validation.users, train.item_lists(), 3, train.n_items)
+        return float(score_lists(lists, validation, 3).ndcg.mean())
+
+    chosen = BaselineSet.choose(train, validation, 4, 3)
+    matrix = positive_matrix(positives)
+    by_l2 = {l2: score(Ease.fit(positives, l2).scorer(matrix)) for l2 in EASE_L2}
+    by_window = {w: score(same_for_all(recent_popularity(positives, w))) for w in RECENT_WINDOWS}
+    # The first of equals; here neither is the first or the last of all.
+    assert chosen.ease_l2 == max(by_l2, key=lambda l2: by_l2[l2]) == 300
+    assert chosen.window == max(by_window, key=lambda share: by_window[share]) == 0.05
+
+
+@pytest.fixture(scope="module")
+def train() -> EncodedInteractions:
+    return random_interactions(4)
+
+
+@pytest.fixture(scope="module")
+def validation(train: EncodedInteractions) -> Judgements:
+    rows = [(u, i, 5.0, 2000) for u, i in np.argwhere(np.ones((30, 12))).tolist() if (u + i) % 3 == 0]
+    return judgements_on(train, rows)
+
+
+def test_lists_hold_the_best_unseen_items_of_each_baseline(
+    train: EncodedInteractions, validation: Judgements
+) -> None:
+    chosen = BaselineSet.choose(train, validation, 4, 3)
+    positives, users = train.positives(4), np.array([0, 9, 4])
+    lists = chosen.lists(users, 4)
+    assert list(lists) == ["popularity", "recent_popularity", "ease"]
+    seen = train.item_lists()
+    assert chosen.ease is not None
+    scores = {
+        "popularity": np.tile(popularity(positives), (3, 1)),
+        "recent_popularity": np.tile(recent_popularity(positives, chosen.window), (3, 1)),
+        "ease": chosen.ease.scorer(positive_matrix(positives))(users),
+    }
+    for name, rows in lists.items():
+        assert rows.shape == (3, 4)
+        for line, user, row in zip(rows, users, scores[name], strict=True):
+            # What was seen counts whatever its rating, though only positives are counted.
+            unseen = np.setdiff1d(np.arange(train.n_items), seen.of(user))
+            best = sorted(unseen, key=lambda item: (-row[item], item))[:4]
+            assert line[line >= 0].tolist() == best
+    np.testing.assert_array_equal(chosen.popularity, popularity(positives))
+
+
+def test_fitting_the_chosen_settings_again_gives_the_same_lists(
+    train: EncodedInteractions, validation: Judgements
+) -> None:
+    chosen = BaselineSet.choose(train, validation, 4, 3)
+    again = BaselineSet.fit(train, 4, chosen.settings)
+    assert again.settings == chosen.settings
+    assert chosen.ease is not None and again.ease is not None
+    np.testing.assert_array_equal(again.ease.weights, chosen.ease.weights)
+    users = np.arange(train.n_users)
+    expected, found = chosen.lists(users, 5), again.lists(users, 5)
+    assert list(found) == list(expected)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_ease_is_left_out_above_its_limit_and_from_nothing_else(
+    train: EncodedInteractions, validation: Judgements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines_module, "EASE_MAX_ITEMS", train.n_items)
+    assert "ease" in BaselineSet.choose(train, validation, 4, 3).lists(np.array([0]), 3)
+    monkeypatch.setattr(baselines_module, "EASE_MAX_ITEMS", train.n_items - 1)
+    monkeypatch.setattr(Ease, "fit", lambda *_: pytest.fail("EASE was fitted all the same"))
+    chosen = BaselineSet.choose(train, validation, 4, 3)
+    assert chosen.ease is None
+    assert "ease_l2" not in chosen.settings
+    for each in (chosen, BaselineSet.fit(train, 4, chosen.settings)):
+        assert list(each.lists(np.array([0]), 3)) == ["popularity", "recent_popularity"]
+
+
+def biased_ratings(noise: float = 0.0) -> tuple[EncodedInteractions, np.ndarray, np.ndarray]:
+    """Every user rates every item: 3 + user bias + item bias, both of mean 0."""
+    rng = np.random.default_rng(5)
+    users, items = rng.normal(0, 0.5, 40), rng.normal(0, 0.7, 25)
+    users, items = users - users.mean(), items - items.mean()
+    ratings = 3 + users[:, None] + items + noise * rng.normal(size=(40, 25))
+    rows = [(u, i, ratings[u, i], 0) for u in range(40) for i in range(25)]
+    return encoded(rows, 40, 25), users, items
+
+
+def test_biases_without_damping_are_the_planted_ones() -> None:
+    ratings, users, items = biased_ratings()
+    model = BiasModel.fit(ratings, damping=0.0)
+    assert model.mean == pytest.approx(3, abs=1e-5)
+    np.testing.assert_allclose(model.users, users, atol=1e-5)
+    np.testing.assert_allclose(model.items, items, atol=1e-5)
+    predicted = model.predict_pairs(ratings.users, ratings.items)
+    np.testing.assert_allclose(predicted, ratings.ratings, atol=1e-4)
+
+
+def test_a_user_who_rated_only_good_items_is_not_taken_for_a_generous_one() -> None:
+    ratings, _, items = biased_ratings()
+    # Each user rates the better or the worse half only, and a few items that connect the halves.
+    better = items[ratings.items] > np.median(items)
+    half = ratings.where((better == (ratings.users % 2 == 0)) | (ratings.items < 4))
+    model = BiasModel.fit(half, damping=0.0, rounds=200)
+    predicted = model.predict_pairs(ratings.users, ratings.items)
+    np.testing.assert_allclose(predicted, ratings.ratings, atol=1e-3)
+
+
+def test_damping_shrinks_biases_and_keeps_their_order() -> None:
+    ratings, users, items = biased_ratings()
+    model = BiasModel.fit(ratings)
+    assert np.corrcoef(model.users, users)[0, 1] > 0.999
+    # 40 ratings of an item, 25 of a user, 10 at the mean.
+    np.testing.assert_allclose(model.items, items * 40 / 50, atol=0.02)
+    np.testing.assert_allclose(model.users, users * 25 / 35, atol=0.02)
+
+
+def test_a_damped_bias_by_hand() -> None:
+    # Mean 4, the item is average, the users are 1 above and below it; one rating each against ten at 0.
+    model = BiasModel.fit(encoded([(0, 0, 5, 0), (1, 0, 3, 0)], 3, 2))
+    assert model.users.tolist() == pytest.approx([1 / 11, -1 / 11, 0])
+    assert model.predict_pairs(np.array([0, 2]), np.array([0, 1])).tolist() == pytest.approx([4 + 1 / 11, 4])
+
+
+def test_constant_ratings_are_predicted_as_that_constant() -> None:
+    rows = [(u, i, 3.5, 0) for u in range(4) for i in range(3)]
+    model = BiasModel.fit(encoded(rows, 5, 4))
+    predicted = model.predict_pairs(np.repeat(np.arange(5), 4), np.tile(np.arange(4), 5))
+    assert predicted.tolist() == pytest.approx([3.5] * 20)

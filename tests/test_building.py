@@ -1,0 +1,193 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from retrieval.building import Build, build
+from retrieval.datasets import Dataset
+from retrieval.errors import DataError, UsageError
+from retrieval.settings import BuildSettings
+
+
+class Record:
+    """A `Progress` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.epochs: list[tuple[str, int, int, str]] = []
+
+    def phase(self, text: str) -> None:
+        self.phases.append(text)
+
+    def epoch(self, epoch: int, of: int, text: str) -> None:
+        self.epochs.append((self.phases[-1].split()[1], epoch, of, text))
+
+    def note(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+def fingerprint(built: Build) -> dict[str, bytes]:
+    """Every trained number of a build, as bytes."""
+    found: dict[str, bytes] = {}
+    for part in ("evaluated", "served"):
+        system = getattr(built, part)
+        for kind in ("tower_weights", "neural_mf_weights"):
+            weights = getattr(system, kind)
+            found |= {f"{part} {kind} {name}": array.tobytes() for name, array in weights.items()}
+        found[f"{part} items"] = system.model.vectors.items.tobytes()
+        found[f"{part} users"] = system.model.vectors.users.tobytes()
+        found[f"{part} index"] = system.model.ann.to_bytes().tobytes()
+    return found
+
+
+def without_times(built: Build) -> dict[str, Any]:
+    report = built.report.to_json()
+    report["ann"] = {key: value for key, value in report["ann"].items() if not key.endswith("_ms")}
+    return report
+
+
+@pytest.fixture(scope="module")
+def again(sample_set: Dataset, tiny_settings: BuildSettings) -> tuple[Build, Record]:
+    record = Record()
+    built = build(
+        sample_set.interactions,
+        items=sample_set.items,
+        settings=tiny_settings,
+        progress=record,
+        name="sample",
+    )
+    return built, record
+
+
+def test_the_same_seed_and_threads_give_the_same_bits(tiny_build: Build, again: tuple[Build, Record]) -> None:
+    one, other = fingerprint(tiny_build), fingerprint(again[0])
+    assert len(one) > 20
+    assert [name for name in one if one[name] != other[name]] == []
+    assert without_times(tiny_build) == without_times(again[0])
+    assert tiny_build.towers == again[0].towers
+
+
+def test_another_seed_gives_other_weights(
+    tiny_build: Build, sample_set: Dataset, tiny_settings: BuildSettings
+) -> None:
+    other = build(sample_set.interactions, settings=replace(tiny_settings, seed=7))
+    one, two = fingerprint(tiny_build), fingerprint(other)
+    # NeuralMF's last bias starts at the mean rating and moves a little; everything else is drawn.
+    assert [name for name in one if one[name] == two[name]] == []
+    assert other.split.counts == tiny_build.split.counts
+
+
+def test_phases_and_epochs_are_told_in_order(again: tuple[Build, Record]) -> None:
+    built, record = again
+    assert [phase.split(" on ")[0] for phase in record.phases] == [
+        "Splitting by time",
+        "Training TwoTowerBPR",
+        "Training NeuralMF",
+        "Building and tuning the index",
+        "Weighing the re-ranker",
+        "Fitting the baselines",
+        "Evaluating",
+        "Refitting TwoTowerBPR",
+        "Refitting NeuralMF",
+        "Building and tuning the index",
+    ]
+    assert [(model, epoch) for model, epoch, *_ in record.epochs] == [
+        *(("TwoTowerBPR", 1), ("TwoTowerBPR", 2), ("NeuralMF", 1), ("NeuralMF", 2)),
+        *(("TwoTowerBPR", epoch) for epoch in range(1, built.towers.epochs + 1)),
+        *(("NeuralMF", epoch) for epoch in range(1, built.neural_mf.epochs + 1)),
+    ]
+    assert "NDCG@10" in record.epochs[0][3] and "RMSE" in record.epochs[2][3]
+
+
+def test_the_evaluated_models_know_train_only_and_the_served_ones_everything(
+    tiny_build: Build, sample_set: Dataset
+) -> None:
+    train, frame = tiny_build.split.train, sample_set.interactions.frame
+    for system, rows in ((tiny_build.evaluated, train), (tiny_build.served, frame)):
+        seen = system.model.seen
+        pairs = zip(system.users.ids[seen.flat_users()], system.items.ids[seen.items], strict=True)
+        assert set(pairs) == set(rows.select("user", "item").rows())
+    assert train["timestamp"].max() <= tiny_build.split.validation_start
+
+
+def test_nothing_after_train_changes_the_evaluated_models(
+    tiny_build: Build, sample_set: Dataset, tiny_settings: BuildSettings
+) -> None:
+    from retrieval.interactions import Interactions
+
+    frame = sample_set.interactions.frame
+    # Test rows turned upside down; validation and the cuts stay.
+    late = pl.col("timestamp") > tiny_build.split.test_start
+    turned = frame.with_columns(rating=pl.when(late).then(6 - pl.col("rating")).otherwise(pl.col("rating")))
+    other = build(Interactions.from_frame(turned), settings=tiny_settings)
+    one, two = fingerprint(tiny_build), fingerprint(other)
+    assert [name for name in one if name.startswith("evaluated") and one[name] != two[name]] == []
+    assert one["served items"] != two["served items"]
+    assert other.report.alpha == tiny_build.report.alpha
+    assert other.report.stages["exact"] != tiny_build.report.stages["exact"]
+
+
+def test_without_a_refit_the_evaluated_models_are_served(
+    tiny_build: Build, sample_set: Dataset, tiny_settings: BuildSettings
+) -> None:
+    record = Record()
+    built = build(
+        sample_set.interactions, settings=replace(tiny_settings, refit=False), progress=record, name="sample"
+    )
+    assert built.served is built.evaluated
+    assert not [phase for phase in record.phases if phase.startswith("Refitting")]
+    assert len(built.served.users) == 139
+    assert without_times(built) == without_times(tiny_build)
+
+
+def test_the_index_looks_at_the_fewest_lists_that_reach_the_recall_asked_for(tiny_build: Build) -> None:
+    points = {point.nprobe: point.recall for point in tiny_build.operating_points}
+    chosen = tiny_build.evaluated.model.ann.nprobe
+    assert chosen is not None and chosen < 8
+    assert points[chosen] >= 0.5
+    assert all(recall < 0.5 for nprobe, recall in points.items() if nprobe is not None and nprobe < chosen)
+    assert tiny_build.report.ann.recall.value < 1
+
+
+def test_alpha_of_the_report_is_the_one_both_systems_use(tiny_build: Build) -> None:
+    alpha = tiny_build.report.alpha.alpha
+    assert tiny_build.evaluated.model.alpha == tiny_build.served.model.alpha == alpha
+
+
+def test_the_served_models_are_trained_for_the_best_epochs_of_the_evaluated_ones(tiny_build: Build) -> None:
+    curve = tiny_build.towers.curve
+    assert tiny_build.towers.epochs == 1 + int(np.argmax([record.validation for record in curve]))
+
+
+@pytest.mark.parametrize("index", ["IVF999,Flat", "PQ5", "nonsense", "HNSW0", ""])
+def test_an_index_that_cannot_work_is_refused_before_training_with_one_that_does(
+    sample_set: Dataset, tiny_settings: BuildSettings, index: str
+) -> None:
+    record = Record()
+    with pytest.raises(UsageError, match=r'--index.*"IVF2,Flat" works here'):
+        build(sample_set.interactions, settings=replace(tiny_settings, index=index), progress=record)
+    assert record.phases == ["Splitting by time"]
+
+
+def test_no_positive_in_validation_is_refused_before_training(
+    sample_set: Dataset, tiny_settings: BuildSettings
+) -> None:
+    record = Record()
+    with pytest.raises(DataError, match="lower --positive-threshold"):
+        build(sample_set.interactions, settings=replace(tiny_settings, positive_threshold=9), progress=record)
+    assert record.phases == ["Splitting by time"]
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e18, 1e30])
+def test_a_learning_rate_that_explodes_is_bad_data_or_leaves_finite_vectors(
+    sample_set: Dataset, tiny_settings: BuildSettings, rate: float
+) -> None:
+    settings = replace(tiny_settings, towers=replace(tiny_settings.towers, learning_rate=rate))
+    try:
+        built = build(sample_set.interactions, settings=settings)
+    except DataError as error:
+        assert "lower the learning rate" in str(error)
+    else:
+        assert np.isfinite(built.served.model.vectors.items).all()

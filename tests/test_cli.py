@@ -1,0 +1,487 @@
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from retrieval.building import Build
+from retrieval.bundle import UNFINISHED, open_bundle
+from retrieval.cli import retrieval as group
+
+ROOT = Path(__file__).parent.parent
+TINY = shlex.split("--dataset sample --dimension 8 --epochs 2 --threads 1 --index IVF8,Flat --candidates 20")
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"} | more
+
+
+class Ran:
+    """What a command left: exit code, stdout and stderr."""
+
+    def __init__(self, done: "subprocess.CompletedProcess[str]") -> None:
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def error(self) -> str:
+        """The one line of an error; nothing else is on either stream."""
+        lines = self.err.splitlines()
+        assert self.out == ""
+        assert len(lines) == 1 and lines[0].startswith("error: "), self.err
+        return lines[0]
+
+
+def run(*arguments: object, code: str | None = None, **more: str) -> Ran:
+    """`retrieval ARGUMENTS` in a process of its own; with `code` that code instead."""
+    start = ["-m", "retrieval"] if code is None else ["-c", code]
+    command = [sys.executable, *start, *map(str, arguments)]
+    return Ran(
+        subprocess.run(
+            command, capture_output=True, text=True, env=environment(**more), check=False, timeout=120
+        )
+    )
+
+
+@pytest.fixture
+def query(artifacts: Path) -> Callable[..., Ran]:
+    """`retrieval query` on the session's bundle."""
+    return lambda *arguments: run("query", *arguments, RETRIEVAL_ARTIFACTS=str(artifacts))
+
+
+def folders_of(artifacts: Path) -> list[str]:
+    return sorted(path.name for path in (artifacts / "builds").iterdir())
+
+
+# build-index
+
+
+@pytest.fixture(scope="module")
+def cli_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
+    folder = tmp_path_factory.mktemp("cli") / "artifacts"
+    return run("build-index", *TINY, "--json", "--artifacts", folder), folder
+
+
+def test_build_index_publishes_and_prints_its_report_as_json_only(cli_build: tuple[Ran, Path]) -> None:
+    ran, folder = cli_build
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert ran.out.count("\n") == 1
+    assert Path(document["bundle"]) == open_bundle(folder).folder
+    assert document["split"]["train"] == 3375
+    assert document.items() >= open_bundle(folder).json("report.json").items()
+
+
+def test_build_index_tells_a_phase_a_line_where_stderr_is_no_terminal(cli_build: tuple[Ran, Path]) -> None:
+    lines = cli_build[0].err.splitlines()
+    assert all(re.fullmatch(r" *\d+\.\d s  [A-Z].*", line) for line in lines), lines
+    assert len(lines) == 13
+    assert "\x1b" not in cli_build[0].err
+
+
+def test_the_built_bundle_answers_by_its_own_command_and_by_environment(cli_build: tuple[Ran, Path]) -> None:
+    main = "from retrieval.cli import query_main; query_main()"
+    ran = run("--user", "42", "--json", code=main, RETRIEVAL_ARTIFACTS=str(cli_build[1]))
+    assert (ran.code, ran.err) == (0, "")
+    assert len(json.loads(ran.out)["items"]) == 10
+
+
+def test_build_index_by_its_own_command_prints_a_table_for_people(tmp_path: Path) -> None:
+    main = "from retrieval.cli import build_index_main; build_index_main()"
+    ran = run(*TINY, "--no-refit", "--quiet", "--artifacts", tmp_path / "a", code=main)
+    assert (ran.code, ran.err) == (0, "")
+    for stage in ("popularity", "EASE", "exact", "ann", "exact+rerank", "ann+rerank"):
+        assert re.search(rf"^{re.escape(stage)} .*\.\d", ran.out, re.M), stage
+    assert str(open_bundle(tmp_path / "a").folder) in ran.out
+    assert open_bundle(tmp_path / "a").manifest["settings"]["refit"] is False
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--dimension", "0"], "--dimension"),
+        (["--epochs", "0"], "--epochs"),
+        (["--batch-size", "-1"], "--batch-size"),
+        (["--negatives", "0"], "--negatives"),
+        (["--candidates", "0"], "--candidates"),
+        (["--threads", "0"], "--threads"),
+        (["--seed", "-1"], "--seed"),
+        (["--learning-rate", "nan"], "learning.rate"),
+        (["--learning-rate", "0"], "learning.rate"),
+        (["--learning-rate", "inf"], "learning.rate"),
+        (["--positive-threshold", "nan"], "--positive-threshold"),
+        (["--recall-target", "nan"], "--recall-target"),
+        (["--test-fraction", "1.5"], "--test-fraction"),
+        (["--test-fraction", "0.6", "--validation-fraction", "0.4"], "--validation-fraction"),
+        (["--user-tower", "both"], "--user-tower"),
+        (["--device", "abacus"], "--device"),
+        (["--dataset", "sampel"], "did you mean sample"),
+        (["--dataset", "sample", "--ratings", "x"], "exclude each other"),
+        (["--items", "x"], "--ratings"),
+        (["--dimensoin", "8"], "--dimension"),
+        (["sample"], "sample"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_flags_of_a_build_are_refused_before_any_work(
+    tmp_path: Path, flags: list[str], says: str
+) -> None:
+    ran = run("build-index", "--artifacts", tmp_path / "a", "--data", tmp_path / "d", "--quiet", *flags)
+    assert ran.code == 2
+    assert re.search(says, ran.error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_index_is_refused_before_training_with_one_that_works(own_artifacts: Path) -> None:
+    ran = run("build-index", *TINY, "--index", "IVF999,Flat", "--artifacts", own_artifacts)
+    assert ran.code == 2
+    assert '"IVF2,Flat" works here' in ran.err.splitlines()[-1]
+    assert "Training" not in ran.err and "Traceback" not in ran.err
+    assert len(folders_of(own_artifacts)) == 1
+
+
+def test_missing_or_bad_data_ends_with_3(tmp_path: Path) -> None:
+    flags = ("build-index", "--quiet", "--artifacts", tmp_path / "a", "--ratings")
+    missing = run(*flags, tmp_path / "nothing.csv")
+    assert missing.code == 3 and f"{tmp_path / 'nothing.csv'}: no such file" in missing.error
+    bad = tmp_path / "bad.csv"
+    bad.write_text("userId,movieId,rating,timestamp\n1,2,3.0,10\n1,3,good,11\n")
+    wrong = run(*flags, bad)
+    assert wrong.code == 3 and f"{bad}:3" in wrong.error and "good" in wrong.error
+    good = ROOT / "data" / "sample" / "ratings.csv"
+    untitled = run(*flags, good, "--items", tmp_path / "nothing.csv")
+    assert untitled.code == 3 and "nothing.csv" in untitled.error
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_that_cannot_be_written_ends_with_6_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ran = run("build-index", *TINY, "--artifacts", tmp_path / "file" / "x")
+    assert ran.code == 6
+    assert "cannot be written" in ran.err.splitlines()[-1]
+    assert "Training" not in ran.err and "Traceback" not in ran.err
+
+
+def test_what_was_understood_rather_than_read_is_said(tmp_path: Path) -> None:
+    text = (ROOT / "data" / "sample" / "ratings.csv").read_text().splitlines()
+    header, *rows = text
+    assert header.endswith("timestamp")
+    (tmp_path / "ms.csv").write_text("\n".join([header, *(f"{row}000" for row in rows)]))
+    # No folder can be made there, so it ends before training, which is not what is looked at here.
+    ran = run("build-index", "--ratings", tmp_path / "ms.csv", "--artifacts", tmp_path / "ms.csv" / "x")
+    assert ran.code == 6
+    assert "ms.csv: timestamps were read as milliseconds" in ran.err.splitlines()
+
+
+SLOW = shlex.split("--dataset sample --dimension 8 --threads 1 --epochs 500 --batch-size 64 --negatives 4096")
+
+
+@pytest.mark.parametrize(
+    ("signum", "exit_code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_stopped_in_training_it_ends_in_one_line_and_leaves_the_old_bundle(
+    own_artifacts: Path, signum: signal.Signals, exit_code: int, word: str
+) -> None:
+    before = run("query", "--user", "42", "--artifacts", own_artifacts)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "retrieval", "build-index", *SLOW, "--artifacts", str(own_artifacts)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # Whoever runs the tests in the background made children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Splitting by time" in line:  # told when the next phase, training, begins
+            break
+    assert list(own_artifacts.rglob(UNFINISHED + "*"))  # it has its place to write
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (exit_code, "")
+    assert re.fullmatch(rf"error: {word}.*\n", err), err
+    assert not list(own_artifacts.rglob(UNFINISHED + "*"))
+    assert len(folders_of(own_artifacts)) == 1
+    assert run("query", "--user", "42", "--artifacts", own_artifacts).out == before.out
+
+
+# query
+
+
+def test_query_prints_ten_titled_items_and_nothing_else(query: Callable[..., Ran]) -> None:
+    ran = query("--user", "42", "--k", "10")
+    assert (ran.code, ran.err) == (0, "")
+    first, header, *rows = ran.out.splitlines()
+    assert first == "10 recommendations for user 42"
+    assert header.split() == ["item", "title", "score", "rating", "retrieved"]
+    assert [row.split()[0] for row in rows] == [str(rank) for rank in range(1, 11)]
+    assert all(re.search(r" (Action|Comedy|Drama|Sci-Fi) \d\d \(\d{4}\) ", row) for row in rows)
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+def test_query_json_is_one_document_with_the_keys_of_the_design(query: Callable[..., Ran]) -> None:
+    ran = query("--user", "42", "--k", "3", "--json")
+    assert (ran.code, ran.err, ran.out.count("\n")) == (0, "", 1)
+    answer = json.loads(ran.out)
+    assert answer.keys() == {"user", "status", "k", "items", "notes"}
+    assert (answer["user"], answer["status"], answer["k"], len(answer["items"])) == ("42", "warm", 3, 3)
+    keys = {"item", "title", "score", "retrieval_rank", "retrieval_score", "predicted_rating"}
+    types = {"item": str, "title": str, "retrieval_rank": int}
+    for item in answer["items"]:
+        assert item.keys() == keys
+        assert all(isinstance(item[key], types.get(key, float)) for key in keys)
+
+
+def test_query_answers_a_history_and_says_what_it_left_out(query: Callable[..., Ran]) -> None:
+    ran = query("--history", "1, 2,777,", "--k", "5")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[0] == "5 recommendations for someone with this history"
+    assert "note: unknown items were left out: 777" in lines
+    answer = json.loads(query("--history", "1,2", "--json").out)
+    assert (answer["user"], answer["status"]) == (None, "history")
+    assert {item["predicted_rating"] for item in answer["items"]} == {None}
+
+
+def test_more_than_there_is_gives_all_there_is_and_a_note(query: Callable[..., Ran]) -> None:
+    ran = query("--user", "42", "--k", "5000")
+    assert ran.code == 0
+    *rows, note = ran.out.splitlines()
+    assert note.startswith("note: only ")
+    assert len(rows) - 2 == int(ran.out.split()[0]) < 120
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--exact"], ["--no-rerank"], ["--exact", "--no-rerank"]], ids=" ".join
+)
+def test_exact_and_no_rerank_do_what_they_say(
+    query: Callable[..., Ran], tiny_build: Build, flags: list[str]
+) -> None:
+    from retrieval import Recommender
+
+    recommender = Recommender(tiny_build.served)
+    users = recommender.system.users.ids
+    lists = [
+        [each.items for each in recommender.recommend(users, 10, exact=exact)] for exact in (True, False)
+    ]
+    user = next(user for user, exact, ann in zip(users, *lists, strict=True) if exact != ann)
+    exact, rerank = "--exact" in flags, "--no-rerank" not in flags
+    expected = recommender.recommend([user], 10, exact=exact, rerank=rerank)[0]
+    assert json.loads(query("--user", user, "--json", *flags).out) == expected.to_json()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--user", "99999"], 5, r"user 99999 .*148, 149, 150.*--history"),
+        (["--user", "bob"], 5, r"user bob .*numbers from 1 to 150"),
+        (["--history", "777,888"], 5, r"777, 888.*118, 119, 120"),
+        (["--history", ","], 2, "history is empty"),
+        (["--user", "42", "--k", "0"], 2, r"--k.*0.*see retrieval query --help"),
+        (["--user", "42", "--k", "many"], 2, "--k.*many"),
+        (["--user", "42", "--history", "1"], 2, "one of --user and --history.*both"),
+        ([], 2, "one of --user and --history.*neither"),
+        (["--usr", "42"], 2, "--usr.*--user"),
+        (["--user"], 2, "--user.*argument"),
+        (["42"], 2, "42"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_query_is_one_line_and_a_code(
+    query: Callable[..., Ran], arguments: list[str], code: int, says: str
+) -> None:
+    ran = query(*arguments)
+    assert ran.code == code
+    assert re.search(says, ran.error)
+
+
+def test_no_bundle_ends_with_4_and_what_to_run(tmp_path: Path) -> None:
+    for command in (["query", "--user", "42"], ["evaluate"]):
+        ran = run(*command, "--artifacts", tmp_path / "nothing")
+        assert ran.code == 4
+        assert ran.error == (
+            f"error: {tmp_path / 'nothing'}: no bundle here; run build-index first, or give --artifacts"
+        )
+
+
+def test_a_damaged_bundle_ends_with_4_and_names_the_file(own_artifacts: Path) -> None:
+    for name, command in (
+        ("served/item_vectors.npy", ["query", "--user", "42"]),
+        ("evaluated/item_vectors.npy", ["evaluate", "--json"]),
+    ):
+        path = open_bundle(own_artifacts).folder / name
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        ran = run(*command, "--artifacts", own_artifacts)
+        assert ran.code == 4
+        assert str(path) in ran.error and "run build-index again" in ran.error
+
+
+def test_parts_of_two_fits_are_refused_under_python_o(own_artifacts: Path) -> None:
+    from retrieval.bundle import new_bundle
+
+    old = open_bundle(own_artifacts)
+    with new_bundle(own_artifacts) as writer:
+        for name in old.manifest["files"]:
+            writer.write(name, old.read(name.replace("served/neural_mf", "evaluated/neural_mf")))
+        writer.publish({})
+    command = [sys.executable, "-O", "-m", "retrieval", "query", "--user", "42"]
+    done = subprocess.run(
+        [*command, "--artifacts", str(own_artifacts)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 4
+    assert "different builds" in Ran(done).error
+
+
+def test_a_reader_that_goes_away_is_no_error_to_shout_about(artifacts: Path) -> None:
+    command = [sys.executable, "-m", "retrieval", "query", "--user", "42", "--artifacts", str(artifacts)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as query:
+        assert query.stdout is not None and query.stderr is not None
+        query.stdout.close()  # before anything is written
+        assert query.stderr.read() == b""
+    pipe = f"{shlex.join(command)} | head -n 1"
+    done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, env=environment(), check=True)
+    assert (done.stdout, done.stderr) == ("10 recommendations for user 42\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_under_stdout_ends_with_6(artifacts: Path) -> None:
+    command = [sys.executable, "-m", "retrieval", "query", "--user", "42", "--artifacts", str(artifacts)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False
+        )
+    assert done.returncode == 6
+    assert re.fullmatch(r"error: .*No space left on device.*\n", done.stderr)
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
+    for arguments, more in ((["--debug"], {}), ([], {"RETRIEVAL_DEBUG": "1"})):
+        ran = run("query", "--user", "42", "--artifacts", tmp_path, *arguments, **more)
+        assert "Traceback" in ran.err and "ArtifactError" in ran.err
+
+
+# evaluate
+
+
+def test_evaluate_json_is_the_report_of_the_build_and_nothing_else(
+    artifacts: Path, tiny_build: Build
+) -> None:
+    ran = run("evaluate", "--json", "--artifacts", artifacts)
+    assert (ran.code, ran.err, ran.out.count("\n")) == (0, "", 1)
+    document, report = json.loads(ran.out), tiny_build.report.to_json()
+    assert document.keys() == report.keys()
+    assert document["stages"] == report["stages"]
+    assert document["rating"] == report["rating"]
+    assert {"dataset", "protocol", "k", "split", "stages", "ann", "rating"} <= document.keys()
+    estimates = document["stages"]["ann+rerank"]
+    assert all(
+        estimates[f"{name}@10"].keys() >= {"value", "low", "high"} for name in ("precision", "recall", "ndcg")
+    )
+    assert "recall@candidates" in document["ann"] and {"rmse", "mae"} <= document["rating"].keys()
+
+
+def test_evaluate_prints_a_table_at_the_k_asked_for(artifacts: Path) -> None:
+    ran = run("evaluate", "--k", "5", "--artifacts", artifacts)
+    assert (ran.code, ran.err) == (0, "")
+    assert "NDCG@5" in ran.out
+
+
+# Help
+
+
+def commands() -> dict[str, click.Command]:
+    context = click.Context(group, info_name="retrieval")
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
+
+
+@pytest.mark.parametrize("name", ["build-index", "query", "evaluate"])
+def test_every_command_explains_itself_and_each_of_its_options(name: str) -> None:
+    command = commands()[name]
+    shown = command.get_help(click.Context(command, info_name=f"retrieval {name}"))
+    assert command.get_short_help_str()
+    for option in command.params:
+        assert isinstance(option, click.Option)
+        assert option.help and option.help.rstrip("]").strip(), option.name
+        assert option.help[0].isupper() or option.name == "index" or option.name == "user_tower"
+        assert option.opts[0] in shown
+
+
+@pytest.mark.parametrize("name", [None, "build-index", "query", "evaluate"])
+def test_every_help_has_examples_whose_flags_exist(name: str | None) -> None:
+    top: click.Command = group if name is None else commands()[name]
+    assert top.help is not None
+    examples = top.help.split("Example:")[1].strip().splitlines()
+    assert examples
+    for example in examples:
+        words = shlex.split(example)
+        words = words[1:] if words[0] == "retrieval" else words
+        command = commands()[words[0]]
+        flags = {flag for option in command.params for flag in option.opts}
+        used = {word for word in words if word.startswith("--")}
+        assert used and used <= flags, example
+
+
+def test_help_is_reached_from_everywhere() -> None:
+    assert {"build-index", "query", "evaluate"} <= commands().keys()
+    plain = run()
+    assert (plain.code, plain.err) == (0, "")
+    assert plain.out == run("--help").out
+    for name in commands():
+        assert re.search(rf"^  {name} +\w", plain.out, re.M)
+    assert run("query", "-h").out == run("query", "--help").out != ""
+    assert run("query", "--help").out.startswith("Usage: retrieval query ")
+
+
+def test_help_and_version_need_nothing_heavy() -> None:
+    code = "import sys; sys.modules.update(dict.fromkeys(('torch', 'numpy', 'faiss', 'polars')))\n"
+    code += "from retrieval.cli import main; main()"
+    assert run("build-index", "--help", code=code).code == 0
+    assert re.fullmatch(r"retrieval, version \d+\.\d+\.\d+\n", run("--version", code=code).out)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("qury", "query"), ("build_index", "build-index"), ("xyzzy", "")]
+)
+def test_an_unknown_command_is_answered_with_the_nearest_and_all(typed: str, meant: str) -> None:
+    ran = run(typed, "--user", "42")
+    assert ran.code == 2
+    assert f"no command '{typed}'" in ran.error
+    assert (f"did you mean {meant}?" in ran.error) == bool(meant)
+    assert "build-index, query, evaluate" in ran.error
+
+
+# A bug is no message
+
+
+def test_a_bug_shows_its_traceback() -> None:
+    code = """
+import click
+from retrieval.cli.app import run
+@click.command()
+def broken():
+    {}
+run(broken, "broken")
+"""
+    for kind, arguments in (("KeyError", "'x'"), ("EOFError", ""), ("OSError", "5, 'Input/output error'")):
+        ran = run(code=code.format(f"raise {kind}({arguments})"))
+        assert ran.code == 1
+        assert "Traceback" in ran.err and re.match(rf"{kind}\b", ran.err.splitlines()[-1])
+    ran = run(code=code.format("raise MemoryError"))
+    assert ran.code == 6 and "memory" in ran.error

@@ -1,0 +1,309 @@
+import json
+import math
+from dataclasses import replace
+from itertools import product
+from types import SimpleNamespace
+
+import pytest
+
+from retrieval.alpha import AlphaChoice
+from retrieval.cli.report_text import report_text
+from retrieval.cli.tables import format_table, shorten, wrap
+from retrieval.report import AnnReport, Comparison, RatingReport, Report, StageReport
+from retrieval.split import SplitCounts
+from retrieval.uncertainty import Estimate
+
+NAN = Estimate(math.nan, math.nan, math.nan)
+STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann", "exact+rerank", "ann+rerank"]
+NEIGHBOURS = [("ann", "exact"), ("exact+rerank", "exact"), ("ann+rerank", "ann")]
+PAIRS = [*NEIGHBOURS, *product(["exact", "exact+rerank", "ann+rerank"], STAGES[:3])]
+
+
+def around(value: float, by: float = 0.05) -> Estimate:
+    return Estimate(value, value - by, value + by)
+
+
+def choice(alpha: float = 0.3) -> AlphaChoice:
+    curve = [(step / 10, 0.13 + step / 500, around(step / 500, 0.01)) for step in range(11)]
+    curve[0] = (0.0, 0.13, Estimate(0, 0, 0))
+    return AlphaChoice(alpha, 10, tuple(curve))
+
+
+def make_report(**changes: object) -> Report:
+    """A report like ML-100K's; the served list beats popularity, loses to recent popularity."""
+    stage = StageReport(around(0.14), around(0.2), around(0.266), 0.042, 50.04)
+    verdicts = {"popularity": around(0.09), "recent_popularity": around(-0.0724), "ease": around(0.02)}
+    report = Report(
+        dataset="ml-100k",
+        protocol="standard",
+        k=10,
+        positive_threshold=4.0,
+        split=SplitCounts(70_001, 10_002, 19_997, 1_693, 2_286, 674, 1_573, 95, 0),
+        judged_users=81,
+        cold_test_rows=17_711,
+        stages=dict.fromkeys(STAGES, stage),
+        comparisons=tuple(Comparison(a, b, verdicts.get(b, Estimate(0, 0, 0))) for a, b in PAIRS),
+        ann=AnnReport("IVF32,Flat nprobe=8", 200, Estimate(0.954, 0.946, 0.961), 0.0, 0.13, 0.2, 0.065, 0.1),
+        rating=RatingReport(2_286, around(1.04), around(0.83), around(1.05), around(0.84)),
+        alpha=choice(),
+        baselines={"recent_window": 0.2, "ease_l2": 300.0},
+    )
+    return replace(report, **changes)  # type: ignore[arg-type]
+
+
+def without_ease(report: Report) -> Report:
+    return replace(
+        report,
+        stages={name: stage for name, stage in report.stages.items() if name != "ease"},
+        comparisons=tuple(each for each in report.comparisons if each.against != "ease"),
+        baselines={"recent_window": 0.02},
+    )
+
+
+def compared(difference: Estimate) -> tuple[Comparison, ...]:
+    return tuple(Comparison(a, b, difference) for a, b in PAIRS)
+
+
+HUGE = SplitCounts(
+    123_456_789, 23_456_789, 34_567_890, 12_345_678, 23_456_789, 12_345_678, 1_234_567, 1_234_567, 1_234_567
+)
+REPORTS = {
+    "ordinary": make_report(),
+    "alpha 0": make_report(alpha=choice(0.0)),
+    "long name": make_report(dataset="/home/somebody/data/" + "ratings-of-all-our-shops-" * 5 + ".csv.gz"),
+    "huge": make_report(
+        split=HUGE,
+        judged_users=1_234_567,
+        cold_test_rows=11_111_101,
+        k=1000,
+        positive_threshold=3.75,
+        stages=dict.fromkeys(STAGES, StageReport(*[Estimate(1, 1, 1)] * 3, 1.0, 1_034_567.0)),
+        rating=RatingReport(23_456_789, *[Estimate(31.12345, 29.12345, 33.12345)] * 4),
+        ann=AnnReport(
+            "OPQ64_128,IVF65536_HNSW32,PQ64x4fsr,Refine(SQfp16) nprobe=1024 efSearch=1024",
+            10_000,
+            Estimate(0.9, 0.85, 0.95),
+            0.123,
+            1234.5,
+            2000,
+            123.4,
+            200,
+        ),
+    ),
+    "widest differences": make_report(comparisons=compared(Estimate(-0.5, -0.99999, 0.99999))),
+    "no ease": without_ease(make_report()),
+    "nothing judged": make_report(
+        stages=dict.fromkeys(STAGES, StageReport(around(0.1), NAN, NAN, 0.0, math.nan)),
+        comparisons=compared(NAN),
+        judged_users=0,
+        rating=RatingReport(0, NAN, NAN, NAN, NAN),
+    ),
+}
+
+
+@pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS.keys())
+def test_every_report_fits_80_columns_and_a_screen(report: Report) -> None:
+    lines = report_text(report).split("\n")
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+    assert len(lines) < 45
+    assert not any("nan" in line.lower() or line != line.rstrip() for line in lines)
+
+
+def lines_with(report: Report, start: str) -> list[str]:
+    return [line for line in report_text(report).split("\n") if line.startswith(start)]
+
+
+def sentence(report: Report, start: str) -> str:
+    """The paragraph that starts so, in one line."""
+    text = report_text(report)
+    paragraph = text[text.index(f"\n{start}") + 1 :].split("\n")
+    length = next((i for i, line in enumerate(paragraph) if i and not line.startswith("  ")), len(paragraph))
+    return " ".join(line.strip() for line in paragraph[:length])
+
+
+def test_a_stage_line_holds_figures_with_intervals_coverage_and_novelty() -> None:
+    (line,) = lines_with(make_report(), "recent popularity ")
+    figures = "recent popularity .140 .090-.190 .200 .150-.250 .266 .216-.316 4.2% 50"
+    assert " ".join(line.split()) == figures
+    header = lines_with(make_report(), "stage ")[0]
+    assert header.split() == ["stage", "P@10", "R@10", "NDCG@10", "cover", "rank"]
+
+
+def test_the_heading_counts_rows_users_and_what_is_cold() -> None:
+    heading = report_text(make_report()).split("\n\n")[0].split("\n")
+    assert heading[0] == "ml-100k, split by time, standard protocol"
+    assert heading[1].split(maxsplit=1) == ["train", "70,001 rows of 674 users and 1,573 items"]
+    assert "10,002 rows, 1,693 warm" in heading[2]
+    assert "19,997 rows, 2,286 warm; the cold 89%" in heading[3]
+    assert "95 users, 81 with a relevant item (rated >= 4)" in heading[4]
+    assert len(heading) == 5
+    repeated = make_report(split=replace(make_report().split, duplicates=1_234))
+    assert "1,234 rows left out" in report_text(repeated)
+
+
+def test_the_served_lists_standing_is_said_in_words() -> None:
+    assert sentence(make_report(), "The served list") == (
+        "The served list, ann+rerank, is better than popularity (+.0900), worse than recent popularity "
+        "(-.0724) and not clearly different from EASE (+.0200)."
+    )
+    assert "EASE" not in sentence(without_ease(make_report()), "The served list")
+    same = make_report(comparisons=compared(Estimate(0, 0, 0)))
+    assert "is the same as popularity (+.0000)" in sentence(same, "The served list")
+    assert "no list can be compared" in report_text(REPORTS["nothing judged"])
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (Estimate(0.02, 0.001, 0.05), "better"),
+        (Estimate(-0.02, -0.05, -0.001), "worse"),
+        (Estimate(0.02, -0.001, 0.05), "no clear difference"),
+        (Estimate(-0.02, -0.05, 0.001), "no clear difference"),
+        (Estimate(0, 0, 0), "the same"),
+        (NAN, "not measured"),
+    ],
+)
+def test_a_difference_is_called_what_its_interval_allows(difference: Estimate, verdict: str) -> None:
+    (line,) = lines_with(make_report(comparisons=compared(difference)), "ann+rerank vs EASE")
+    assert line.endswith(f"  {verdict}")
+
+
+def test_differences_show_each_step_and_the_served_list_against_the_baselines() -> None:
+    block = report_text(make_report()).split("\n\n")[2].split("\n")
+    assert [line.split("  ")[0] for line in block[1:]] == [
+        "ann vs exact",
+        "exact+rerank vs exact",
+        "ann+rerank vs ann",
+        "ann+rerank vs popularity",
+        "ann+rerank vs recent popularity",
+        "ann+rerank vs EASE",
+    ]
+    assert block[5].split()[-6:] == ["popularity", "-.0724", "-.1224", "to", "-.0224", "worse"]
+
+
+def test_a_tiny_loss_is_not_printed_as_minus_zero() -> None:
+    text = report_text(make_report(comparisons=compared(Estimate(-0.00001, -0.00003, 0.00001))))
+    assert "-.0000" not in text
+
+
+@pytest.mark.parametrize(
+    ("exact_ms", "verdict"),
+    [(0.13, "2.0 times faster"), (0.066, "no faster"), (0.02, "3.2 times slower")],
+)
+def test_the_index_line_says_whether_it_pays(exact_ms: float, verdict: str) -> None:
+    report = make_report(ann=replace(make_report().ann, exact_p50_ms=exact_ms))
+    line = sentence(report, "Index:")
+    assert "IVF32,Flat nprobe=8 finds 95.4% (94.6% to 96.1%) of the 200 exact candidates" in line
+    assert verdict in line
+    assert ("exact search would do here" in line) == (exact_ms < 0.1)
+
+
+def test_the_index_line_says_how_often_exact_search_had_to_answer() -> None:
+    assert "leaves short" not in sentence(make_report(), "Index:")
+    report = make_report(ann=replace(make_report().ann, rescued=0.031))
+    assert "exact search answers for the 3.1% of users it leaves short" in sentence(report, "Index:")
+
+
+def test_the_re_ranking_lines_show_alpha_and_its_validation_curve() -> None:
+    words = sentence(make_report(), "Re-ranking")
+    assert "alpha 0.3 weighs the predicted rating; on test +.0000 over exact, the same" in words
+    alphas = lines_with(make_report(), "  alpha")[0].split()[1:]
+    gains = lines_with(make_report(), "  gain")[0].split()[1:]
+    assert alphas == ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1"]
+    assert gains[:3] == ["+.0020", "+.0040", "+.0060"]
+    assert len(gains) == len(alphas)
+    nothing = sentence(make_report(alpha=choice(0.0)), "Re-ranking")
+    assert "alpha 0, the order stays retrieval's" in nothing
+
+
+def test_a_long_curve_is_broken_into_blocks() -> None:
+    curve = tuple((step / 100, 0.1, around(0.01)) for step in range(31))
+    report = make_report(alpha=AlphaChoice(0.3, 10, curve))
+    assert len(lines_with(report, "  alpha")) == len(lines_with(report, "  gain")) > 1
+    assert sum(len(line.split()) - 1 for line in lines_with(report, "  gain")) == 30
+    assert max(map(len, report_text(report).split("\n"))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("bias_rmse", "verdict"),
+    [
+        (1.02, "NeuralMF is no better than the biases alone"),
+        (1.04, "NeuralMF is no better than the biases alone"),
+        (1.05, "NeuralMF's RMSE is 0.0100 lower, within its interval"),
+        (1.20, "NeuralMF is better than the biases alone, RMSE 0.1600 lower"),
+    ],
+)
+def test_rating_errors_stand_beside_the_biases(bias_rmse: float, verdict: str) -> None:
+    report = make_report(rating=replace(make_report().rating, bias_rmse=around(bias_rmse)))
+    text = sentence(report, "Ratings of 2,286 test rows")
+    assert "NeuralMF 1.0400 0.9900-1.0900" in " ".join(text.split())
+    assert f"user and item biases {bias_rmse:.4f}" in " ".join(text.split())
+    assert verdict in text
+
+
+def test_the_baselines_settings_are_named() -> None:
+    line = sentence(make_report(), "Baselines")
+    assert "recent is the last 20% of positives" in line
+    assert "EASE l2 300" in line
+    assert "EASE left out" in sentence(without_ease(make_report()), "Baselines")
+
+
+def test_the_json_report_has_the_documented_names_at_this_k() -> None:
+    document = json.loads(json.dumps(make_report(k=7).to_json(), allow_nan=False))
+    assert {"dataset", "protocol", "k", "split", "stages", "ann", "rating"} <= set(document)
+    assert list(document["stages"]) == STAGES
+    for stage in document["stages"].values():
+        assert set(stage) == {"precision@7", "recall@7", "ndcg@7", "coverage@7", "popularity_rank@7"}
+        assert stage["precision@7"] == {
+            "value": 0.14,
+            "low": pytest.approx(0.09),
+            "high": pytest.approx(0.19),
+        }
+        assert stage["recall@7"]["value"] == 0.2
+        assert stage["ndcg@7"]["value"] == 0.266
+    assert document["ann"]["recall@candidates"] == 0.954
+    assert document["ann"]["rescued_by_exact"] == 0
+    assert document["ann"]["recall@candidates_interval"] == [0.946, 0.961]
+    assert document["rating"]["rmse"] == 1.04
+    assert document["rating"]["bias_mae"] == 0.84
+    assert document["comparisons"][2]["stage"] == "ann+rerank"
+    assert document["comparisons"][2]["against"] == "ann"
+    assert document["rerank"]["alpha"] == 0.3
+
+
+def test_nan_and_infinity_become_null_everywhere() -> None:
+    report = replace(REPORTS["nothing judged"], baselines={"recent_window": math.inf})
+    document = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert document["stages"]["ann"]["ndcg@10"] == {"value": None, "low": None, "high": None}
+    assert document["stages"]["ann"]["popularity_rank@10"] is None
+    assert document["rating"]["mae_interval"] == [None, None]
+    assert document["comparisons"][0]["ndcg@10"]["low"] is None
+    assert document["baselines"]["recent_window"] is None
+    assert document["stages"]["ann"]["precision@10"]["value"] == 0.1
+
+
+def test_tables_align_left_and_right_and_end_without_spaces() -> None:
+    table = format_table(["a", "number", ""], [["long cell", "1", ""], ["b", "20,000", "x"]], right=[1])
+    assert table.split("\n") == ["a          number", "long cell       1", "b          20,000  x"]
+    assert format_table(["only", "header"], []) == "only  header"
+
+
+def test_shortening_keeps_what_fits_and_marks_what_does_not() -> None:
+    assert shorten("exactly", 7) == "exactly"
+    assert shorten("exactly one", 9) == "exactly…"
+    assert len(shorten("x" * 50, 20)) == 20
+
+
+def test_paragraphs_wrap_at_80_columns_and_keep_names_whole() -> None:
+    lines = wrap("retrieval " * 20 + "half-way-name").split("\n")
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+    assert all(line.startswith("  r") for line in lines[1:])
+    assert lines[-1].endswith(" half-way-name")
+
+
+def test_the_report_is_read_without_its_classes_too() -> None:
+    # The text needs values only, so that a report read back from JSON can be shown as well.
+    report = make_report()
+    lookalike = SimpleNamespace(**{name: getattr(report, name) for name in report.__dataclass_fields__})
+    assert report_text(lookalike) == report_text(report)  # type: ignore[arg-type]

@@ -1,0 +1,442 @@
+import math
+import os
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from index import ItemLists
+from retrieval.encoded import EncodedInteractions
+from retrieval.errors import DataError, EnvironmentProblem
+from retrieval.neural_mf import NeuralMF
+from retrieval.settings import NeuralMFSettings, TowerSettings, UserTowerKind
+from retrieval.towers import TwoTowerBPR
+from retrieval.training import (
+    EpochRecord,
+    FittedNeuralMF,
+    FittedTowers,
+    choose_device,
+    fit_neural_mf,
+    fit_towers,
+)
+from retrieval.vectors import TowerVectors, Weights
+
+CPU = torch.device("cpu")
+BOTH: list[UserTowerKind] = ["history", "id"]
+N_USERS, N_ITEMS = 60, 40
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def encoded(users: Any, items: Any, ratings: Any, n_users: int, n_items: int) -> EncodedInteractions:
+    order = np.lexsort((items, users))
+    return EncodedInteractions(
+        np.asarray(users, dtype=np.int64)[order],
+        np.asarray(items, dtype=np.int64)[order],
+        np.asarray(ratings, dtype=np.float32)[order],
+        np.arange(len(order), dtype=np.int64)[order] * 60,
+        n_users,
+        n_items,
+    )
+
+
+def checkerboard() -> tuple[EncodedInteractions, EncodedInteractions]:
+    """Users like the items of their own parity: a random half of them to train on, the other held out."""
+    users, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
+    liked = (users - items) % 2 == 0
+    users, items = users[liked], items[liked]
+    held_out = np.random.default_rng(7).random(len(users)) < 0.5
+    ratings = np.full(len(users), 5.0)
+    train, rest = (
+        encoded(users[part], items[part], ratings[part], N_USERS, N_ITEMS) for part in (~held_out, held_out)
+    )
+    return train, rest
+
+
+def checkerboard_ratings() -> tuple[EncodedInteractions, EncodedInteractions]:
+    """About 4.5 for the own parity and 1.5 for the other; 70 % to train on."""
+    rng = np.random.default_rng(3)
+    users, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
+    ratings = np.where((users - items) % 2 == 0, 4.5, 1.5) + rng.normal(0, 0.2, len(users))
+    train = rng.random(len(users)) < 0.7
+    first, second = (
+        encoded(users[part], items[part], ratings[part], N_USERS, N_ITEMS) for part in (train, ~train)
+    )
+    return first, second
+
+
+def tower_settings(kind: UserTowerKind = "history", **changes: Any) -> TowerSettings:
+    given: dict[str, Any] = {
+        "user_tower": kind,
+        "dimension": 8,
+        "negatives": 4,
+        "learning_rate": 0.03,
+        "batch_size": 64,
+        "max_epochs": 12,
+        "patience": 3,
+        "averaging_decay": 0.5,
+        "l2": 1e-3,
+        "history_dropout": 0.3,
+        "recency_half_life_days": 30.0,
+        "targets_per_history": 4,
+    }
+    return TowerSettings(**(given | changes))
+
+
+def mf_settings(**changes: Any) -> NeuralMFSettings:
+    given: dict[str, Any] = {
+        "dimension": 8,
+        "hidden": (16, 8),
+        "dropout": 0.1,
+        "learning_rate": 0.01,
+        "weight_decay": 0.01,
+        "batch_size": 128,
+        "max_epochs": 25,
+        "patience": 3,
+        "averaging_decay": 0.5,
+    }
+    return NeuralMFSettings(**(given | changes))
+
+
+def towers(kind: UserTowerKind, seed: int = 1, **kwargs: Any) -> FittedTowers:
+    kwargs = {"epochs": 3} | kwargs
+    return fit_towers(checkerboard()[0], tower_settings(kind), seed=seed, device=CPU, **kwargs)
+
+
+def neural_mf(seed: int = 1, **kwargs: Any) -> FittedNeuralMF:
+    kwargs = {"epochs": 3} | kwargs
+    return fit_neural_mf(checkerboard_ratings()[0], mf_settings(), seed=seed, device=CPU, **kwargs)
+
+
+def same(left: Weights, right: Weights) -> bool:
+    assert left.keys() == right.keys()
+    return all(np.array_equal(left[name], right[name]) for name in left)
+
+
+MODELS: dict[str, Callable[[int], FittedTowers | FittedNeuralMF]] = {
+    "history tower": lambda seed: towers("history", seed),
+    "id tower": lambda seed: towers("id", seed),
+    "NeuralMF": neural_mf,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_seed_and_threads_repeat_bit_for_bit(name: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    runs = []
+    for stray_seed in (10, 20):
+        torch.manual_seed(stray_seed)  # chance from elsewhere must not reach the fit
+        np.random.seed(stray_seed)  # noqa: NPY002
+        runs.append(MODELS[name](1))
+    assert same(runs[0].weights, runs[1].weights)
+    assert runs[0].curve == runs[1].curve
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_another_seed_gives_another_model(name: str) -> None:
+    first, second = MODELS[name](1), MODELS[name](2)
+    assert not any(np.array_equal(first.weights[key], second.weights[key]) for key in first.weights)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_the_exported_vectors_are_those_of_the_kept_weights(kind: UserTowerKind) -> None:
+    train, _ = checkerboard()
+    fitted = towers(kind)
+    model = TwoTowerBPR(N_USERS, N_ITEMS, tower_settings(kind))
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in fitted.weights.items()})
+    again = model.export(train.item_lists())
+    assert np.array_equal(again.items, fitted.vectors.items)
+    assert np.array_equal(again.users, fitted.vectors.users)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_epochs_trains_exactly_so_many(epochs: int) -> None:
+    """More than `patience` too: without validation nothing stops early."""
+    for fitted in (towers("history", epochs=epochs), neural_mf(epochs=epochs)):
+        assert fitted.epochs == epochs
+        assert [record.epoch for record in fitted.curve] == list(range(1, epochs + 1))
+        assert all(record.validation is None for record in fitted.curve)
+
+
+def test_without_epochs_or_validation_max_epochs_run() -> None:
+    train, _ = checkerboard()
+    assert len(fit_towers(train, tower_settings(max_epochs=5), seed=0, device=CPU).curve) == 5
+    ratings, _ = checkerboard_ratings()
+    assert len(fit_neural_mf(ratings, mf_settings(max_epochs=6), seed=0, device=CPU).curve) == 6
+
+
+@pytest.mark.parametrize(
+    ("figures", "kept", "ran"),
+    [
+        ([0.1, 0.5, 0.3, 0.4, 0.2, 0.9], 2, 5),  # patience 3: 0.9 is never seen
+        ([0.1, 0.5, 0.3, 0.4, 0.6, 0.1, 0.1, 0.1, 0.9], 5, 8),
+        ([0.5, 0.5, 0.4, 0.4, 0.4, 0.9], 2, 5),  # as good is good enough
+        ([-3.0, -2.0, -1.0] + [-1.5] * 9, 3, 6),  # figures below zero
+        ([n / 20 for n in range(12)], 12, 12),  # max_epochs
+    ],
+)
+def test_training_stops_early_and_keeps_the_best_epoch(figures: list[float], kept: int, ran: int) -> None:
+    """Users who all agree: their figures have no spread, so being behind the best is no chance."""
+    seen: list[TowerVectors] = []
+    records: list[EpochRecord] = []
+
+    def scripted(vectors: TowerVectors) -> NDArray[np.float64]:
+        seen.append(vectors)
+        return np.full(5, figures[len(seen) - 1])
+
+    fitted = towers("history", epochs=None, validate=scripted, on_epoch=records.append)
+    assert (fitted.epochs, len(fitted.curve), len(seen)) == (kept, ran, ran)
+    assert [record.epoch for record in records] == list(range(1, ran + 1))
+    assert [record.validation for record in records] == pytest.approx(figures[:ran])
+    assert list(fitted.curve) == records
+    assert np.array_equal(fitted.vectors.items, seen[kept - 1].items)
+    assert np.array_equal(fitted.vectors.users, seen[kept - 1].users)
+    assert not any(np.array_equal(fitted.vectors.items, each.items) for each in seen[kept:])
+    # Refitting for that many epochs without validation is the same training.
+    assert same(fitted.weights, towers("history", epochs=kept).weights)
+
+
+def test_an_epoch_within_a_standard_error_of_the_best_is_as_good() -> None:
+    """Each epoch's distance to the best, the first, and its standard error, worked by hand.
+
+    2: (1, -1, 0.5, 0), mean 0.125 and error 0.427, kept. 3: (1, 0, 1, 0), 0.5 and 0.289, not kept.
+    4: (1, 0, 0.5, 0), 0.375 and 0.239, not kept, although it is within an error of the second epoch.
+    """
+    merits = iter([[1, 0, 1, 0], [0, 1, 0.5, 0], [0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0, 0, 0], [9, 9, 9, 9]])
+    fitted = towers("id", epochs=None, validate=lambda vectors: np.array(next(merits), dtype=np.float64))
+    assert fitted.epochs == 2
+    assert [record.validation for record in fitted.curve] == [0.5, 0.375, 0.0, 0.125, 0.0]
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_kept_weights_are_a_moving_average_over_epochs(decay: float) -> None:
+    def weights(decay: float, epochs: int) -> tuple[Weights, Weights]:
+        train, ratings = checkerboard()[0], checkerboard_ratings()[0]
+        first = tower_settings(averaging_decay=decay)
+        second = mf_settings(averaging_decay=decay)
+        return (
+            fit_towers(train, first, seed=1, device=CPU, epochs=epochs).weights,
+            fit_neural_mf(ratings, second, seed=1, device=CPU, epochs=epochs).weights,
+        )
+
+    plain = [weights(0.0, epochs) for epochs in (1, 2, 3)]
+    for model, averaged in enumerate(weights(decay, 3)):
+        for name, array in averaged.items():
+            first, second, third = (each[model][name] for each in plain)
+            expected = decay * (decay * first + (1 - decay) * second) + (1 - decay) * third
+            assert array == pytest.approx(expected, abs=1e-6), name
+            assert not np.allclose(array, third, atol=1e-4), name
+
+
+def test_neural_mf_keeps_the_last_epoch_that_is_no_worse_than_chance_explains() -> None:
+    """On few, noisy ratings the error on validation soon rises; the rule again, over a fit for each epoch."""
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(N_USERS * N_ITEMS, 400, replace=False)
+    users, items = np.divmod(pairs, N_ITEMS)
+    ratings = rng.integers(1, 6, 400).astype(np.float32)
+    train = encoded(users[:200], items[:200], ratings[:200], N_USERS, N_ITEMS)
+    validation = encoded(users[200:], items[200:], ratings[200:], N_USERS, N_ITEMS)
+    settings = mf_settings(dropout=0.3, weight_decay=0.0, batch_size=16, max_epochs=20)
+    fitted = fit_neural_mf(train, settings, seed=0, device=CPU, validation=validation)
+
+    fits = [
+        fit_neural_mf(train, settings, seed=0, device=CPU, epochs=1 + epoch)
+        for epoch in range(len(fitted.curve))
+    ]
+    squares = [
+        (each.model.predict_pairs(validation.users, validation.items) - validation.ratings) ** 2
+        for each in fits
+    ]
+    assert [record.validation for record in fitted.curve] == pytest.approx(
+        [float(np.sqrt(each.mean())) for each in squares], abs=1e-4
+    )
+    good = []
+    for epoch in range(len(squares)):
+        best = min(squares[: epoch + 1], key=lambda each: float(each.mean()))
+        worse = squares[epoch] - best
+        if worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)):
+            good.append(epoch + 1)
+    assert fitted.epochs == good[-1]
+    assert len(fitted.curve) == good[-1] + settings.patience < settings.max_epochs
+    assert same(fits[fitted.epochs - 1].weights, fitted.weights)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 2, 2 and 1 with losses 1, 2 and 6: (2 * 1 + 2 * 2 + 6) / 5 = 2.4."""
+    losses = iter([1.0, 2.0, 6.0])
+
+    def scripted(model: TwoTowerBPR, batch: Any) -> torch.Tensor:
+        return model.items.weight.sum() * 0 + next(losses)
+
+    monkeypatch.setattr(TwoTowerBPR, "loss", scripted)
+    data = encoded([0, 0, 1, 1, 2], [0, 1, 1, 2, 0], [5] * 5, 3, 4)
+    fitted = fit_towers(data, tower_settings(batch_size=2), seed=0, device=CPU, epochs=1)
+    assert fitted.curve[0].loss == pytest.approx(2.4)
+
+
+def test_the_loss_falls() -> None:
+    for fitted in (towers("history", epochs=8), towers("id", epochs=8), neural_mf(epochs=8)):
+        assert fitted.curve[-1].loss < 0.6 * fitted.curve[0].loss
+
+
+def share_of_users_in_order(scores: NDArray[np.float32], held_out: EncodedInteractions) -> float:
+    """Share of users whose held-out items all score above every item of the other parity."""
+    lists, in_order = held_out.item_lists(), []
+    for user, own in enumerate(scores):
+        other = own[np.arange(N_ITEMS) % 2 != user % 2]
+        in_order.append(own[lists.of(user)].min() > other.max())
+    return float(np.mean(in_order))
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_towers_rank_held_out_items_of_the_own_group_first(kind: UserTowerKind) -> None:
+    train, held_out = checkerboard()
+    fitted = fit_towers(train, tower_settings(kind, l2=0.03), seed=1, device=CPU, epochs=12)
+    scores = fitted.vectors.users @ fitted.vectors.items.T
+    assert share_of_users_in_order(scores, held_out) > 0.9
+
+
+def test_the_history_tower_serves_people_it_never_saw() -> None:
+    fitted = towers("history", epochs=12)
+    strangers = ItemLists.from_pairs(np.array([0, 0, 1, 1]), np.array([0, 6, 3, 9]), n_users=2)
+    scores = fitted.vectors.for_histories(strangers) @ fitted.vectors.items.T
+    even = np.arange(N_ITEMS) % 2 == 0
+    assert scores[0, even].min() > scores[0, ~even].max()
+    assert scores[1, ~even].min() > scores[1, even].max()
+
+
+def test_old_positives_count_less() -> None:
+    """Everybody liked item 0 long ago and likes item 1 now; with a short half-life 1 outscores 0."""
+    users = np.repeat(np.arange(50), 2)
+    items = np.tile([0, 1], 50)
+    times = np.where(items == 0, 0, 100 * 86_400)
+    data = EncodedInteractions(users, items, np.full(100, 5, np.float32), times, 50, 6)
+    settings = tower_settings("id", recency_half_life_days=5.0)
+    fitted = fit_towers(data, settings, seed=0, device=CPU, epochs=15)
+    scores = fitted.vectors.users @ fitted.vectors.items.T
+    assert (scores[:, 1] > scores[:, 0]).all()
+
+
+def test_neural_mf_beats_the_mean_rating_on_held_out_pairs() -> None:
+    train, held_out = checkerboard_ratings()
+    fitted = fit_neural_mf(train, mf_settings(), seed=0, device=CPU, epochs=25)
+    predicted = fitted.model.predict_pairs(held_out.users, held_out.items)
+    rmse = np.sqrt(np.mean((predicted - held_out.ratings) ** 2))
+    of_the_mean = np.sqrt(np.mean((train.ratings.mean() - held_out.ratings) ** 2))
+    assert of_the_mean > 1.4
+    assert rmse < 0.4 * of_the_mean
+
+
+def test_the_numpy_twin_is_the_trained_network() -> None:
+    train, _ = checkerboard_ratings()
+    fitted = neural_mf()
+    model = NeuralMF(N_USERS, N_ITEMS, 0.0, mf_settings()).eval()
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in fitted.weights.items()})
+    with torch.no_grad():
+        expected = model(torch.from_numpy(train.users), torch.from_numpy(train.items)).numpy()
+    assert fitted.model.predict_pairs(train.users, train.items) == pytest.approx(expected, abs=1e-5)
+
+
+def test_nothing_to_train_on_is_refused() -> None:
+    nothing = encoded([], [], [], 3, 3)
+    with pytest.raises(DataError, match="no positive interaction"):
+        fit_towers(nothing, tower_settings(), seed=0, device=CPU)
+    with pytest.raises(DataError, match="no rating"):
+        fit_neural_mf(nothing, mf_settings(), seed=0, device=CPU)
+    everything = encoded([0, 0, 1, 1], [0, 1, 0, 1], [5] * 4, 2, 2)
+    with pytest.raises(DataError, match="every user likes every item"):
+        fit_towers(everything, tower_settings(), seed=0, device=CPU)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    losses = iter([1.0] * 5 + [value] + [1.0] * 100)
+
+    def scripted(model: TwoTowerBPR, batch: Any) -> torch.Tensor:
+        return model.items.weight.sum() * 0 + next(losses)
+
+    monkeypatch.setattr(TwoTowerBPR, "loss", scripted)
+    data = encoded([0, 0, 1, 1], [0, 1, 1, 2], [5] * 4, 2, 4)
+    with pytest.raises(DataError, match=rf"epoch 3 \(loss {value}\); lower the learning rate"):
+        fit_towers(data, tower_settings(batch_size=2), seed=0, device=CPU, epochs=9)
+
+
+def test_weights_that_break_in_the_last_step_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss, taken before the step, is a number still: the gradient of a root at 0 is none."""
+
+    def rootlike(model: TwoTowerBPR, batch: Any) -> torch.Tensor:
+        return (model.items.weight * 0).sqrt().sum()
+
+    monkeypatch.setattr(TwoTowerBPR, "loss", rootlike)
+    data = encoded([0, 0, 1, 1], [0, 1, 1, 2], [5] * 4, 2, 4)
+    with pytest.raises(DataError, match="epoch 1"):
+        fit_towers(data, tower_settings(), seed=0, device=CPU, epochs=1)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_monstrous_learning_rate_is_refused(kind: UserTowerKind) -> None:
+    train, _ = checkerboard()
+    with pytest.raises(DataError, match="lower the learning rate"):
+        fit_towers(train, tower_settings(kind, learning_rate=1e30), seed=0, device=CPU, epochs=3)
+    ratings, _ = checkerboard_ratings()
+    with pytest.raises(DataError, match="lower the learning rate"):
+        fit_neural_mf(ratings, mf_settings(learning_rate=1e30), seed=0, device=CPU, epochs=3)
+
+
+@pytest.fixture
+def two_gigabytes_more() -> Iterator[None]:
+    """Address space may grow by 2 GiB; tracemalloc cannot see what torch allocates."""
+    resource = pytest.importorskip("resource")
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("needs /proc to know how much is mapped already")
+    mapped = int(statm.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + 2 * 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.usefixtures("two_gigabytes_more")
+@pytest.mark.parametrize("kind", BOTH)
+def test_nothing_of_the_size_users_times_items_is_allocated(kind: UserTowerKind) -> None:
+    """200,000 users and 200,000 items: a matrix of them would take 40 GB at one byte a cell."""
+    n = 200_000
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(n), 2)
+    items = (users * 7 + np.tile([0, 1], n) * rng.integers(1, n, 2 * n)) % n
+    data = encoded(users, items, np.full(2 * n, 4.0), n, n)
+    settings = tower_settings(kind, dimension=2, negatives=1, batch_size=100_000)
+    tracemalloc.start()
+    try:
+        fitted = fit_towers(data, settings, seed=0, device=CPU, validate=lambda v: np.zeros(9), epochs=1)
+        if kind == "id":
+            small = mf_settings(dimension=2, hidden=(4, 2), batch_size=100_000)
+            fit_neural_mf(data, small, seed=0, device=CPU, validation=data, epochs=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert fitted.vectors.users.shape == fitted.vectors.items.shape == (n, 3)
+    assert peak < 300e6
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == CPU
+    if torch.cuda.is_available():
+        assert choose_device("cuda").type == choose_device("auto").type == "cuda"
+    else:
+        assert choose_device("auto") == CPU
+        with pytest.raises(EnvironmentProblem, match=r"--device cuda: .*use --device cpu or auto"):
+            choose_device("cuda")

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from retrieval import uncertainty
+from retrieval.uncertainty import Estimate, mean_estimate, root_mean_estimate, standard_error
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uncertainty, "RESAMPLES", 400)
+
+
+def test_the_interval_holds_the_mean_and_shrinks_with_the_root_of_the_users() -> None:
+    rng = np.random.default_rng(0)
+    widths = []
+    for size in (50, 800):
+        values = rng.exponential(size=size)
+        estimate = mean_estimate(values)
+        assert estimate.value == pytest.approx(values.mean())
+        assert estimate.low < estimate.value < estimate.high
+        widths.append(estimate.high - estimate.low)
+    assert widths[0] / widths[1] == pytest.approx(4, rel=0.35)
+
+
+def test_about_95_of_100_intervals_hold_the_true_mean(few_resamples: None) -> None:
+    rng = np.random.default_rng(1)
+    samples = rng.normal(3.0, 2.0, size=(400, 60))
+    estimates = [mean_estimate(sample, seed) for seed, sample in enumerate(samples)]
+    held = np.mean([each.low <= 3.0 <= each.high for each in estimates])
+    assert 0.92 <= held <= 0.975
+    below = np.mean([each.high < 3.0 for each in estimates])
+    above = np.mean([each.low > 3.0 for each in estimates])
+    assert below < 0.055
+    assert above < 0.055
+
+
+def test_the_width_is_that_of_the_normal_interval_for_many_users() -> None:
+    values = np.random.default_rng(2).normal(size=1000)
+    estimate = mean_estimate(values)
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(1000), rel=0.08)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
+    values = np.random.default_rng(3).normal(size=40)
+    assert mean_estimate(values) == mean_estimate(values)
+    assert mean_estimate(values, seed=1) != mean_estimate(values, seed=2)
+
+
+def test_one_user_or_equal_users_have_no_spread() -> None:
+    assert mean_estimate(np.array([0.3])) == Estimate(0.3, 0.3, 0.3)
+    assert mean_estimate(np.zeros(7)) == Estimate(0, 0, 0)
+    assert mean_estimate(np.full(4, 0.25)) == Estimate(0.25, 0.25, 0.25)
+
+
+def test_no_users_give_nan_and_no_verdict() -> None:
+    estimate = mean_estimate(np.array([]))
+    assert np.isnan([estimate.value, estimate.low, estimate.high]).all()
+    assert not estimate.excludes_zero
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "excluded"),
+    [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0.0, 0.2, False), (-0.2, 0.0, False)],
+)
+def test_an_interval_excludes_zero_only_wholly(low: float, high: float, excluded: bool) -> None:
+    assert Estimate((low + high) / 2, low, high).excludes_zero is excluded
+
+
+def test_a_root_mean_is_the_root_of_the_mean_and_of_its_ends() -> None:
+    squares = np.random.default_rng(4).normal(size=300) ** 2
+    mean, root = mean_estimate(squares), root_mean_estimate(squares)
+    assert root.value == pytest.approx(np.sqrt(squares.mean()))
+    assert (root.low**2, root.high**2) == pytest.approx((mean.low, mean.high))
+    assert root_mean_estimate(np.array([4.0, 4.0])) == Estimate(2, 2, 2)
+    assert np.isnan(root_mean_estimate(np.array([])).value)
+
+
+def test_the_standard_error_worked_by_hand() -> None:
+    # Deviation of 1, 2, 3, 4 with n - 1: sqrt(5 / 3); over the root of four.
+    assert standard_error(np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(np.sqrt(5 / 3) / 2)
+    assert standard_error(np.array([7.0])) == standard_error(np.array([])) == 0
