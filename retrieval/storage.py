@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists
-from retrieval.bundle import Bundle, BundleWriter
+from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
+from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
 from retrieval.two_stage import TwoStageModel
 from retrieval.vectors import TowerVectors

@@ -55,7 +55,7 @@ def tiny_build(sample_set: "Dataset", tiny_settings: "BuildSettings") -> "Build"
 @pytest.fixture(scope="session")
 def artifacts(tiny_build: "Build", tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifacts folder with the tiny build. Only for reading; see `own_artifacts`."""
-    from retrieval.bundle import new_bundle
+    from retrieval.publishing import new_bundle
     from retrieval.storage import write_build
 
     folder = tmp_path_factory.mktemp("built") / "artifacts"

@@ -19,15 +19,14 @@ from safetensors.numpy import load as load_safetensors
 
 from retrieval.bundle import (
     FORMAT_VERSION,
-    UNFINISHED,
     Bundle,
-    build_lock,
-    copy_bundle,
-    new_bundle,
+    manifest_bytes,
+    manifest_digest,
     open_bundle,
     open_folder,
 )
 from retrieval.errors import ArtifactError, EnvironmentProblem
+from retrieval.publishing import UNFINISHED, build_lock, copy_bundle, new_bundle
 from retrieval.storage import read_evaluated, read_system
 
 ROOT = Path(__file__).parent.parent
@@ -372,13 +371,11 @@ def test_a_newer_format_is_said_to_be_newer(own_artifacts: Path) -> None:
 
 
 def test_a_manifest_cannot_name_files_outside_the_bundle(own_artifacts: Path) -> None:
-    from retrieval.bundle import _digest, _manifest_bytes
-
     path = folder_of(own_artifacts) / "manifest.json"
     manifest = json.loads(path.read_bytes())
     manifest["files"]["../../current"] = manifest["files"]["report.json"]
-    manifest["build_id"] = _digest(manifest)
-    path.write_bytes(_manifest_bytes(manifest))
+    manifest["build_id"] = manifest_digest(manifest)
+    path.write_bytes(manifest_bytes(manifest))
     refused(own_artifacts, "manifest.json")
 
 
@@ -517,7 +514,7 @@ def test_what_a_dead_build_left_is_removed_by_the_next(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from retrieval.bundle import build_lock
+from retrieval.publishing import build_lock
 with build_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

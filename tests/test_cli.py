@@ -12,8 +12,9 @@ import click
 import pytest
 
 from retrieval.building import Build
-from retrieval.bundle import UNFINISHED, open_bundle
+from retrieval.bundle import open_bundle
 from retrieval.cli import retrieval as group
+from retrieval.publishing import UNFINISHED
 
 ROOT = Path(__file__).parent.parent
 TINY = shlex.split("--dataset sample --dimension 8 --epochs 2 --threads 1 --index IVF8,Flat --candidates 20")
@@ -327,7 +328,7 @@ def test_a_damaged_bundle_ends_with_4_and_names_the_file(own_artifacts: Path) ->
 
 
 def test_parts_of_two_fits_are_refused_under_python_o(own_artifacts: Path) -> None:
-    from retrieval.bundle import new_bundle
+    from retrieval.publishing import new_bundle
 
     old = open_bundle(own_artifacts)
     with new_bundle(own_artifacts) as writer:

@@ -13,7 +13,7 @@ from retrieval.building import Build, build, with_alpha
 from retrieval.datasets import Dataset
 from retrieval.errors import ArtifactError, NotFoundError, UsageError
 from retrieval.interactions import Interactions
-from retrieval.recommender import RecommendationLists, Recommendations
+from retrieval.recommendations import RecommendationLists, Recommendations
 from retrieval.settings import BuildSettings
 
 

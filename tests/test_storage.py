@@ -8,11 +8,12 @@ import pytest
 
 from index import AnnIndex
 from retrieval.building import Build, with_alpha
-from retrieval.bundle import new_bundle, open_bundle
+from retrieval.bundle import open_bundle
 from retrieval.errors import ArtifactError
 from retrieval.evaluation import evaluate
 from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
+from retrieval.publishing import new_bundle
 from retrieval.storage import read_evaluated, read_system, write_system
 
 

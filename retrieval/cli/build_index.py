@@ -9,11 +9,11 @@ import click
 
 from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option
 from retrieval.errors import UsageError
+from retrieval.settings import BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
 
 if TYPE_CHECKING:
     from retrieval.datasets import Dataset
     from retrieval.progress import Progress
-    from retrieval.settings import BuildSettings
 
 PATH = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
@@ -36,28 +36,60 @@ COUNT = click.IntRange(min=1)
     help="Folder of downloaded data sets.",
 )
 @artifacts_option
-@click.option("--index", default="auto", help="auto, or a FAISS factory string such as IVF64,Flat.")
+@click.option(
+    "--index", default=BuildSettings.index, help="auto, or a FAISS factory string such as IVF64,Flat."
+)
 @click.option(
     "--recall-target",
-    default=0.95,
+    default=BuildSettings.recall_target,
     help="Share of the exact candidates the index must find; sets its nprobe.",
 )
-@click.option("--candidates", type=COUNT, default=200, help="Items retrieved for re-ranking.")
-@click.option("--test-fraction", default=0.2, help="Share of the interactions to test on, the most recent.")
-@click.option("--validation-fraction", default=0.1, help="Share before that, to choose settings on.")
-@click.option("--positive-threshold", default=4.0, help="Ratings from here on are positive and relevant.")
+@click.option(
+    "--candidates", type=COUNT, default=BuildSettings.candidates, help="Items retrieved for re-ranking."
+)
+@click.option(
+    "--test-fraction",
+    default=SplitSettings.test_fraction,
+    help="Share of the interactions to test on, the most recent.",
+)
+@click.option(
+    "--validation-fraction",
+    default=SplitSettings.validation_fraction,
+    help="Share before that, to choose settings on.",
+)
+@click.option(
+    "--positive-threshold",
+    default=BuildSettings.positive_threshold,
+    help="Ratings from here on are positive and relevant.",
+)
 @click.option(
     "--user-tower",
     type=click.Choice(["history", "id"]),
-    default="history",
+    default=TowerSettings.user_tower,
     help="history also serves people who come with a list of items; id only users seen in training.",
 )
-@click.option("--dimension", type=COUNT, default=64, help="Numbers in an embedding of the towers.")
-@click.option("--negatives", type=COUNT, default=16, help="Negatives sampled for each positive.")
-@click.option("--epochs", type=COUNT, default=30, help="At most, for each model; validation decides.")
-@click.option("--batch-size", type=COUNT, default=1024, help="Positives in a training step of the towers.")
-@click.option("--learning-rate", default=3e-3, help="Learning rate of the towers.")
-@click.option("--seed", type=click.IntRange(min=0), default=42, help="The only source of chance.")
+@click.option(
+    "--dimension", type=COUNT, default=TowerSettings.dimension, help="Numbers in an embedding of the towers."
+)
+@click.option(
+    "--negatives", type=COUNT, default=TowerSettings.negatives, help="Negatives sampled for each positive."
+)
+@click.option(
+    "--epochs",
+    type=COUNT,
+    default=TowerSettings.max_epochs,
+    help="At most, for each model; validation decides.",
+)
+@click.option(
+    "--batch-size",
+    type=COUNT,
+    default=TowerSettings.batch_size,
+    help="Positives in a training step of the towers.",
+)
+@click.option("--learning-rate", default=TowerSettings.learning_rate, help="Learning rate of the towers.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=BuildSettings.seed, help="The only source of chance."
+)
 @click.option("--threads", type=COUNT, help="Threads of torch and FAISS.  [default: all cores]")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="What to train on."
@@ -90,7 +122,7 @@ def build_index(
         raise UsageError("--items goes with --ratings; a named data set brings its own titles")
     settings = _settings(options)
 
-    from retrieval.bundle import new_bundle
+    from retrieval.publishing import new_bundle
 
     with _progress(quiet) as progress:
         progress.phase("Reading the data")
@@ -117,10 +149,8 @@ def build_index(
     click.echo(f"\nPublished {folder}")
 
 
-def _settings(options: dict[str, Any]) -> "BuildSettings":
+def _settings(options: dict[str, Any]) -> BuildSettings:
     """Flags -> settings; every value is checked on the way."""
-    from retrieval.settings import BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
-
     return BuildSettings(
         split=SplitSettings(options["test_fraction"], options["validation_fraction"]),
         towers=TowerSettings(

@@ -11,7 +11,7 @@ from retrieval.cli.tables import format_table, shorten
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
-    from retrieval.recommender import Recommendations
+    from retrieval.recommendations import Recommendations
 
 TITLE_WIDTH = 40
 

@@ -1,0 +1,185 @@
+"""Writing a bundle: beside the old one, whole before anyone can see it, made current in one step."""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.bundle import (
+    BUILDS,
+    CURRENT,
+    FILE_NAME,
+    FORMAT_VERSION,
+    MANIFEST,
+    manifest_bytes,
+    manifest_digest,
+    open_folder,
+)
+from retrieval.errors import EnvironmentProblem
+from retrieval.vectors import Weights
+
+LOCK, UNFINISHED = ".lock", ".unfinished-"
+
+
+class BundleWriter:
+    """Collects the files of a new bundle in a folder that nobody reads yet. See `new_bundle`."""
+
+    def __init__(self, artifacts: Path, folder: Path) -> None:
+        self._artifacts = artifacts
+        self._folder = folder
+        self._files: dict[str, dict[str, Any]] = {}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Add a file; `name` may have one folder in it.
+
+        Raises:
+            ValueError: if `name` is not plain lower case with an ending, in at most one folder.
+            EnvironmentProblem: if it cannot be written.
+        """
+        if not FILE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be a bundle's file; expected a name such as served/model.json")
+        path = self._folder / name
+        with _writing(self._artifacts):
+            path.parent.mkdir(exist_ok=True)
+            _write_synced(path, data)
+        self._files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    def write_array(self, name: str, array: NDArray[Any]) -> None:
+        """Add an .npy file."""
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+        self.write(name, buffer.getvalue())
+
+    def write_json(self, name: str, document: Any) -> None:
+        """Add a .json file."""
+        self.write(name, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+    def write_tensors(self, name: str, tensors: Weights) -> None:
+        """Add a .safetensors file."""
+        from safetensors.numpy import save
+
+        self.write(name, save({key: np.ascontiguousarray(value) for key, value in tensors.items()}))
+
+    def publish(self, description: dict[str, Any]) -> Path:
+        """Write the manifest, give the folder its final name and make it current; returns the folder.
+
+        Args:
+            description: what the manifest says of the build besides format version, time and files.
+        """
+        created = datetime.now(UTC)
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            # To the microsecond, so that saving the same build twice gives two bundles.
+            "created": created.isoformat(timespec="microseconds"),
+            **description,
+            "files": dict(sorted(self._files.items())),
+        }
+        manifest["build_id"] = manifest_digest(manifest)
+        name = f"{created:%Y%m%d-%H%M%S}-{manifest['build_id'][:12]}"
+        final = self._artifacts / BUILDS / name
+        with _writing(self._artifacts):
+            _write_synced(self._folder / MANIFEST, manifest_bytes(manifest))
+            for folder in {(self._folder / file).parent for file in self._files} | {self._folder}:
+                _sync_folder(folder)
+            self._folder.rename(final)
+            _sync_folder(final.parent)
+            pointer = self._artifacts / (UNFINISHED + CURRENT)
+            _write_synced(pointer, f"{name}\n".encode())
+            pointer.replace(self._artifacts / CURRENT)
+            _sync_folder(self._artifacts)
+        return final
+
+
+@contextmanager
+def new_bundle(artifacts: Path) -> Iterator[BundleWriter]:
+    """A writer for the next bundle; whatever it wrote is gone again unless it published.
+
+    Raises:
+        EnvironmentProblem: if the folder cannot be written, or another build holds the lock.
+    """
+    with build_lock(artifacts):
+        folder = artifacts / BUILDS / f"{UNFINISHED}{os.getpid()}"
+        with _writing(artifacts):
+            folder.parent.mkdir(exist_ok=True)
+            # The lock is ours, so whatever is unfinished was left by a build that died.
+            for leftover in folder.parent.glob(UNFINISHED + "*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            folder.mkdir()
+        try:
+            yield BundleWriter(artifacts, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            (artifacts / (UNFINISHED + CURRENT)).unlink(missing_ok=True)
+
+
+@contextmanager
+def build_lock(artifacts: Path) -> Iterator[None]:
+    """Held while a bundle is written; the kernel releases it when its holder ends, however that happens.
+
+    Raises:
+        EnvironmentProblem: if another process holds it.
+    """
+    with _writing(artifacts):
+        artifacts.mkdir(parents=True, exist_ok=True)
+        file = (artifacts / LOCK).open("a+b", buffering=0)
+    with file:
+        with _writing(artifacts):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
+                raise EnvironmentProblem(
+                    f"{artifacts}: another build is writing here (process {holder}); "
+                    "wait for it, or give another --artifacts"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
+        yield
+
+
+@contextmanager
+def _writing(artifacts: Path) -> Iterator[None]:
+    """Turns what the operating system says about writing into an error a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{error.filename or artifacts}: cannot be written ({error.strerror or error}); "
+            "free space or give another --artifacts; what was current still is"
+        ) from error
+
+
+def copy_bundle(folder: Path, artifacts: Path) -> Path:
+    """Publish a checked copy of a bundle in another artifacts folder; returns the copy's own folder."""
+    bundle = open_folder(folder)
+    derived = {"format_version", "created", "files", "build_id"}
+    with new_bundle(artifacts) as writer:
+        for name in bundle.manifest["files"]:
+            writer.write(name, bundle.read(name))
+        return writer.publish({key: value for key, value in bundle.manifest.items() if key not in derived})
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
