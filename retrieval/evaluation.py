@@ -1,5 +1,6 @@
 """How good the lists are: every stage on the same users, with intervals and paired differences."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from retrieval.metrics import squared_errors
 from retrieval.report import AnnReport, Comparison, RatingReport, Report, StageReport
 from retrieval.split import SplitCounts
 from retrieval.two_stage import TwoStageModel
-from retrieval.uncertainty import mean_estimate, root_mean_estimate
+from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate
 
 # Each stage against the one it follows, then the two lists a user may get against the baselines.
 NEIGHBOURS = (("ann", "exact"), ("exact+rerank", "exact"), ("ann+rerank", "ann"))
@@ -178,10 +179,17 @@ def rating_report(model: TwoStageModel, data: EvaluationData) -> RatingReport:
     biases = BiasModel.fit(data.train).predict_pairs(test.users, test.items)
     predicted = model.rating_model.predict_pairs(test.users, test.items)
     squares, bias_squares = (squared_errors(values, test.ratings) for values in (predicted, biases))
+
+    def over_users(statistic: Callable[..., NDArray[np.float64]], *values: NDArray[np.float64]) -> Estimate:
+        return clustered_estimate(statistic, values, test.users)
+
     return RatingReport(
         rows=len(test),
-        rmse=root_mean_estimate(squares),
-        mae=mean_estimate(np.sqrt(squares)),
-        bias_rmse=root_mean_estimate(bias_squares),
-        bias_mae=mean_estimate(np.sqrt(bias_squares)),
+        rmse=over_users(np.sqrt, squares),
+        mae=over_users(np.asarray, np.sqrt(squares)),
+        bias_rmse=over_users(np.sqrt, bias_squares),
+        bias_mae=over_users(np.asarray, np.sqrt(bias_squares)),
+        rmse_difference=over_users(
+            lambda ours, theirs: np.sqrt(ours) - np.sqrt(theirs), squares, bias_squares
+        ),
     )

@@ -61,13 +61,18 @@ class AnnReport:
 
 @dataclass(frozen=True)
 class RatingReport:
-    """Errors of predicted ratings on the warm test rows, beside damped user and item biases."""
+    """Errors of predicted ratings on the warm test rows, beside damped user and item biases.
+
+    Intervals are over users, whose rows are resampled together; `rmse_difference` is NeuralMF's RMSE
+    minus the biases', on the same rows.
+    """
 
     rows: int
     rmse: Estimate
     mae: Estimate
     bias_rmse: Estimate
     bias_mae: Estimate
+    rmse_difference: Estimate
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ class Report:
                 "mae_interval": [self.rating.mae.low, self.rating.mae.high],
                 "bias_rmse": self.rating.bias_rmse.value,
                 "bias_mae": self.rating.bias_mae.value,
+                "rmse_minus_bias_rmse": asdict(self.rating.rmse_difference),
             },
             "rerank": self.alpha.to_json(),
             "baselines": self.baselines,

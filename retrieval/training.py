@@ -101,7 +101,7 @@ def fit_towers(
         return validate(candidate.export(histories))
 
     loop = _Loop(model, run_epoch, validate and merits, lambda ndcg: float(ndcg.mean()), settings, on_epoch)
-    kept, kept_epoch, curve = loop.run(epochs or settings.max_epochs)
+    kept, kept_epoch, curve = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = {name: to_numpy(tensor) for name, tensor in kept.state_dict().items()}
     return FittedTowers(weights, kept.export(histories), kept_epoch, curve)
 
@@ -174,7 +174,7 @@ def fit_neural_mf(
         settings,
         on_epoch,
     )
-    kept, kept_epoch, curve = loop.run(epochs or settings.max_epochs)
+    kept, kept_epoch, curve = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = {name: to_numpy(tensor) for name, tensor in kept.state_dict().items()}
     return FittedNeuralMF(weights, RatingModel.from_weights(weights), kept_epoch, curve)
 
@@ -223,6 +223,8 @@ class _Loop(Generic[Model]):
             self.on_epoch(curve[-1])
             if merits is None:
                 continue
+            if not np.isfinite(merits).all() or not len(merits):
+                raise DataError(f"nothing to validate by in epoch {epoch}: {len(merits)} figures, or NaN")
             if best is None or merits.mean() > best.mean():
                 best = merits
             if (best - merits).mean() <= standard_error(best - merits):

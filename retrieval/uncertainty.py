@@ -1,5 +1,6 @@
 """Means over users with 95 % intervals, by bootstrap."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,49 @@ def mean_estimate(per_user: NDArray[np.float64], seed: int = 0) -> Estimate:
     return Estimate(mean, float(interval.low), float(interval.high))
 
 
-def root_mean_estimate(squares: NDArray[np.float64], seed: int = 0) -> Estimate:
-    """Root of the mean, as for an RMSE; the interval is the mean's, its ends under the root."""
-    mean = mean_estimate(squares, seed)
-    return Estimate(*(float(np.sqrt(number)) for number in (mean.value, mean.low, mean.high)))
+def clustered_estimate(
+    statistic: Callable[..., NDArray[np.float64]],
+    values: Sequence[NDArray[np.float64]],
+    clusters: NDArray[np.int64],
+    seed: int = 0,
+) -> Estimate:
+    """A function of means over rows, its interval by resampling clusters of rows, here users.
+
+    A user's rows resemble each other, so resampling rows would promise too much.
+
+    Args:
+        statistic: maps means, one array for each of `values`, to the figure, element by element.
+        values: each of shape (n,), one number a row.
+        clusters: shape (n,), the row's cluster.
+        seed: of the resampling.
+
+    >>> rows = [np.array([1.0, 9.0, 16.0, 10.0])]
+    >>> clustered_estimate(np.sqrt, rows, np.array([0, 0, 1, 1])).value
+    3.0
+    """
+    from scipy.stats import bootstrap
+
+    if not len(clusters):
+        return Estimate(np.nan, np.nan, np.nan)
+    found, cluster = np.unique(clusters, return_inverse=True)
+    counts = np.bincount(cluster).astype(np.float64)
+    sums = [np.bincount(cluster, each).astype(np.float64) for each in values]
+
+    def figure(*columns: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        rows = columns[-1].sum(axis=axis)
+        return statistic(*(column.sum(axis=axis) / rows for column in columns[:-1]))
+
+    value = float(figure(*sums, counts))
+    if len(found) == 1:
+        return Estimate(value, value, value)
+    interval = bootstrap(
+        (*sums, counts),
+        figure,
+        paired=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        batch=200,
+        rng=seed,
+        vectorized=True,
+    ).confidence_interval
+    return Estimate(value, float(interval.low), float(interval.high))

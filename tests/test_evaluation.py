@@ -157,7 +157,7 @@ def test_candidate_recall_is_measured_at_the_depth_of_the_candidates() -> None:
     # Exact candidates 5, 4, 3 | 5, 4, 3 | 5, 4, 2; the flat index finds 2, 3, 4 | 1, 3, 4 | 1, 2, 4.
     assert lists.candidate_recall == pytest.approx([2 / 3, 2 / 3, 2 / 3])
     assert lists.lists["ann"].tolist() == [[2, 3], [1, 3], [1, 2]]
-    # Re-ranked are each search's own candidates, here by rating: 4.5, 2 | 4, 2 | 4.5, 4, and 2, 1.5 of exact's.
+    # Each search's own candidates are re-ranked: ratings 4.5, 2 and 4, 2 and 4.5, 4; of exact's 2, 1.5.
     assert lists.lists["ann+rerank"].tolist() == [[2, 4], [1, 4], [2, 1]]
     assert lists.lists["exact+rerank"][:2].tolist() == [[4, 5], [4, 5]]
 

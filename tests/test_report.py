@@ -43,7 +43,9 @@ def make_report(**changes: object) -> Report:
         stages=dict.fromkeys(STAGES, stage),
         comparisons=tuple(Comparison(a, b, verdicts.get(b, Estimate(0, 0, 0))) for a, b in PAIRS),
         ann=AnnReport("IVF32,Flat nprobe=8", 200, Estimate(0.954, 0.946, 0.961), 0.0, 0.13, 0.2, 0.065, 0.1),
-        rating=RatingReport(2_286, around(1.04), around(0.83), around(1.05), around(0.84)),
+        rating=RatingReport(
+            2_286, around(1.04), around(0.83), around(1.05), around(0.84), Estimate(-0.01, -0.02, -0.005)
+        ),
         alpha=choice(),
         baselines={"recent_window": 0.2, "ease_l2": 300.0},
     )
@@ -77,7 +79,7 @@ REPORTS = {
         k=1000,
         positive_threshold=3.75,
         stages=dict.fromkeys(STAGES, StageReport(*[Estimate(1, 1, 1)] * 3, 1.0, 1_034_567.0)),
-        rating=RatingReport(23_456_789, *[Estimate(31.12345, 29.12345, 33.12345)] * 4),
+        rating=RatingReport(23_456_789, *[Estimate(31.12345, 29.12345, 33.12345)] * 5),
         ann=AnnReport(
             "OPQ64_128,IVF65536_HNSW32,PQ64x4fsr,Refine(SQfp16) nprobe=1024 efSearch=1024",
             10_000,
@@ -95,7 +97,7 @@ REPORTS = {
         stages=dict.fromkeys(STAGES, StageReport(around(0.1), NAN, NAN, 0.0, math.nan)),
         comparisons=compared(NAN),
         judged_users=0,
-        rating=RatingReport(0, NAN, NAN, NAN, NAN),
+        rating=RatingReport(0, NAN, NAN, NAN, NAN, NAN),
     ),
 }
 
@@ -224,20 +226,19 @@ def test_a_long_curve_is_broken_into_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bias_rmse", "verdict"),
+    ("difference", "verdict"),
     [
-        (1.02, "NeuralMF is no better than the biases alone"),
-        (1.04, "NeuralMF is no better than the biases alone"),
-        (1.05, "NeuralMF's RMSE is 0.0100 lower, within its interval"),
-        (1.20, "NeuralMF is better than the biases alone, RMSE 0.1600 lower"),
+        (Estimate(-0.02, -0.03, -0.01), "NeuralMF is better than the biases alone: RMSE -.0200"),
+        (Estimate(-0.02, -0.03, 0.01), "NeuralMF is not clearly different from the biases: RMSE -.0200"),
+        (Estimate(0.02, 0.01, 0.03), "NeuralMF is worse than the biases alone: RMSE +.0200"),
     ],
 )
-def test_rating_errors_stand_beside_the_biases(bias_rmse: float, verdict: str) -> None:
-    report = make_report(rating=replace(make_report().rating, bias_rmse=around(bias_rmse)))
+def test_rating_errors_stand_beside_the_biases(difference: Estimate, verdict: str) -> None:
+    report = make_report(rating=replace(make_report().rating, rmse_difference=difference))
     text = sentence(report, "Ratings of 2,286 test rows")
     assert "NeuralMF 1.0400 0.9900-1.0900" in " ".join(text.split())
-    assert f"user and item biases {bias_rmse:.4f}" in " ".join(text.split())
-    assert verdict in text
+    assert "user and item biases 1.0500" in " ".join(text.split())
+    assert verdict in " ".join(text.split())
 
 
 def test_the_baselines_settings_are_named() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from retrieval import uncertainty
-from retrieval.uncertainty import Estimate, mean_estimate, root_mean_estimate, standard_error
+from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate, standard_error
 
 
 @pytest.fixture
@@ -66,13 +66,35 @@ def test_an_interval_excludes_zero_only_wholly(low: float, high: float, excluded
     assert Estimate((low + high) / 2, low, high).excludes_zero is excluded
 
 
-def test_a_root_mean_is_the_root_of_the_mean_and_of_its_ends() -> None:
-    squares = np.random.default_rng(4).normal(size=300) ** 2
-    mean, root = mean_estimate(squares), root_mean_estimate(squares)
-    assert root.value == pytest.approx(np.sqrt(squares.mean()))
-    assert (root.low**2, root.high**2) == pytest.approx((mean.low, mean.high))
-    assert root_mean_estimate(np.array([4.0, 4.0])) == Estimate(2, 2, 2)
-    assert np.isnan(root_mean_estimate(np.array([])).value)
+def rmse(means: np.ndarray) -> np.ndarray:
+    return np.sqrt(means)
+
+
+def test_an_error_over_rows_is_that_of_all_rows() -> None:
+    rng = np.random.default_rng(4)
+    squares, users = rng.normal(size=300) ** 2, rng.integers(0, 40, 300)
+    estimate = clustered_estimate(rmse, [squares], users)
+    assert estimate.value == pytest.approx(np.sqrt(squares.mean()))
+    assert estimate.low < estimate.value < estimate.high
+    assert clustered_estimate(rmse, [np.full(3, 4.0)], np.array([0, 1, 1])) == Estimate(2, 2, 2)
+    assert clustered_estimate(rmse, [np.full(2, 4.0)], np.zeros(2, int)) == Estimate(2, 2, 2)
+    assert np.isnan(clustered_estimate(rmse, [np.array([])], np.array([], int)).value)
+
+
+def test_rows_of_one_user_count_as_one_piece_of_evidence() -> None:
+    """Ten copies of every row: over rows the interval would shrink by the root of ten, over users not."""
+    values = np.random.default_rng(5).normal(size=50)
+    once = mean_estimate(values)
+    copied = clustered_estimate(np.asarray, [np.repeat(values, 10)], np.repeat(np.arange(50), 10))
+    assert copied.value == pytest.approx(once.value)
+    assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.1)
+
+
+def test_a_difference_is_taken_within_the_same_resample() -> None:
+    """Two errors that differ by a constant factor: each is uncertain, their ratio is not."""
+    squares, users = np.random.default_rng(6).normal(size=200) ** 2, np.arange(200) // 4
+    ratio = clustered_estimate(lambda ours, theirs: ours / theirs, [2 * squares, squares], users)
+    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((2, 2, 2))
 
 
 def test_the_standard_error_worked_by_hand() -> None:

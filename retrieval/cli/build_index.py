@@ -88,7 +88,7 @@ COUNT = click.IntRange(min=1)
 )
 @click.option("--learning-rate", default=TowerSettings.learning_rate, help="Learning rate of the towers.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=BuildSettings.seed, help="The only source of chance."
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=BuildSettings.seed, help="The only source of chance."
 )
 @click.option("--threads", type=COUNT, help="Threads of torch and FAISS.  [default: all cores]")
 @click.option(

@@ -173,14 +173,13 @@ def _ratings(rating: RatingReport) -> str:
         ["  user and item biases", _error(rating.bias_rmse), _error(rating.bias_mae)],
     ]
     table = format_table([f"Ratings of {rating.rows:,} test rows", "RMSE", "MAE"], rows)
-    ahead = rating.bias_rmse.value - rating.rmse.value
-    if ahead <= 0:
-        verdict = "NeuralMF is no better than the biases alone"
-    elif rating.bias_rmse.value <= rating.rmse.high:
-        verdict = f"NeuralMF's RMSE is {_number(ahead)} lower, within its interval"
-    else:
-        verdict = f"NeuralMF is better than the biases alone, RMSE {_number(ahead)} lower"
-    return f"{table}\n  {verdict} (intervals over rows)."
+    difference = rating.rmse_difference
+    interval = f"{_signed(difference.value)}, 95% interval {_signed_interval(difference)}, over users"
+    verdict = {
+        "better": "NeuralMF is better than the biases alone",
+        "worse": "NeuralMF is worse than the biases alone",
+    }.get(_verdict(difference, lower_is_better=True), "NeuralMF is not clearly different from the biases")
+    return f"{table}\n  {verdict}:\n  RMSE {interval}."
 
 
 def _baselines(settings: dict[str, float]) -> str:
@@ -189,14 +188,14 @@ def _baselines(settings: dict[str, float]) -> str:
     return f"Baselines, set on validation: recent is the last {window:.0%} of positives; {ease}."
 
 
-def _verdict(difference: Estimate) -> str:
+def _verdict(difference: Estimate, lower_is_better: bool = False) -> str:
     if math.isnan(difference.value):
         return "not measured"
     if difference.low == difference.high == 0:
         return "the same"
     if not difference.excludes_zero:
         return "no clear difference"
-    return "better" if difference.value > 0 else "worse"
+    return "better" if (difference.value > 0) != lower_is_better else "worse"
 
 
 def _find(report: Report, stage: str, against: str) -> Comparison:
