@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-import torch
 
 from index import OperatingPoint, faiss_threads
 from retrieval.alpha import choose_alpha
@@ -21,7 +20,7 @@ from retrieval.progress import Progress, Silent
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import TemporalSplit, split_by_time
-from retrieval.training import choose_device
+from retrieval.training import choose_device, torch_threads
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
@@ -92,8 +91,7 @@ def build(
     settings, progress = settings or BuildSettings(), progress or Silent()
     fitting = Fitting(settings, items, progress, choose_device(settings.device))
     threshold = settings.positive_threshold
-    torch.set_num_threads(settings.resolved_threads)
-    with faiss_threads(settings.resolved_threads):
+    with torch_threads(settings.resolved_threads), faiss_threads(settings.resolved_threads):
         progress.phase("Splitting by time")
         split = split_by_time(interactions, settings.split)
         data = encode_split(split, name or interactions.source, threshold)

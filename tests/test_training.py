@@ -23,6 +23,7 @@ from retrieval.training import (
     choose_device,
     fit_neural_mf,
     fit_towers,
+    torch_threads,
 )
 from retrieval.vectors import TowerVectors, Weights
 
@@ -430,6 +431,13 @@ def test_nothing_of_the_size_users_times_items_is_allocated(kind: UserTowerKind)
         tracemalloc.stop()
     assert fitted.vectors.users.shape == fitted.vectors.items.shape == (n, 3)
     assert peak < 300e6
+
+
+def test_the_callers_threads_are_put_back() -> None:
+    with pytest.raises(KeyError), torch_threads(2):
+        assert torch.get_num_threads() == 2
+        raise KeyError
+    assert torch.get_num_threads() == 1
 
 
 def test_devices() -> None:
