@@ -67,7 +67,7 @@ class TowerSettings:
     max_epochs: int = 20
     patience: int = 4
     averaging_decay: float = 0.5
-    l2: float = 0.03
+    l2: float = 1e-3
     history_dropout: float = 0.5
     recency_half_life_days: float = 30.0
     targets_per_history: int = 32
