@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from retrieval.judgements import Judgements, score_lists
 from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate, mean_estimate, standard_error
@@ -45,19 +43,21 @@ class AlphaChoice:
 
 
 def choose_alpha(model: TwoStageModel, validation: Judgements, k: int) -> AlphaChoice:
-    """The weight with the largest gain on validation after one standard error is taken off.
+    """The smallest weight whose NDCG@k on validation is within one standard error of the best weight's.
 
-    Without that discount a few dozen validation users decide by chance; with it alpha is 0 unless
-    re-ranking gains more than its own noise.
+    A few dozen validation users cannot tell neighbouring weights apart, and the best of eleven is best
+    by luck as much as by merit; so the retrieval order gives way only as far as the data insists, and
+    alpha is 0 unless re-ranking gains more than its own noise.
     """
     users = validation.users
     depth = max(k, model.n_candidates)
     found = model.candidates(model.vectors.users[users], model.seen.take(users), depth, "exact")
     per_alpha = [score_lists(model.rerank(users, found, alpha).rows, validation, k).ndcg for alpha in ALPHAS]
-    gains = [scores - per_alpha[0] for scores in per_alpha]
-    cautious = [float(gain.mean()) - standard_error(gain) for gain in gains]
+    best = max(per_alpha, key=lambda scores: float(scores.mean()))
+    behind = [best - scores for scores in per_alpha]
+    chosen = next(i for i, gaps in enumerate(behind) if gaps.mean() <= standard_error(gaps))
     curve = tuple(
-        (alpha, float(scores.mean()), mean_estimate(gain))
-        for alpha, scores, gain in zip(ALPHAS, per_alpha, gains, strict=True)
+        (alpha, float(scores.mean()), mean_estimate(scores - per_alpha[0]))
+        for alpha, scores in zip(ALPHAS, per_alpha, strict=True)
     )
-    return AlphaChoice(ALPHAS[int(np.argmax(cautious))], k, curve)
+    return AlphaChoice(ALPHAS[chosen], k, curve)
