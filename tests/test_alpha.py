@@ -152,7 +152,7 @@ def test_the_smallest_weight_within_a_standard_error_of_the_best_is_taken() -> N
     for seed in range(12):
         rng = np.random.default_rng(seed)
         liked = rng.random((N_USERS, N_ITEMS)) < 0.2
-        model = planted(liked + rng.normal(size=liked.shape), noise(seed) + liked)
+        model = planted(liked + rng.normal(size=liked.shape), noise(100 + seed) + 0.4 * liked)
         judgements = judged_by(liked)
         choice = choose_alpha(model, judgements, k=5)
         found = model.candidates(model.vectors.users, model.seen, N_ITEMS, "exact")

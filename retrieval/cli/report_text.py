@@ -143,8 +143,8 @@ def _reranking(report: Report) -> str:
         gain = _find(report, "exact+rerank", "exact").difference
         words = (
             f"Re-ranking: alpha {choice.alpha:g} weighs the predicted rating; on test {_signed(gain.value)} "
-            f"over exact, {_verdict(gain)}. It is the smallest weight within a standard error of the "
-            f"best by validation NDCG@{choice.k}:"
+            f"over exact, {_verdict(gain)}. The least within a standard error of the best "
+            f"validation NDCG@{choice.k}:"
         )
     curve = [(f"{alpha:g}", _signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
     return "\n".join([wrap(words), *_columns("  alpha", "  gain", curve)])
