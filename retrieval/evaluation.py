@@ -163,7 +163,7 @@ def ann_report(model: TwoStageModel, users: Rows, k: int, found: TwoStageLists) 
     milliseconds = {kind: np.percentile(times, (50, 99)) * 1e3 for kind, times in seconds.items()}
     return AnnReport(
         index=model.ann.name,
-        candidates=depth,
+        candidates=min(depth, model.exact.size),
         recall=mean_estimate(found.candidate_recall),
         rescued=found.rescued,
         exact_p50_ms=float(milliseconds["exact"][0]),
