@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,9 @@ from retrieval.columns import ITEM, ColumnNames, canonical_ids
 from retrieval.errors import DataError
 from retrieval.formats import TextLayout
 from retrieval.ids import Id, IdMap
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TITLE, GENRES = "title", "genres"
 ITEMS_FILES = ("movies.dat", "u.item", "movies.csv", "*.item")
@@ -76,6 +79,36 @@ class ItemTable:
 
     def __len__(self) -> int:
         return self.frame.height
+
+    @classmethod
+    def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "ItemTable":
+        """From a polars or pandas frame with an item and a title column, under their usual names.
+
+        Genres, if any, are lists or text with "|" between them.
+
+        Raises:
+            DataError: if a column is missing, an item is empty, or there is no row.
+
+        >>> ItemTable.from_frame(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).titles_for([1])
+        ['Heat (1995)']
+        """
+        names = [str(name) for name in frame.columns]
+        item, title = _item_and_title(names, "DataFrame")
+        genres = _position(names, _GENRE_NAMES)
+
+        def cells(position: int) -> list[Any]:
+            values = frame[names[position]].to_list()
+            return [
+                "" if value is None or (isinstance(value, float) and value != value) else value
+                for value in values
+            ]
+
+        columns = [cells(item), cells(title), cells(genres) if genres is not None else [""] * len(frame)]
+        rows = (
+            (row, str(values[0]), str(values[1]), _genre_list(values[2]))
+            for row, values in enumerate(zip(*columns, strict=True))
+        )
+        return _table(rows, "DataFrame")
 
     @cached_property
     def _ids(self) -> IdMap:
@@ -198,11 +231,7 @@ def _u_item(lines: Iterator[formats.Record], names: Sequence[str]) -> Iterator[_
 
 
 def _with_header(lines: Iterator[formats.Record], layout: TextLayout, label: str) -> Iterator[_Row]:
-    item = ColumnNames().positions(layout.names).get(ITEM)
-    title = _title(layout.names)
-    if item is None or title is None:
-        found = ", ".join(layout.names)
-        raise DataError(f"{label}: no {ITEM if item is None else TITLE} column: found {found}")
+    item, title = _item_and_title(layout.names, label)
     genres = _position(layout.names, _GENRE_NAMES)
     year = _position(layout.names, ("releaseyear", "year"))
     for record in lines:
@@ -213,6 +242,15 @@ def _with_header(lines: Iterator[formats.Record], layout: TextLayout, label: str
         # RecBole separates the tokens of a token_seq by spaces, everybody else genres by "|".
         split = _split_genres(text) if layout.quoted else text.split()
         yield record.line, record.fields[item], name, split
+
+
+def _item_and_title(names: Sequence[str], label: str) -> tuple[int, int]:
+    """Where the two columns stand that a table of items must have."""
+    item, title = ColumnNames().positions(names).get(ITEM), _title(names)
+    if item is None or title is None:
+        missing = ITEM if item is None else TITLE
+        raise DataError(f"{label}: no {missing} column: found {', '.join(names)}")
+    return item, title
 
 
 def _table(rows: Iterator[_Row], label: str) -> ItemTable:
@@ -249,6 +287,10 @@ def _genre_names(path: Path) -> Sequence[str]:
 def _split_genres(text: str) -> list[str]:
     text = text.strip()
     return [] if text == _NO_GENRES else [genre for genre in text.split("|") if genre]
+
+
+def _genre_list(value: Any) -> list[str]:
+    return _split_genres(value) if isinstance(value, str) else [str(genre) for genre in value]
 
 
 def _title(names: Sequence[str]) -> int | None:

@@ -42,7 +42,7 @@ class Recommender:
         cls,
         interactions: "Interactions | pd.DataFrame | pl.DataFrame",
         *,
-        items: "ItemTable | None" = None,
+        items: "ItemTable | pd.DataFrame | pl.DataFrame | None" = None,
         settings: "BuildSettings | None" = None,
         progress: "Progress | None" = None,
     ) -> "Recommender":
@@ -50,16 +50,19 @@ class Recommender:
 
         Args:
             interactions: columns user, item, rating and timestamp (or the usual variants of the names).
-            items: titles and genres.
+            items: titles and genres: columns item, title and perhaps genres.
 
         Raises:
             DataError: if the table cannot be read, split or trained on.
         """
         from retrieval.building import build
         from retrieval.interactions import Interactions
+        from retrieval.items import ItemTable
 
         if not isinstance(interactions, Interactions):
             interactions = Interactions.from_frame(interactions)
+        if items is not None and not isinstance(items, ItemTable):
+            items = ItemTable.from_frame(items)
         built = build(interactions, items=items, settings=settings, progress=progress)
         return cls(built.served, built)
 

@@ -1,8 +1,11 @@
 import gzip
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -137,3 +140,32 @@ def test_find_items_beside_looks_into_a_folder_and_into_a_zip(tmp_path: Path) ->
 def test_a_frame_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="not a table of items"):
         ItemTable(pl.DataFrame({"item": [1]}))
+
+
+@pytest.mark.parametrize("make", [pl.DataFrame, pd.DataFrame])
+def test_a_frame_of_items_is_taken_as_people_have_it(make: Callable[..., Any]) -> None:
+    frame = make(
+        {
+            "movieId": [10, 2],
+            "Title": ["Heat (1995)", None],
+            "genres": ["Crime|Drama", "(no genres listed)"],
+        }
+    )
+    table = ItemTable.from_frame(frame)
+    assert table.titles_for(["10", 2, 3]) == ["Heat (1995)", None, None]
+    assert table.genres_for([10, 2, 3]) == [["Crime", "Drama"], [], []]
+    lists = make({"item": ["a"], "name": ["Alien"], "genre": [["Horror", "Sci-Fi"]]})
+    assert ItemTable.from_frame(lists).genres_for(["a"]) == [["Horror", "Sci-Fi"]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"title": ["Heat"]}, "DataFrame: no item column: found title"),
+        ({"item": [1]}, "DataFrame: no title column: found item"),
+        ({"item": [], "title": []}, "DataFrame: 0 items"),
+    ],
+)
+def test_a_frame_that_is_no_table_of_items_is_refused(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ItemTable.from_frame(pl.DataFrame(columns))
