@@ -1,5 +1,6 @@
 """One fit: both models and their index; on train with early stopping, or on all interactions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from retrieval.training import (
     EpochRecord,
     FittedNeuralMF,
     FittedTowers,
+    Merits,
     OnEpoch,
     fit_neural_mf,
     fit_towers,
@@ -80,8 +82,7 @@ class Fitting:
         validation: Judgements,
         validation_ratings: EncodedInteractions,
     ) -> Fitted:
-        """Each model keeps the weights that were best on validation: NDCG@10 and RMSE."""
-        settings = self.settings
+        """With early stopping on validation: the towers by NDCG@10, NeuralMF by its squared error."""
         seen = train.item_lists().take(validation.users)
 
         def ndcg(vectors: TowerVectors) -> NDArray[np.float64]:
@@ -89,51 +90,51 @@ class Fitting:
             lists = ExactIndex(vectors.items).search(queries, CHOICE_K, seen).rows
             return score_lists(lists, validation, CHOICE_K).ndcg
 
-        self.progress.phase(f"Training TwoTowerBPR on {len(train):,} interactions")
-        towers = fit_towers(
-            train.positives(settings.positive_threshold),
-            settings.towers,
-            seed=settings.seed,
-            device=self.device,
-            validate=ndcg,
-            on_epoch=self._shown(settings.towers.max_epochs, "NDCG@10"),
-        )
-        self.progress.phase(f"Training NeuralMF on {len(train):,} ratings")
-        neural_mf = fit_neural_mf(
-            train,
-            settings.neural_mf,
-            seed=settings.seed,
-            device=self.device,
-            validation=validation_ratings,
-            on_epoch=self._shown(settings.neural_mf.max_epochs, "RMSE"),
-        )
-        return self._assemble(train, users, items, towers, neural_mf)
+        return self._fit("Training", train, users, items, validate=ndcg, validation=validation_ratings)
 
     def on_everything(self, interactions: Interactions, tower_epochs: int, neural_mf_epochs: int) -> Fitted:
-        """The same settings on all interactions, for as many epochs as were best on train."""
-        settings = self.settings
+        """The same settings on all interactions, for as many epochs as were kept on train."""
         frame = latest_of_each_pair(interactions.frame)
         users, items = ids_of(frame)
         everything = EncodedInteractions.from_frame(frame, users, items)
-        self.progress.phase(f"Refitting TwoTowerBPR on all {len(everything):,} interactions")
+        epochs = (tower_epochs, neural_mf_epochs)
+        return self._fit("Refitting", everything, users, items, epochs=epochs)
+
+    def _fit(
+        self,
+        word: str,
+        interactions: EncodedInteractions,
+        users: IdMap,
+        items: IdMap,
+        *,
+        validate: Callable[[TowerVectors], Merits] | None = None,
+        validation: EncodedInteractions | None = None,
+        epochs: tuple[int | None, int | None] = (None, None),
+    ) -> Fitted:
+        """Both models, stopped by validation or after so many epochs, and what belongs to them."""
+        settings = self.settings
+        positives = interactions.positives(settings.positive_threshold)
+        self.progress.phase(f"{word} TwoTowerBPR on {len(positives):,} positives")
         towers = fit_towers(
-            everything.positives(settings.positive_threshold),
+            positives,
             settings.towers,
             seed=settings.seed,
             device=self.device,
-            epochs=tower_epochs,
-            on_epoch=self._shown(tower_epochs),
+            validate=validate,
+            epochs=epochs[0],
+            on_epoch=self._shown(epochs[0] or settings.towers.max_epochs, "NDCG@10"),
         )
-        self.progress.phase(f"Refitting NeuralMF on all {len(everything):,} ratings")
+        self.progress.phase(f"{word} NeuralMF on {len(interactions):,} ratings")
         neural_mf = fit_neural_mf(
-            everything,
+            interactions,
             settings.neural_mf,
             seed=settings.seed,
             device=self.device,
-            epochs=neural_mf_epochs,
-            on_epoch=self._shown(neural_mf_epochs),
+            validation=validation,
+            epochs=epochs[1],
+            on_epoch=self._shown(epochs[1] or settings.neural_mf.max_epochs, "RMSE"),
         )
-        return self._assemble(everything, users, items, towers, neural_mf)
+        return self._assemble(interactions, users, items, towers, neural_mf)
 
     def _assemble(
         self,
@@ -158,7 +159,7 @@ class Fitting:
             points,
         )
 
-    def _shown(self, of: int, figure: str = "") -> OnEpoch:
+    def _shown(self, of: int, figure: str) -> OnEpoch:
         """Tells the progress about every epoch; `figure` is what was validated."""
 
         def show(record: EpochRecord) -> None:
