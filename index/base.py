@@ -204,7 +204,7 @@ class ItemLists:
         lengths = self.indptr[rows + 1] - self.indptr[rows]
         indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
         positions = np.repeat(self.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
-        return ItemLists(indptr, self.items[positions])
+        return ItemLists._whole(indptr, self.items[positions])
 
     def contains(self, user_rows: NDArray[np.int64], item_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether ``item_rows[i, j]`` is in the list of ``user_rows[i]``.
@@ -216,14 +216,25 @@ class ItemLists:
         Returns:
             shape (q, k), bool. Takes memory for the lists asked for, never users x items.
         """
-        lists = self.take(user_rows)
-        if not len(lists.items) or not item_rows.size:
+        return self.take(user_rows).hold(item_rows)
+
+    def hold(self, item_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """As `contains`, line i against list i: shape (q, k) -> (q, k)."""
+        if not len(self.items) or not item_rows.size:
             return np.zeros(item_rows.shape, dtype=np.bool_)
-        span = max(int(lists.items.max()), int(item_rows.max())) + 1
-        keys = lists.flat_users() * span + lists.items  # sorted, because each list is
-        wanted = np.arange(len(lists), dtype=np.int64)[:, np.newaxis] * span + item_rows
+        span = max(int(self.items.max()), int(item_rows.max())) + 1
+        keys = self.flat_users() * span + self.items  # sorted, because each list is
+        wanted = np.arange(len(self), dtype=np.int64)[:, np.newaxis] * span + item_rows
         positions = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.asarray((keys[positions] == wanted) & (item_rows >= 0))
+
+    @classmethod
+    def _whole(cls, indptr: NDArray[np.int64], items: NDArray[np.int32] | NDArray[np.int64]) -> "ItemLists":
+        """Lists known to be right, because they come from checked ones: not checked again."""
+        lists = object.__new__(cls)
+        object.__setattr__(lists, "indptr", indptr)
+        object.__setattr__(lists, "items", items)
+        return lists
 
     def _check_users(self, rows: NDArray[np.int64]) -> None:
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):

@@ -116,9 +116,11 @@ def _drop_excluded(
     found: SearchResult, exclude: ItemLists, width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The first `width` of each line that are not in its list; shorter lines are padded."""
-    gone = exclude.contains(np.arange(len(exclude)), found.rows) | (found.rows < 0)
-    order = np.argsort(gone, axis=1, kind="stable")[:, :width]  # kept ones first, in their order
-    gone = np.take_along_axis(gone, order, axis=1)
-    scores = np.where(gone, np.float32(-np.inf), np.take_along_axis(found.scores, order, axis=1))
-    rows = np.where(gone, -1, np.take_along_axis(found.rows, order, axis=1))
+    kept = (found.rows >= 0) & ~exclude.hold(found.rows)
+    places = np.cumsum(kept, axis=1) - 1
+    kept &= places < width
+    lines, places = np.nonzero(kept)[0], places[kept]
+    scores = np.full((len(kept), width), -np.inf, dtype=np.float32)
+    rows = np.full((len(kept), width), -1, dtype=np.int64)
+    scores[lines, places], rows[lines, places] = found.scores[kept], found.rows[kept]
     return scores, rows

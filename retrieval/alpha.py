@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from retrieval.judgements import Judgements, score_lists
+from retrieval.rerank import blend
 from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate, mean_estimate, standard_error
 
@@ -52,7 +53,8 @@ def choose_alpha(model: TwoStageModel, validation: Judgements, k: int) -> AlphaC
     users = validation.users
     depth = max(k, model.n_candidates)
     found = model.candidates(model.vectors.users[users], model.seen.take(users), depth, "exact")
-    per_alpha = [score_lists(model.rerank(users, found, alpha).rows, validation, k).ndcg for alpha in ALPHAS]
+    predicted = model.rating_model.predict(users, found.rows)
+    per_alpha = [score_lists(blend(found, predicted, alpha).rows, validation, k).ndcg for alpha in ALPHAS]
     best = max(per_alpha, key=lambda scores: float(scores.mean()))
     behind = [best - scores for scores in per_alpha]
     chosen = next(i for i, gaps in enumerate(behind) if gaps.mean() <= standard_error(gaps))

@@ -12,16 +12,21 @@ from retrieval.settings import TowerSettings
 from retrieval.towers import Batch
 
 SECONDS_A_DAY = 86_400.0
+OLDEST = 0.05  # what the oldest positive still weighs, beside 1 for the newest
 
 
 def recency_weights(timestamps: NDArray[np.int64], half_life_days: float) -> NDArray[np.float32]:
-    """Weights that halve every `half_life_days` before the newest timestamp, scaled to mean 1.
+    """Weights that halve every `half_life_days` before now, down to `OLDEST`, scaled to mean 1.
 
-    >>> recency_weights(np.array([0, 86_400]), half_life_days=1.0).tolist()
-    [0.6666666865348816, 1.3333333730697632]
+    Now is the moment after 99 % of the timestamps: one row of a wrong clock, dated years ahead, must
+    not make everything else old. The floor keeps tables that span decades from being forgotten.
+
+    >>> recency_weights(np.array([0, 86_400]), half_life_days=1.0).astype(float).round(2).tolist()
+    [0.69, 1.31]
     """
-    age_days = (timestamps.max() - timestamps) / SECONDS_A_DAY
-    weights = np.exp2(-age_days / half_life_days)
+    now = np.quantile(timestamps, 0.99)
+    age_days = np.maximum(now - timestamps, 0) / SECONDS_A_DAY
+    weights = OLDEST + (1 - OLDEST) * np.exp2(-age_days / half_life_days)
     return np.asarray(weights / weights.mean(), dtype=np.float32)
 
 

@@ -20,7 +20,7 @@ from retrieval.progress import Progress, Silent
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import TemporalSplit, split_by_time
-from retrieval.training import choose_device, torch_threads
+from retrieval.training import borrowed_torch, choose_device
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
@@ -35,7 +35,8 @@ class Build:
         digest: of the interactions, see `Interactions.digest`.
         evaluated: fitted on train; every figure of the report is its.
         served: fitted on all interactions, or `evaluated` itself without a refit.
-        operating_points: recall and latency of the settings the index was tuned over.
+        operating_points, served_operating_points: recall and latency of the settings the two indexes
+            were tuned over.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Build:
     towers: TrainingHistory
     neural_mf: TrainingHistory
     operating_points: tuple[OperatingPoint, ...]
+    served_operating_points: tuple[OperatingPoint, ...]
 
     def user_table(self) -> pl.DataFrame:
         """The served users, for people: user, interactions."""
@@ -91,7 +93,7 @@ def build(
     settings, progress = settings or BuildSettings(), progress or Silent()
     fitting = Fitting(settings, items, progress, choose_device(settings.device))
     threshold = settings.positive_threshold
-    with torch_threads(settings.resolved_threads), faiss_threads(settings.resolved_threads):
+    with borrowed_torch(settings.resolved_threads), faiss_threads(settings.resolved_threads):
         progress.phase("Splitting by time")
         split = split_by_time(interactions, settings.split)
         data = encode_split(split, name or interactions.source, threshold)
@@ -111,10 +113,11 @@ def build(
         baselines = BaselineSet.choose(data.train, validation, threshold, CHOICE_K)
         progress.phase("Evaluating on the test slice")
         report = evaluate(Evaluated(evaluated.model, data, baselines, alpha), CHOICE_K)
-        served = evaluated
+        served, served_points = evaluated, fitted.operating_points
         if settings.refit:
             refitted = fitting.on_everything(interactions, fitted.towers.epochs, fitted.neural_mf.epochs)
             served = with_alpha(refitted.system, alpha.alpha)
+            served_points = refitted.operating_points
     return Build(
         name=data.dataset,
         digest=interactions.digest(),
@@ -127,6 +130,7 @@ def build(
         towers=fitted.towers,
         neural_mf=fitted.neural_mf,
         operating_points=fitted.operating_points,
+        served_operating_points=served_points,
     )
 
 

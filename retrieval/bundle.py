@@ -102,6 +102,9 @@ def open_bundle(artifacts: Path) -> Bundle:
     name = _read_plain_file(pointer, None).decode("utf-8", "replace").strip()
     if not BUNDLE_NAME.fullmatch(name):
         raise ArtifactError(f"{pointer}: does not name a bundle; {_advice()}")
+    for folder in (artifacts / BUILDS, artifacts / BUILDS / name):
+        if folder.is_symlink():
+            raise ArtifactError(f"{folder}: a link, not a folder; {_advice()}")
     return open_folder(artifacts / BUILDS / name)
 
 

@@ -39,7 +39,7 @@ class ColumnNames:
 
     def positions(self, names: Sequence[str]) -> dict[str, int]:
         """Where each column stands among `names`; a column that is not there is left out."""
-        plain = [_plain(name) for name in names]
+        plain = [plain_name(name) for name in names]
         found = {}
         for column in COLUMNS:
             wanted: str | None = getattr(self, column)
@@ -219,5 +219,6 @@ def from_pandas(series: Any) -> pl.Series:
     return pl.Series(values, strict=False)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A column's name without what people spell differently: case, spaces, "_" and "-"."""
     return name.strip().lower().replace("_", "").replace("-", "").replace(" ", "")

@@ -153,7 +153,7 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
 
 def ann_report(model: TwoStageModel, users: Rows, k: int, found: TwoStageLists) -> AnnReport:
     """Recall of the candidates, and the latency of single searches for a sample of the users."""
-    timed = users[:TIMED_QUERIES]
+    timed = users[np.unique(np.linspace(0, len(users) - 1, TIMED_QUERIES).astype(np.int64))]
     depth = max(k, model.n_candidates)
     queries, exclude = model.vectors.users[timed], model.seen.take(timed)
     seconds = {

@@ -147,6 +147,7 @@ class Fitting:
         self.progress.phase("Building and tuning the index")
         seen = interactions.item_lists()
         ann, points = build_index(towers.vectors, seen, self.settings)
+        self._say_where_recall_stands(ann, points)
         model = TwoStageModel(towers.vectors, ann, neural_mf.model, seen, 0.0, self.settings.candidates)
         titles: list[str | None] = [None] * len(items)
         if self.items is not None:
@@ -158,6 +159,14 @@ class Fitting:
             TrainingHistory(neural_mf.epochs, neural_mf.curve),
             points,
         )
+
+    def _say_where_recall_stands(self, ann: AnnIndex, points: tuple[OperatingPoint, ...]) -> None:
+        target = self.settings.recall_target
+        reached = next((point.recall for point in points if point.nprobe == ann.nprobe), None)
+        if reached is None:
+            self.progress.note(f"index: {ann.name} has no nprobe to set by --recall-target {target:g}")
+        elif reached < target:
+            self.progress.note(f"index: {ann.name} finds {reached:.1%}: --recall-target {target:g} missed")
 
     def _shown(self, of: int, figure: str) -> OnEpoch:
         """Tells the progress about every epoch; `figure` is what was validated."""

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from retrieval import formats
-from retrieval.columns import ITEM, ColumnNames, canonical_ids
+from retrieval.columns import ITEM, ColumnNames, canonical_ids, plain_name
 from retrieval.errors import DataError
 from retrieval.formats import TextLayout
 from retrieval.ids import Id, IdMap
@@ -298,7 +298,7 @@ def _title(names: Sequence[str]) -> int | None:
 
 
 def _position(names: Sequence[str], spellings: Sequence[str]) -> int | None:
-    plain = [name.strip().lower().replace("_", "").replace(" ", "") for name in names]
+    plain = [plain_name(name) for name in names]
     return next((plain.index(spelling) for spelling in spellings if spelling in plain), None)
 
 

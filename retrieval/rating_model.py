@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 
+PAIRS_A_BLOCK = 65_536
+
 WEIGHTS = (
     "users.weight",
     "items.weight",
@@ -86,7 +88,7 @@ class RatingModel:
         )
 
     def predict(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Matrix:
-        """Predicted ratings of candidates.
+        """Predicted ratings of candidates, in blocks, so that memory stays bounded.
 
         Args:
             users: shape (q,), user rows.
@@ -95,17 +97,18 @@ class RatingModel:
         Returns:
             shape (q, c), float32.
         """
-        first = np.maximum(self.users[users][:, None, :] + self.items[items], 0)
-        second = np.maximum(first @ self.hidden_weight.T + self.hidden_bias, 0)
-        return np.asarray(second @ self.output_weight + self.output_bias, dtype=np.float32)
+        predicted = np.empty(items.shape, dtype=np.float32)
+        step = max(1, PAIRS_A_BLOCK // max(1, items.shape[1]))
+        for start in range(0, len(users), step):
+            block = slice(start, start + step)
+            first = np.maximum(self.users[users[block]][:, None, :] + self.items[items[block]], 0)
+            second = np.maximum(first @ self.hidden_weight.T + self.hidden_bias, 0)
+            predicted[block] = second @ self.output_weight + self.output_bias
+        return predicted
 
     def predict_pairs(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Matrix:
-        """Predicted ratings of n pairs, in blocks: two arrays of shape (n,) -> (n,), float32."""
-        predicted = np.empty(len(users), dtype=np.float32)
-        for start in range(0, len(users), 65_536):
-            block = slice(start, start + 65_536)
-            predicted[block] = self.predict(users[block], items[block, None])[:, 0]
-        return predicted
+        """Predicted ratings of n pairs: two arrays of shape (n,) -> (n,), float32."""
+        return self.predict(users, items[:, None])[:, 0]
 
 
 def _check_shapes(weights: Mapping[str, Matrix]) -> None:

@@ -22,7 +22,8 @@ class RecommendedItem:
         title: None where the data has none.
         score: what the list is ordered by: the blend where it was re-ranked, else the retrieval score.
         retrieval_rank: place among the candidates, from 1.
-        retrieval_score: inner product of user and item vector; for similar items the cosine.
+        retrieval_score: inner product of user and item vector, as the index gives it; the cosine for
+            similar items.
         predicted_rating: NeuralMF's; None where the list was not re-ranked.
     """
 
@@ -85,7 +86,7 @@ class RecommendationLists(Sequence[Recommendations]):
     def to_columns(self) -> dict[str, list[Any]]:
         """One row a place: user, rank (from 1) and the fields of `RecommendedItem`."""
         places = [
-            {"user": each.user, "rank": rank, **asdict(item)}
+            {"user": each.user, "rank": rank, **vars(item)}
             for each in self.lists
             for rank, item in enumerate(each.items, start=1)
         ]

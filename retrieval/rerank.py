@@ -18,7 +18,7 @@ class RankedItems:
         rows: shape (q, c), int64, item rows, best first.
         scores: shape (q, c), float32, what the order is by.
         retrieval_ranks: shape (q, c), int64, place of the item among the candidates, from 1; 0 in padding.
-        retrieval_scores: shape (q, c), float32, inner products.
+        retrieval_scores: shape (q, c), float32, inner products as the index gives them.
         predicted_ratings: shape (q, c), float32; NaN throughout where nothing was predicted.
     """
 

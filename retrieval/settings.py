@@ -52,7 +52,7 @@ class TowerSettings:
             what gets validated and kept; 0 averages nothing.
         l2: weight of the squared length of the vectors in a batch.
         history_dropout: share of a history left out at every step ("history" only).
-        recency_half_life_days: a positive this much older than the newest counts half.
+        recency_half_life_days: a positive this much older than now counts half, see `recency_weights`.
         targets_per_history: positives trained against one draw of a user's history ("history" only).
 
     Raises:

@@ -164,7 +164,10 @@ def _description(build: "Build") -> dict[str, Any]:
         },
         "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
         "training": {"towers": asdict(build.towers), "neural_mf": asdict(build.neural_mf)},
-        "operating_points": [asdict(point) for point in build.operating_points],
+        "operating_points": {
+            "evaluated": [asdict(point) for point in build.operating_points],
+            "served": [asdict(point) for point in build.served_operating_points],
+        },
         "libraries": {name: version(name) for name in LIBRARIES},
     }
 

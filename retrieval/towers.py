@@ -52,6 +52,11 @@ class IdUserTower(nn.Module):
         self.table = nn.Embedding(n_users, dimension)
         nn.init.normal_(self.table.weight, std=0.1)
 
+    @torch.no_grad()
+    def silence(self, users: NDArray[np.int64]) -> None:
+        """Set rows that training will never reach to 0: the items' biases alone answer for them."""
+        self.table.weight[torch.from_numpy(users).to(self.table.weight.device)] = 0
+
     def forward(self, batch: Batch) -> Tensor:
         """User vectors of the batch's positives: (B, d)."""
         vectors: Tensor = self.table(batch.users)

@@ -17,7 +17,7 @@ from retrieval.errors import DataError, EnvironmentProblem
 from retrieval.neural_mf import NeuralMF
 from retrieval.rating_model import RatingModel
 from retrieval.settings import NeuralMFSettings, TowerSettings
-from retrieval.towers import TwoTowerBPR, to_numpy
+from retrieval.towers import IdUserTower, TwoTowerBPR, to_numpy
 from retrieval.uncertainty import standard_error
 from retrieval.vectors import TowerVectors, Weights
 
@@ -49,14 +49,18 @@ class FittedTowers:
 
 
 @contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch use this many threads inside the block; the process-wide setting is put back after it."""
-    before = torch.get_num_threads()
+def borrowed_torch(threads: int) -> Iterator[None]:
+    """Let torch use this many threads inside the block.
+
+    The number of threads and the state of torch's random numbers are the caller's again after it.
+    """
+    before, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.set_rng_state(state)
 
 
 def choose_device(name: str) -> torch.device:
@@ -103,6 +107,8 @@ def fit_towers(
         raise DataError("every user likes every item, so there is nothing to rank lower")
     histories = positives.item_lists()
     model = TwoTowerBPR(positives.n_users, positives.n_items, settings).to(device)
+    if isinstance(model.user_tower, IdUserTower):
+        model.user_tower.silence(np.flatnonzero(histories.lengths() == 0))
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
 
     def run_epoch() -> float:

@@ -88,9 +88,6 @@ class TwoStageModel:
         queries = self.vectors.for_histories(histories)
         return in_retrieval_order(self.candidates(queries, histories, k, search))
 
-    def rerank(
-        self, users: NDArray[np.int64], found: SearchResult, alpha: float | None = None
-    ) -> RankedItems:
-        """Blend candidates of users (rows) with NeuralMF's predictions; alpha as fitted unless given."""
-        predicted = self.rating_model.predict(users, found.rows)
-        return blend(found, predicted, self.alpha if alpha is None else alpha)
+    def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:
+        """Blend candidates of users (rows) with NeuralMF's predictions."""
+        return blend(found, self.rating_model.predict(users, found.rows), self.alpha)

@@ -7,7 +7,6 @@ only the triplet rate is taken inside one, around the training loop alone. Run f
     .venv/bin/python scripts/benchmark_speed.py --ratings path/to/ratings.dat.gz
 """
 
-import os
 import resource
 import statistics
 import subprocess
@@ -17,6 +16,8 @@ import time
 from pathlib import Path
 
 import click
+
+from retrieval.settings import usable_cores
 
 QUERIES = 5
 
@@ -86,7 +87,7 @@ def main(ratings: Path | None, data: Path, user: str) -> None:
         query = [str(bin_folder / "query"), "--user", user, *artifacts]
         queries = [timed(query) for _ in range(QUERIES)]
     rate = triplets_a_second(ratings, data)
-    click.echo(f"cores                    {len(os.sched_getaffinity(0)):10d}")
+    click.echo(f"cores                    {usable_cores():10d}")
     click.echo(f"build-index, wall        {build:10.1f} s")
     click.echo(f"build-index, peak memory {memory:10.0f} MiB")
     click.echo(f"cold query, median of {QUERIES}  {statistics.median(queries):10.3f} s")

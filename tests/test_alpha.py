@@ -7,6 +7,7 @@ from index import AnnIndex, ItemLists
 from retrieval.alpha import ALPHAS, AlphaChoice, choose_alpha
 from retrieval.judgements import Judgements, score_lists
 from retrieval.rating_model import RatingModel
+from retrieval.rerank import blend
 from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate, standard_error
 from retrieval.vectors import TowerVectors, with_one
@@ -156,8 +157,8 @@ def test_the_smallest_weight_within_a_standard_error_of_the_best_is_taken() -> N
         judgements = judged_by(liked)
         choice = choose_alpha(model, judgements, k=5)
         found = model.candidates(model.vectors.users, model.seen, N_ITEMS, "exact")
-        rows = np.arange(N_USERS)
-        ndcg = [score_lists(model.rerank(rows, found, a).rows, judgements, 5).ndcg for a in ALPHAS]
+        predicted = model.rating_model.predict(np.arange(N_USERS), found.rows)
+        ndcg = [score_lists(blend(found, predicted, a).rows, judgements, 5).ndcg for a in ALPHAS]
         best = int(np.argmax([scores.mean() for scores in ndcg]))
         within = [
             alpha

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval.batches import SECONDS_A_DAY, TowerBatches, recency_weights
+from retrieval.batches import OLDEST, SECONDS_A_DAY, TowerBatches, recency_weights
 from retrieval.encoded import EncodedInteractions
 from retrieval.settings import TowerSettings
 from retrieval.towers import Batch
@@ -190,18 +190,31 @@ def test_users_who_like_everything_leave_nothing_to_train() -> None:
     assert list(made.epoch()) == []
 
 
-def test_weights_halve_with_every_half_life() -> None:
-    days = np.array([100, 90, 80, 70, 0])
+def test_weights_halve_with_every_half_life_down_to_a_floor() -> None:
+    days = np.array([100] * 300 + [90, 80, 70, 0])
     weights = recency_weights(days * int(SECONDS_A_DAY), half_life_days=10.0)
-    assert weights[:-1] / weights[1:] == pytest.approx([2, 2, 2, 2**7])
+    share = weights / weights[0]  # the newest weighs 1
+    expected = [OLDEST + (1 - OLDEST) * part for part in (1, 0.5, 0.25, 0.125, 2**-10)]
+    assert share[299:] == pytest.approx(expected, rel=1e-4)
     assert weights.mean() == pytest.approx(1.0)
     assert weights.dtype == np.float32
+
+
+def test_one_row_from_the_future_does_not_make_everything_else_old() -> None:
+    days = np.arange(1000) % 60
+    clean = recency_weights(days * int(SECONDS_A_DAY), half_life_days=30.0)
+    days[500] += 40 * 365
+    dirty = recency_weights(days * int(SECONDS_A_DAY), half_life_days=30.0)
+    others = np.delete(np.arange(1000), 500)
+    assert dirty[others] == pytest.approx(clean[others], rel=0.01)
+    assert dirty[500] <= clean.max() * 1.01
 
 
 def test_weights_of_one_moment_are_one() -> None:
     assert recency_weights(np.full(5, 978_300_760), half_life_days=30.0).tolist() == [1.0] * 5
 
 
-def test_very_old_positives_weigh_nothing_and_break_nothing() -> None:
-    weights = recency_weights(np.array([0, 2**40]), half_life_days=0.01)
-    assert weights.tolist() == [0.0, 2.0]
+def test_very_old_positives_keep_the_floor_and_break_nothing() -> None:
+    weights = recency_weights(np.array([0] + [2**40] * 999), half_life_days=0.01)
+    assert weights[0] / weights[1] == pytest.approx(OLDEST)
+    assert np.isfinite(weights).all()

@@ -20,10 +20,10 @@ from retrieval.training import (
     EpochRecord,
     FittedNeuralMF,
     FittedTowers,
+    borrowed_torch,
     choose_device,
     fit_neural_mf,
     fit_towers,
-    torch_threads,
 )
 from retrieval.vectors import TowerVectors, Weights
 
@@ -433,11 +433,24 @@ def test_nothing_of_the_size_users_times_items_is_allocated(kind: UserTowerKind)
     assert peak < 300e6
 
 
-def test_the_callers_threads_are_put_back() -> None:
-    with pytest.raises(KeyError), torch_threads(2):
+def test_the_callers_threads_and_random_numbers_are_put_back() -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(KeyError), borrowed_torch(2):
         assert torch.get_num_threads() == 2
+        torch.manual_seed(1)
         raise KeyError
     assert torch.get_num_threads() == 1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_id_nobody_trained_leaves_the_answer_to_the_biases() -> None:
+    train, _ = checkerboard()
+    stranger = EncodedInteractions(
+        train.users, train.items, train.ratings, train.timestamps, N_USERS + 1, N_ITEMS
+    )
+    vectors = fit_towers(stranger, tower_settings("id"), seed=1, device=CPU, epochs=2).vectors
+    assert not vectors.users[N_USERS, :-1].any()
+    assert vectors.users[:N_USERS, :-1].any(axis=1).all()
 
 
 def test_devices() -> None:

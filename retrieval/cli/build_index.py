@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option
-from retrieval.errors import UsageError
+from retrieval.errors import DataError, UsageError
 from retrieval.settings import BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
 
 if TYPE_CHECKING:
@@ -88,6 +88,11 @@ COUNT = click.IntRange(min=1)
 )
 @click.option("--learning-rate", default=TowerSettings.learning_rate, help="Learning rate of the towers.")
 @click.option(
+    "--recency-half-life",
+    default=TowerSettings.recency_half_life_days,
+    help="Days after which a positive weighs half in the towers' training.",
+)
+@click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=BuildSettings.seed, help="The only source of chance."
 )
 @click.option("--threads", type=COUNT, help="Threads of torch and FAISS.  [default: all cores]")
@@ -160,6 +165,7 @@ def _settings(options: dict[str, Any]) -> BuildSettings:
             learning_rate=options["learning_rate"],
             batch_size=options["batch_size"],
             max_epochs=options["epochs"],
+            recency_half_life_days=options["recency_half_life"],
         ),
         neural_mf=NeuralMFSettings(max_epochs=options["epochs"]),
         index=options["index"],
@@ -183,8 +189,15 @@ def _read(
     if ratings is None:
         return load_dataset(dataset or "ml-100k", data, progress.note)
     interactions = read_interactions(ratings)
-    found = items or find_items_beside(ratings)
-    return Dataset(ratings.name, interactions, None if found is None else read_items(found))
+    if items is not None:
+        return Dataset(ratings.name, interactions, read_items(items))
+    found = find_items_beside(ratings)
+    try:
+        table = None if found is None else read_items(found)
+    except DataError as error:  # nobody asked for that file
+        progress.note(f"no titles: {error}")
+        table = None
+    return Dataset(ratings.name, interactions, table)
 
 
 def _progress(quiet: bool) -> "AbstractContextManager[Progress]":
