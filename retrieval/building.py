@@ -100,8 +100,9 @@ def build(
         validation = Judgements.of(data.validation, data.train, threshold)
         if not (validation.n_relevant > 0).any():
             raise DataError(
-                f"{interactions.source}: no warm validation row is rated {threshold:g} or more, so nothing "
-                "can be chosen; lower --positive-threshold or raise --validation-fraction"
+                f"{interactions.source}: no warm validation row is rated {threshold:g} or more for a pair "
+                "that train does not have, so nothing can be chosen; lower --positive-threshold or raise "
+                "--validation-fraction"
             )
         users, items_of_train = ids_of(split.train)
         check_index(settings, len(items_of_train))

@@ -136,6 +136,16 @@ class Dataset:
     interactions: Interactions
     items: ItemTable | None
 
+    def notes(self) -> list[str]:
+        """What whoever gave the data should know: what was guessed, and titles that fit no item."""
+        notes = list(self.interactions.notes)
+        if self.items is not None:
+            ids = self.interactions.frame["item"].unique().to_numpy()
+            titled = sum(title is not None for title in self.items.titles_for(ids))
+            if titled < len(ids) / 2:
+                notes.append(f"only {titled:,} of {len(ids):,} items have a title; are the ids the same?")
+        return notes
+
 
 ML_100K = NamedSet(
     name="ml-100k",

@@ -6,7 +6,7 @@ wrapped or guessed on the way; what cannot be understood is a `DataError` that s
 
 import hashlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,12 +82,13 @@ class Interactions:
         >>> Interactions.from_frame(frame).frame.row(0)
         (7, 50, 5.0, 881250949)
         """
+        if not isinstance(frame, pl.DataFrame):
+            _check_is_pandas(frame)
         names = [str(name) for name in frame.columns]
         positions = (columns or ColumnNames()).require(names, source)
         if isinstance(frame, pl.DataFrame):
             picked = {column: frame.to_series(i) for column, i in positions.items()}
         else:
-            _check_is_pandas(frame)
             picked = {column: from_pandas(frame.iloc[:, i]) for column, i in positions.items()}
         try:
             typed, notes = typed_frame(picked, source)
@@ -144,11 +145,19 @@ def read_interactions(path: Path, columns: ColumnNames | None = None) -> Interac
     rows: tuple[int | None, ...] = (None,)
     if frame is not None:
         try:
-            return _interactions(frame, positions, label)
+            return _with_note(_interactions(frame, positions, label), layout)
         except BadRowError as bad:
             rows = (bad.row + 1, None)
     # Something is wrong, or at least odd: walk line by line, as far as needed to say where.
-    return [_read_line_by_line(data, layout, label, positions, limit) for limit in rows][-1]
+    found = [_read_line_by_line(data, layout, label, positions, limit) for limit in rows][-1]
+    return _with_note(found, layout)
+
+
+def _with_note(found: Interactions, layout: TextLayout) -> Interactions:
+    """A CSV without a header is no known format: say how its columns were taken."""
+    if layout.header or layout.separator != ",":
+        return found
+    return replace(found, notes=(f"no header: columns taken as {', '.join(COLUMNS)}", *found.notes))
 
 
 def _read_line_by_line(

@@ -40,11 +40,12 @@ class Recommendations:
     """One list, best first.
 
     Attributes:
-        user: id of the user, or of the item that others are similar to; None for a history.
+        user: id of the user; None for a history or for similar items.
         status: "warm" for a known user, "history", or "similar".
         k: how many were asked for.
         items: at most k.
         notes: what a reader should know about this list, a sentence each.
+        similar_to: id of the item that these are similar to, else None.
     """
 
     user: Id | None
@@ -52,11 +53,16 @@ class Recommendations:
     k: int
     items: tuple[RecommendedItem, ...]
     notes: tuple[str, ...] = ()
+    similar_to: Id | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; ids as text, as they are asked for on the command line."""
         document = asdict(self)
         document["user"] = None if self.user is None else str(self.user)
+        if self.similar_to is None:
+            del document["similar_to"]
+        else:
+            document["similar_to"] = str(self.similar_to)
         document["items"] = [dict(entry, item=str(entry["item"])) for entry in document["items"]]
         document["notes"] = list(self.notes)
         return document
@@ -84,13 +90,14 @@ class RecommendationLists(Sequence[Recommendations]):
         return self.lists[index]
 
     def to_columns(self) -> dict[str, list[Any]]:
-        """One row a place: user, rank (from 1) and the fields of `RecommendedItem`."""
+        """One row a place: user (or similar_to), rank (from 1) and the fields of `RecommendedItem`."""
+        subject = "similar_to" if any(each.status == "similar" for each in self.lists) else "user"
         places = [
-            {"user": each.user, "rank": rank, **vars(item)}
+            {subject: getattr(each, subject), "rank": rank, **vars(item)}
             for each in self.lists
             for rank, item in enumerate(each.items, start=1)
         ]
-        names = ("user", "rank", *RecommendedItem.__dataclass_fields__)
+        names = (subject, "rank", *RecommendedItem.__dataclass_fields__)
         return {name: [place[name] for place in places] for name in names}
 
     def to_pandas(self) -> "pd.DataFrame":

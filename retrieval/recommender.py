@@ -85,6 +85,9 @@ class Recommender:
         bundle = open_bundle(Path(artifacts))
         return cls(read_system(bundle, part), bundle.folder)
 
+    def __repr__(self) -> str:
+        return f"<Recommender: {len(self.system.users):,} users, {len(self.system.items):,} items>"
+
     def save(self, artifacts: str | Path = "artifacts") -> Path:
         """Write a bundle and make it the current one of the folder; returns the bundle's own folder.
 
@@ -134,8 +137,11 @@ class Recommender:
             NotFoundError: if a user is unknown.
             UsageError: if k is no integer from 1 on, or `users` is one id instead of a list of them.
         """
-        k, rows = _checked_k(k), _known_rows("user", users, self.system.users)
         model = self.system.model
+        advice = "; ask for someone new by items they liked, with --history ITEM,ITEM"
+        if model.vectors.history_items is None:
+            advice = "; with --user-tower id a bundle serves only the users it was built on"
+        k, rows = _checked_k(k), _known_rows("user", users, self.system.users, advice)
         ranked = model.for_users(rows, k, "exact" if exact else "ann", rerank)
         return RecommendationLists(
             tuple(
@@ -168,7 +174,7 @@ class Recommender:
         model = self.system.model
         ranked = model.for_histories(_one_list(known), k, "exact" if exact else "ann")
         notes = [*notes, "not re-ranked: NeuralMF knows only users with ratings"]
-        return self._answer(ranked, 0, user=None, status="history", k=k, notes=notes)
+        return self._answer(ranked, 0, status="history", k=k, notes=notes)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:
         """For each item the k others whose embeddings point most nearly the same way (cosine).
@@ -186,7 +192,7 @@ class Recommender:
         found = in_retrieval_order(ExactIndex(directions).search(directions[rows], k, itself))
         return RecommendationLists(
             tuple(
-                self._answer(found, line, user=self.system.items.ids[row].item(), status="similar", k=k)
+                self._answer(found, line, similar_to=self.system.items.ids[row].item(), status="similar", k=k)
                 for line, row in enumerate(rows)
             )
         )
@@ -208,9 +214,10 @@ class Recommender:
         ranked: RankedItems,
         line: int,
         *,
-        user: Id | None,
         status: Status,
         k: int,
+        user: Id | None = None,
+        similar_to: Id | None = None,
         notes: Sequence[str] = (),
     ) -> Recommendations:
         """One line of a ranked block with ids and titles; padding is dropped."""
@@ -219,7 +226,7 @@ class Recommender:
         if len(items) < k:
             what = "no other items" if status == "similar" else "no other items this user has not seen"
             notes = [*notes, f"only {len(items)} of {k}: there are {what}"]
-        return Recommendations(user, status, k, items, tuple(notes))
+        return Recommendations(user, status, k, items, tuple(notes), similar_to)
 
     def _item(self, ranked: RankedItems, line: int, place: int) -> RecommendedItem:
         row = ranked.rows[line, place]
@@ -252,18 +259,19 @@ def _several(kind: str, ids: Sequence[Id] | NDArray[Any]) -> list[Id]:
     return list(ids)
 
 
-def _known_rows(kind: str, ids: Sequence[Id] | NDArray[Any], known: IdMap) -> NDArray[np.int64]:
-    """Rows of ids that must all be known."""
+def _known_rows(
+    kind: str, ids: Sequence[Id] | NDArray[Any], known: IdMap, advice: str = ""
+) -> NDArray[np.int64]:
+    """Rows of ids that must all be known; `advice` ends the message where one is not."""
     ids = _several(kind, ids)
     rows = known.rows(ids)
     unknown = np.flatnonzero(rows < 0)
     if not len(unknown):
         return rows
     wrong = ids[unknown[0]]
-    ask = "; ask for someone new by items they liked, with --history ITEM,ITEM" if kind == "user" else ""
     raise NotFoundError(
         f"{kind} {_shown(wrong)} is not among the {len(known)} {kind}s of this bundle; "
-        f"{_known_instead(wrong, known)}{ask}"
+        f"{_known_instead(wrong, known)}{advice}"
     )
 
 

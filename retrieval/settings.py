@@ -7,6 +7,8 @@ from typing import Literal
 
 from retrieval.errors import UsageError
 
+MOST_THREADS = 1024
+
 UserTowerKind = Literal["history", "id"]
 
 
@@ -28,7 +30,9 @@ class SplitSettings:
     def __post_init__(self) -> None:
         for name, value in (("test", self.test_fraction), ("validation", self.validation_fraction)):
             if not 0 < value < 1:
-                raise UsageError(f"--{name}-fraction must lie between 0 and 1, not {value}; 0.1 is usual")
+                raise UsageError(
+                    f"--{name}-fraction must lie between 0 and 1, not {value}; 0.1 and 0.2 are usual"
+                )
         if self.test_fraction + self.validation_fraction >= 1:
             raise UsageError(
                 f"--test-fraction {self.test_fraction} and --validation-fraction {self.validation_fraction} "
@@ -85,7 +89,8 @@ class TowerSettings:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "recency_half_life_days"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise UsageError(f"{name} must be a positive number, not {getattr(self, name)}")
+                flag = "--" + name.removesuffix("_days").replace("_", "-")
+                raise UsageError(f"{flag} must be a positive number, not {getattr(self, name)}")
         if not (math.isfinite(self.l2) and self.l2 >= 0):
             raise UsageError(f"l2 must be 0 or more, not {self.l2}")
         for name in ("history_dropout", "averaging_decay"):
@@ -172,6 +177,10 @@ class BuildSettings:
             raise UsageError(f"--candidates must be at least 1, not {self.candidates}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads must be at least 1, not {self.threads}")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise UsageError(
+                f"--threads {self.threads} is more than any machine has; leave it out for all cores"
+            )
         if not math.isfinite(self.positive_threshold):
             raise UsageError(f"--positive-threshold must be a number, not {self.positive_threshold}")
         if not 0 <= self.seed < 2**31:  # FAISS takes no more

@@ -29,8 +29,13 @@ Read = TypeVar("Read")
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
 
-def write_build(writer: BundleWriter, build: "Build") -> Path:
+def write_build(
+    writer: BundleWriter, build: "Build", before_publishing: Callable[[], None] = lambda: None
+) -> Path:
     """Write a build into a new bundle and make it current; returns the bundle's own folder.
+
+    Args:
+        before_publishing: called when every file is written and only the one step is left.
 
     Raises:
         EnvironmentProblem: if the folder cannot be written.
@@ -43,6 +48,7 @@ def write_build(writer: BundleWriter, build: "Build") -> Path:
     writer.write("users.parquet", _parquet(build.user_table()))
     writer.write("items.parquet", _parquet(build.item_table()))
     writer.write_json(REPORT, build.report.to_json())
+    before_publishing()
     return writer.publish(_description(build))
 
 

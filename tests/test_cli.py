@@ -214,6 +214,42 @@ def test_stopped_in_training_it_ends_in_one_line_and_leaves_the_old_bundle(
     assert run("query", "--user", "42", "--artifacts", own_artifacts).out == before.out
 
 
+STOPPED_WHILE_PUBLISHING = """
+import os, signal, sys
+from retrieval.cli import build_index_main
+from retrieval.publishing import BundleWriter
+publish = BundleWriter.publish
+def stopped(self, description):
+    folder = publish(self, description)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return folder
+BundleWriter.publish = stopped
+build_index_main()
+"""
+
+
+def test_a_signal_once_the_bundle_is_current_does_not_deny_it(tmp_path: Path) -> None:
+    flags = shlex.split(
+        "--dataset sample --dimension 4 --epochs 1 --threads 1 --no-refit --quiet --artifacts"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_PUBLISHING, *flags, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Published" in done.stdout
+    assert run("query", "--user", "42", "--artifacts", tmp_path).code == 0
+
+
+def test_a_torch_that_finds_no_memory_is_no_bug(tmp_path: Path) -> None:
+    ran = run("build-index", "--dataset", "sample", "--dimension", "1000000000", "--artifacts", tmp_path)
+    assert ran.code == 6
+    assert ran.err.splitlines()[-1] == "error: not enough memory; free some, or ask for less"
+
+
 # query
 
 

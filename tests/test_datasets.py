@@ -7,12 +7,22 @@ from dataclasses import dataclass, replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from retrieval import datasets
-from retrieval.datasets import ML_100K, NamedSet, SourceFailedError, Wheel, ZipArchive, load_dataset
+from retrieval.datasets import (
+    ML_100K,
+    Dataset,
+    NamedSet,
+    SourceFailedError,
+    Wheel,
+    ZipArchive,
+    load_dataset,
+)
 from retrieval.errors import EnvironmentProblem, UsageError
 from retrieval.interactions import Interactions, read_interactions
+from retrieval.items import ItemTable
 
 ROOT = Path(__file__).parent.parent
 U_DATA = "1\t32\t5\t881250949\n2\t33\t4\t881250950\n42\t32\t1\t881250951\n"
@@ -258,3 +268,14 @@ def test_ml_100k_on_disk_has_the_pinned_digest() -> None:
     assert len(loaded.interactions) == 100_000
     assert loaded.items is not None
     assert loaded.items.titles_for([50]) == ["Star Wars (1977)"]
+
+
+def test_titles_that_fit_hardly_any_item_are_noted() -> None:
+    interactions = Interactions.from_frame(
+        pl.DataFrame({"user": [1, 1, 2], "item": [10, 11, 12], "rating": [5, 4, 3], "timestamp": [1, 2, 3]})
+    )
+    titles = ItemTable.from_frame(pl.DataFrame({"item": ["a", "10"], "title": ["A", "Ten"]}))
+    notes = Dataset("x", interactions, titles).notes()
+    assert notes == ["only 1 of 3 items have a title; are the ids the same?"]
+    titles = ItemTable.from_frame(pl.DataFrame({"item": [10, 11], "title": ["Ten", "Eleven"]}))
+    assert Dataset("x", interactions, titles).notes() == []

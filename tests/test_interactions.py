@@ -344,3 +344,11 @@ def test_digest_of_text_ids_is_the_documented_bytes() -> None:
     read = Interactions.from_frame(frame(user=["é\\", "a\tb"], rating=[0.1, 1e10]))
     expected = "a\\tb\t4\t10000000000\t20\né\\\\\t3\t0.1\t10\n"
     assert read.digest() == hashlib.sha256(expected.encode()).hexdigest()
+
+
+def test_a_csv_without_a_header_is_read_in_order_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "plain.csv"
+    path.write_text("1,2,5,100\n1,3,4,200\n")
+    found = read_interactions(path)
+    assert found.frame.row(1) == (1, 3, 4.0, 200)
+    assert found.notes == ("no header: columns taken as user, item, rating, timestamp",)

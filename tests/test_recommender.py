@@ -11,7 +11,7 @@ import pytest
 from retrieval import Recommender
 from retrieval.building import Build, build, with_alpha
 from retrieval.datasets import Dataset
-from retrieval.errors import ArtifactError, NotFoundError, UsageError
+from retrieval.errors import ArtifactError, DataError, NotFoundError, UsageError
 from retrieval.interactions import Interactions
 from retrieval.recommendations import RecommendationLists, Recommendations
 from retrieval.settings import BuildSettings
@@ -245,6 +245,8 @@ def test_the_id_tower_answers_its_users_and_refuses_histories(
         assert len(recommender.recommend([42], 10)[0].items) == 10
         with pytest.raises(UsageError, match="--user-tower history"):
             recommender.recommend_for_history([1, 2])
+        with pytest.raises(NotFoundError, match="serves only the users it was built on"):
+            recommender.recommend([9999])
     # Without a table of titles there are none.
     assert {item.title for item in fitted.recommend([42])[0].items} == {None}
 
@@ -259,7 +261,9 @@ def test_similar_items_are_the_nearest_by_cosine_without_the_item_itself(recomme
     cosines = vectors @ vectors[row] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[row])
     cosines[row] = -np.inf
     best = np.argsort(-cosines, kind="stable")[:5]
-    assert (answer.user, answer.status) == (53, "similar")
+    assert (answer.user, answer.similar_to, answer.status) == (None, 53, "similar")
+    assert (answer.to_json()["user"], answer.to_json()["similar_to"]) == (None, "53")
+    assert recommender.similar_items([53], 2).to_pandas()["similar_to"].tolist() == [53, 53]
     assert ids(answer) == recommender.system.items.ids[best].tolist()
     assert [item.score for item in answer.items] == pytest.approx(cosines[best].tolist(), abs=1e-6)
 
@@ -433,3 +437,12 @@ def test_a_pair_rated_twice_counts_once(sample_set: Dataset, tiny_settings: Buil
     doubled = build(Interactions.from_frame(pl.concat([frame, frame])), settings=tiny_settings)
     assert doubled.split.counts.duplicates == len(frame)
     assert len(doubled.served.model.seen.items) == len(frame)
+
+
+def test_a_path_is_no_table() -> None:
+    with pytest.raises(DataError, match="expected a polars or pandas DataFrame, not str"):
+        Recommender.fit("ratings.csv")  # type: ignore[arg-type]
+
+
+def test_a_recommender_says_what_it_knows(recommender: Recommender) -> None:
+    assert repr(recommender) == "<Recommender: 150 users, 120 items>"

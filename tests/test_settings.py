@@ -48,8 +48,11 @@ def test_fractions_may_come_close_to_their_limits() -> None:
     ],
 )
 def test_tower_settings_are_checked(name: str, refused: list[Any], accepted: list[Any]) -> None:
+    shown = {"learning_rate": "--learning-rate", "recency_half_life_days": "--recency-half-life"}.get(
+        name, name
+    )
     for value in refused:
-        with pytest.raises(UsageError, match=f"^{name} must"):
+        with pytest.raises(UsageError, match=f"^{shown} must"):
             TowerSettings(**{name: value})
     for value in accepted:
         assert getattr(TowerSettings(**{name: value}), name) == value

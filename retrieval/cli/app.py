@@ -3,6 +3,7 @@
 import difflib
 import errno
 import os
+import re
 import signal
 import sys
 from importlib import import_module
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
         if args and args[0] not in self._commands_at:
             close = difflib.get_close_matches(args[0], self._commands_at, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
-            raise click.UsageError(f"no command {args[0]!r}; {hint}There are {', '.join(self._commands_at)}")
+            raise click.UsageError(f"no command {args[0]!r}; {hint}there are {', '.join(self._commands_at)}")
         return super().resolve_command(ctx, args)
 
 
@@ -76,13 +77,14 @@ def run(command: click.Command, name: str) -> NoReturn:
             raise
         _fail(str(error), error.exit_code)
     except Stopped as stopped:
-        for signum in STOPPED:
-            signal.signal(signum, signal.SIG_IGN)
         _fail(f"{stopped.word}; nothing half done was published", stopped.exit_code)
     except click.Abort as abort:
         # click makes one of an EOFError too, which is a bug of ours: no command asks anything.
         raise abort.__cause__ or abort from None
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        # torch says it with a RuntimeError.
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+            raise
         _fail("not enough memory; free some, or ask for less", EnvironmentProblem.exit_code)
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -94,16 +96,24 @@ def run(command: click.Command, name: str) -> NoReturn:
 
 
 def _usage_message(error: click.ClickException, name: str) -> str:
-    message = " ".join(error.format_message().split())
+    message = re.sub(r"\s*\n\s*", " ", error.format_message().strip())
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else name
-    return f"{message.rstrip('.')}; see {path} --help"
+    return f"{message.rstrip('.?')}; see {path} --help"
 
 
 def _stop(signum: int, frame: object) -> NoReturn:
+    ignore_signals()  # cleaning up is not interrupted again
     raise Stopped(signum)
 
 
+def ignore_signals() -> None:
+    """From here to the end of the process: for what must not stop half way, as publishing a bundle."""
+    for signum in STOPPED:
+        signal.signal(signum, signal.SIG_IGN)
+
+
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    # One line, whatever is in the message; spaces inside an id stay as they are.
+    click.echo("error: " + re.sub(r"\s*[\r\n]\s*", " ", message.strip()), err=True)
     sys.exit(code)

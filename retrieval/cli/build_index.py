@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from retrieval.cli.app import ignore_signals
 from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option
 from retrieval.errors import DataError, UsageError
 from retrieval.settings import BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
@@ -93,7 +94,10 @@ COUNT = click.IntRange(min=1)
     help="Days after which a positive weighs half in the towers' training.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=BuildSettings.seed, help="The only source of chance."
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=BuildSettings.seed,
+    help="The only source of chance; a CPU repeats bit for bit with the same --threads.",
 )
 @click.option("--threads", type=COUNT, help="Threads of torch and FAISS.  [default: all cores]")
 @click.option(
@@ -132,7 +136,7 @@ def build_index(
     with _progress(quiet) as progress:
         progress.phase("Reading the data")
         table = _read(dataset, ratings, items, data, progress)
-        for note in table.interactions.notes:
+        for note in table.notes():
             progress.note(f"{table.name}: {note}")
         with new_bundle(artifacts) as writer:
             # It takes seconds: not before the data is read and the folder can be written.
@@ -144,7 +148,7 @@ def build_index(
                 table.interactions, items=table.items, settings=settings, progress=progress, name=table.name
             )
             progress.phase("Publishing the bundle")
-            folder = write_build(writer, built)
+            folder = write_build(writer, built, before_publishing=ignore_signals)
     if as_json:
         click.echo(json.dumps(built.report.to_json() | {"bundle": str(folder)}))
         return

@@ -58,20 +58,22 @@ def query(
 
 def _text(answer: "Recommendations") -> str:
     who = "someone with this history" if answer.user is None else f"user {answer.user}"
+    titled = any(item.title for item in answer.items)
     rows = [
         [
             str(rank),
             str(item.item),
-            shorten(item.title or "", TITLE_WIDTH),
+            *([shorten(item.title or "", TITLE_WIDTH)] if titled else []),
             f"{item.score:.3f}",
             "-" if item.predicted_rating is None else f"{item.predicted_rating:.2f}",
             str(item.retrieval_rank),
         ]
         for rank, item in enumerate(answer.items, start=1)
     ]
-    first = f"{len(rows)} recommendations for {who}"
+    first = f"{len(rows)} recommendation{'' if len(rows) == 1 else 's'} for {who}"
     notes = [f"note: {note}" for note in answer.notes]
     if not rows:
         return "\n".join([first, *notes])
-    header = ["", "item", "title", "score", "rating", "retrieved"]
-    return "\n".join([first, format_table(header, rows, right=[0, 3, 4, 5]), *notes])
+    header = ["", "item", *(["title"] if titled else []), "score", "rating", "retrieved"]
+    numbers = [0, *range(len(header) - 3, len(header))]
+    return "\n".join([first, format_table(header, rows, right=numbers), *notes])
