@@ -14,6 +14,7 @@ from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
 from retrieval.fitted import FittedSystem
 from retrieval.fitting import CHOICE_K, Fitting, TrainingHistory, check_index, ids_of
+from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
 from retrieval.judgements import Judgements
 from retrieval.progress import Progress, Silent
@@ -96,7 +97,8 @@ def build(
     with borrowed_torch(settings.resolved_threads), faiss_threads(settings.resolved_threads):
         progress.phase("Splitting by time")
         split = split_by_time(interactions, settings.split)
-        data = encode_split(split, name or interactions.source, threshold)
+        users, items_of_train = ids_of(split.train)
+        data = encode_split(split, users, items_of_train, name or interactions.source, threshold)
         validation = Judgements.of(data.validation, data.train, threshold)
         if not (validation.n_relevant > 0).any():
             raise DataError(
@@ -104,7 +106,6 @@ def build(
                 "that train does not have, so nothing can be chosen; lower --positive-threshold or raise "
                 "--validation-fraction"
             )
-        users, items_of_train = ids_of(split.train)
         check_index(settings, len(items_of_train))
         fitted = fitting.on_train(data.train, users, items_of_train, validation, data.validation)
         progress.phase("Weighing the re-ranker on validation")
@@ -135,9 +136,10 @@ def build(
     )
 
 
-def encode_split(split: TemporalSplit, name: str, threshold: float) -> EvaluationData:
-    """The three slices in train's rows; what train does not know is left out."""
-    users, items = ids_of(split.train)
+def encode_split(
+    split: TemporalSplit, users: IdMap, items: IdMap, name: str, threshold: float
+) -> EvaluationData:
+    """The three slices in the rows of train's users and items; what train does not know is left out."""
     train, validation, test = (
         EncodedInteractions.from_frame(frame, users, items)
         for frame in (split.train, split.validation, split.test)

@@ -12,14 +12,13 @@ from retrieval.baselines import BaselineSet, BiasModel
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Judgements, Rows, StageScores, score_lists
 from retrieval.metrics import squared_errors
-from retrieval.report import AnnReport, Comparison, RatingReport, Report, StageReport
+from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report, StageReport
 from retrieval.split import SplitCounts
 from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate
 
 # Each stage against the one it follows, then the two lists a user may get against the baselines.
 NEIGHBOURS = (("ann", "exact"), ("exact+rerank", "exact"), ("ann+rerank", "ann"))
-BASELINES = ("popularity", "recent_popularity", "ease")
 TIMED_QUERIES = 200
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float32]
+from retrieval.vectors import Matrix
 
 PAIRS_A_BLOCK = 65_536
 

@@ -8,6 +8,8 @@ from retrieval.alpha import AlphaChoice
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
 
+BASELINES = ("popularity", "recent_popularity", "ease")
+
 
 @dataclass(frozen=True)
 class StageReport:

@@ -77,25 +77,17 @@ class TowerSettings:
     targets_per_history: int = 32
 
     def __post_init__(self) -> None:
-        for name in (
-            "dimension",
-            "negatives",
-            "batch_size",
-            "max_epochs",
-            "patience",
-            "targets_per_history",
-        ):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        _check_counts(
+            self,
+            ("dimension", "negatives", "batch_size", "max_epochs", "patience", "targets_per_history"),
+        )
         for name in ("learning_rate", "recency_half_life_days"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 flag = "--" + name.removesuffix("_days").replace("_", "-")
                 raise UsageError(f"{flag} must be a positive number, not {getattr(self, name)}")
         if not (math.isfinite(self.l2) and self.l2 >= 0):
             raise UsageError(f"l2 must be 0 or more, not {self.l2}")
-        for name in ("history_dropout", "averaging_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        _check_shares(self, ("history_dropout", "averaging_decay"))
         if self.user_tower not in ("history", "id"):
             raise UsageError(f"user_tower must be history or id, not {self.user_tower!r}")
 
@@ -126,18 +118,14 @@ class NeuralMFSettings:
     averaging_decay: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("dimension", "batch_size", "max_epochs", "patience"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        _check_counts(self, ("dimension", "batch_size", "max_epochs", "patience"))
         if len(self.hidden) != 2 or min(self.hidden) < 1:
             raise UsageError(f"hidden must be two layers of at least one unit, not {self.hidden}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"learning_rate must be a positive number, not {self.learning_rate}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise UsageError(f"weight_decay must be 0 or more, not {self.weight_decay}")
-        for name in ("dropout", "averaging_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        _check_shares(self, ("dropout", "averaging_decay"))
 
 
 @dataclass(frozen=True)
@@ -192,6 +180,18 @@ class BuildSettings:
     def resolved_threads(self) -> int:
         """The number of threads, all usable cores unless set."""
         return self.threads or usable_cores()
+
+
+def _check_counts(settings: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(settings, name) < 1:
+            raise UsageError(f"{name} must be at least 1, not {getattr(settings, name)}")
+
+
+def _check_shares(settings: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not 0 <= getattr(settings, name) < 1:
+            raise UsageError(f"{name} must lie in [0, 1), not {getattr(settings, name)}")
 
 
 def usable_cores() -> int:

@@ -43,8 +43,9 @@ def triplets_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> floa
     import torch
 
     from retrieval.batches import TowerBatches
-    from retrieval.building import encode_split
     from retrieval.datasets import load_dataset
+    from retrieval.encoded import EncodedInteractions
+    from retrieval.fitting import ids_of
     from retrieval.interactions import read_interactions
     from retrieval.settings import TowerSettings
     from retrieval.split import split_by_time
@@ -53,7 +54,8 @@ def triplets_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> floa
     interactions = (
         read_interactions(ratings) if ratings else load_dataset("ml-100k", data, print).interactions
     )
-    positives = encode_split(split_by_time(interactions), "benchmark", 4.0).train.positives(4.0)
+    train = split_by_time(interactions).train
+    positives = EncodedInteractions.from_frame(train, *ids_of(train)).positives(4.0)
     settings, device = TowerSettings(), torch.device("cpu")
     triplets = TowerBatches(positives, settings, np.random.default_rng(0), device).triplets
     finished: list[float] = []

@@ -3,11 +3,10 @@
 import math
 
 from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
-from retrieval.report import AnnReport, Comparison, RatingReport, Report
+from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
 from retrieval.uncertainty import Estimate
 
 SERVED = "ann+rerank"
-BASELINES = ("popularity", "recent_popularity", "ease")
 STAGE_NAMES = {"recent_popularity": "recent popularity", "ease": "EASE"}
 # Speeds closer than this to each other are called the same.
 NOTICEABLE = 1.1
