@@ -1,224 +1,159 @@
-"""The four columns of a table of interactions: what they are called, and how raw values become typed."""
+"""The four columns of a table of interactions, and what they are called in other people's tables."""
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import polars as pl
-
-from retrieval.errors import DataError
-from retrieval.formats import shorten
+from retrieval.errors import DataError, UsageError
 
 USER, ITEM, RATING, TIMESTAMP = "user", "item", "rating", "timestamp"
 COLUMNS = (USER, ITEM, RATING, TIMESTAMP)
+FLAGS = {USER: "--user-column", ITEM: "--item-column", RATING: "--rating-column", TIMESTAMP: "--time-column"}
 
-# Spellings met in public data sets; case, spaces, "_" and "-" do not count.
+# As met in public data sets, the surest first; written as `plain_name` writes them.
 _SPELLINGS = {
-    USER: ("user", "userid", "uid"),
-    ITEM: ("item", "itemid", "iid", "movie", "movieid", "product", "productid"),
-    RATING: ("rating", "ratings", "score", "stars"),
-    TIMESTAMP: ("timestamp", "time", "ts", "date", "datetime", "unixtime"),
+    USER: """
+        user userid users uid useruid useruuid userhash
+        reviewerid reviewer reviewprofilename customerid customer custid clientid client
+        memberid member visitorid visitor accountid buyerid shopperid viewerid listenerid
+        readerid playerid subscriberid personid profileid steamid username
+        """,
+    ITEM: """
+        item itemid items iid itemuid
+        movieid movie filmid film productid product asin parentasin
+        bookid book isbn isbn13 sku skuid stockcode goodsid articleid article
+        trackid track songid song artistid artist albumid album videoid video
+        showid animeid anime gameid game appid app recipeid beerid beerbeerid
+        businessid restaurantid placeid poiid venueid locationid hotelid listingid
+        newsid postid contentid documentid docid jokeid courseid podcastid jobid adid
+        """,
+    RATING: """
+        rating ratings ratingvalue ratingscore score scores stars starrating
+        overall overallrating reviewoverall reviewrating reviewscore userrating userscore
+        bookrating movierating itemrating grade preference myscore
+        """,
+    TIMESTAMP: """
+        timestamp timestamps timestampms unixtimestamp ratingtimestamp eventtimestamp reviewtimestamp
+        unixtime unixreviewtime time ts tsms eventtime ratingtime reviewtime clicktime viewtime
+        datetime date createdat creationdate createdtime timecreated
+        ratingdate reviewdate eventdate tdat purchasedate purchasetime orderdate ordertime
+        invoicedate transactiondate dateadded playedat watchedat
+        """,
 }
-_EXPECTED = {
-    USER: "integers or text",
-    ITEM: "integers or text",
-    RATING: "numbers",
-    TIMESTAMP: "Unix seconds or datetimes",
-}
-_MILLISECONDS = 10**11  # as seconds this is the year 5138, as milliseconds 1973
 
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """What the four columns are called in the source; None: known by one of the usual names."""
+    """What the four columns are called in the source; None: known by one of the usual names.
+
+    A given name is looked for as it is, then without regard to case and punctuation.
+
+    Raises:
+        UsageError: if two columns are given the same name.
+
+    >>> ColumnNames(item="film").positions(["User-ID", "FILM", "stars"])
+    {'user': 0, 'item': 1, 'rating': 2}
+    """
 
     user: str | None = None
     item: str | None = None
     rating: str | None = None
     timestamp: str | None = None
 
+    def __post_init__(self) -> None:
+        owner: dict[str, str] = {}
+        for column, name in self.given().items():
+            if name in owner:
+                raise UsageError(
+                    f"{FLAGS[owner[name]]} and {FLAGS[column]} both name {name!r}; name a column only once"
+                )
+            owner[name] = column
+
+    def given(self) -> dict[str, str]:
+        """The columns that were named, and their names."""
+        names = {column: getattr(self, column) for column in COLUMNS}
+        return {column: name for column, name in names.items() if name is not None}
+
     def positions(self, names: Sequence[str]) -> dict[str, int]:
         """Where each column stands among `names`; a column that is not there is left out."""
-        plain = [plain_name(name) for name in names]
-        found = {}
-        for column in COLUMNS:
-            wanted: str | None = getattr(self, column)
-            if wanted is not None:
-                candidates = [i for i, name in enumerate(names) if name == wanted]
-            else:
-                candidates = [plain.index(spelling) for spelling in _SPELLINGS[column] if spelling in plain]
-            if candidates:
-                found[column] = candidates[0]
-        return found
+        return {column: found[0] for column, found in self._candidates(names).items()}
 
     def require(self, names: Sequence[str], source: str) -> dict[str, int]:
-        """`positions` of all four columns.
+        """`positions`, which have a user, an item and every column that was named.
 
         Raises:
-            DataError: naming the column that is missing, the columns found and the names it may have.
+            DataError: naming the column that is missing, the columns found and the flag that maps it.
         """
         found = self.positions(names)
-        for column in COLUMNS:
+        listed = ", ".join(names) or "none"
+        for column, name in self.given().items():
             if column not in found:
-                expected = getattr(self, column) or " or ".join(_SPELLINGS[column][:3])
-                raise DataError(
-                    f"{source}: no {column} column: found {', '.join(names) or 'none'}; "
-                    f"expected one named {expected}"
-                )
+                hint = _did_you_mean(name, names)
+                raise DataError(f"{source}: no column {name!r} for {FLAGS[column]}: found {listed}{hint}")
+        owner: dict[int, str] = {}
+        for column, name in self.given().items():
+            other = owner.setdefault(found[column], column)
+            if other != column:
+                both = f"{FLAGS[other]} {getattr(self, other)!r} and {FLAGS[column]} {name!r}"
+                raise DataError(f"{source}: {both} mean the same column, {names[found[column]]}")
+        for column in (USER, ITEM):
+            if column not in found:
+                raise DataError(f"{source}: no {column} column: found {listed}; name it with {FLAGS[column]}")
         return found
 
+    def notes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Which of several columns was taken, where several look like the same one."""
+        notes = []
+        for column, found in self._candidates(names).items():
+            if len(found) > 1 and column not in self.given():
+                others = ", ".join(names[position] for position in found[1:])
+                notes.append(
+                    f"the {column} column is {names[found[0]]}; {FLAGS[column]} chooses another ({others})"
+                )
+        return tuple(notes)
 
-class BadRowError(Exception):
-    """The first row that cannot be used; whoever knows its line makes a `DataError` of it."""
-
-    def __init__(self, row: int, message: str) -> None:
-        super().__init__(message)
-        self.row = row
-
-
-def typed_frame(picked: dict[str, pl.Series], source: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Columns of any type to those of `Interactions`, and notes on what was understood rather than read.
-
-    Raises:
-        BadRowError: at the first row that does not convert.
-        DataError: if there is no row, or a column is of a type that can never convert.
-    """
-    if not len(picked[USER]):
-        raise DataError(f"{source}: 0 interactions")
-    for column, series in picked.items():
-        if not _can_hold(series.dtype, column):
-            raise DataError(
-                f"{source}: the {column} column holds {series.dtype}; expected {_EXPECTED[column]}"
-            )
-    problems: list[BadRowError] = []
-    users, items = (_ids(picked[column], column, problems) for column in (USER, ITEM))
-    ratings = _ratings(picked[RATING], problems)
-    notes: list[str] = []
-    timestamps = _timestamps(picked[TIMESTAMP], problems, notes)
-    if problems:
-        raise min(problems, key=lambda problem: problem.row)
-    return pl.DataFrame([users.alias(USER), items.alias(ITEM), ratings, timestamps]), tuple(notes)
-
-
-def canonical_ids(ids: pl.Series) -> pl.Series:
-    """Text ids as Int64 where every one is the usual text of a 64-bit integer, else as they are.
-
-    >>> canonical_ids(pl.Series(["7", "-1"])).to_list(), canonical_ids(pl.Series(["7", "007"])).to_list()
-    ([7, -1], ['7', '007'])
-    """
-    numbers = ids.cast(pl.Int64, strict=False)
-    if numbers.null_count() or not (numbers.cast(pl.String) == ids).all():
-        return ids
-    return numbers
+    def _candidates(self, names: Sequence[str]) -> dict[str, list[int]]:
+        """Positions of the columns that may be meant, the likeliest first; in the order of `COLUMNS`."""
+        plain = [plain_name(name) for name in names]
+        given = {}
+        for column, name in self.given().items():
+            exact = [i for i, other in enumerate(names) if other == name]
+            alike = [i for i, other in enumerate(plain) if other and other == plain_name(name)]
+            given[column] = exact or alike
+        taken = {position for found in given.values() for position in found[:1]}
+        candidates = {}
+        for column in COLUMNS:
+            if column in given:
+                found = given[column]
+            else:
+                spelled = [
+                    i for spelling in _SPELLINGS[column].split() for i, p in enumerate(plain) if p == spelling
+                ]
+                found = [position for position in spelled if position not in taken]
+            if found:
+                candidates[column] = found
+        return candidates
 
 
-def _ids(series: pl.Series, column: str, problems: list[BadRowError]) -> pl.Series:
-    _note_problem(problems, series.is_null(), lambda row: f"{column} is empty")
-    if series.dtype.is_integer():
-        numbers = series.cast(pl.Int64, strict=False)
-        return numbers if numbers.null_count() == series.null_count() else series.cast(pl.String)
-    if series.dtype.is_float():
-        # pandas makes floats of integers as soon as one is missing; 2**53 is where they stop being exact.
-        broken = ~((series.abs() < 2**53) & (series == series.floor()))
-        _note_problem(problems, broken, lambda row: f"{column} {series[row]} is neither an integer nor text")
-        return series.cast(pl.Int64, strict=False)
-    texts = series.cast(pl.String)
-    _note_problem(problems, texts == "", lambda row: f"{column} is empty")
-    return canonical_ids(texts)
-
-
-def _ratings(series: pl.Series, problems: list[BadRowError]) -> pl.Series:
-    numbers = _numbers(series, RATING, problems)
-    ratings = numbers.cast(pl.Float32, strict=False)
-    _note_problem(problems, ~ratings.is_finite(), lambda row: f"rating {series[row]} is not a finite number")
-    return ratings.alias(RATING)
-
-
-def _timestamps(series: pl.Series, problems: list[BadRowError], notes: list[str]) -> pl.Series:
-    """Unix seconds, Int64; milliseconds are understood where all are milliseconds."""
-    if series.dtype in (pl.Datetime, pl.Date):
-        _note_problem(problems, series.is_null(), lambda row: f"{TIMESTAMP} is empty")
-        moments = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series
-        seconds = moments.dt.timestamp("us") // 1_000_000
-    else:
-        numbers = _numbers(series, TIMESTAMP, problems)
-        seconds = numbers.cast(pl.Int64, strict=False)
-        if numbers.dtype.is_float():
-            whole = numbers.floor()
-            seconds = whole.cast(pl.Int64, strict=False)
-            _note_problem(
-                problems, seconds.is_null() & numbers.is_not_null(), lambda row: _no_time(series[row])
-            )
-            if (numbers != whole).any():
-                notes.append("fractions of seconds in timestamps were floored")
-        large = seconds > _MILLISECONDS
-        if large.any():
-            odd = large if large.sum() * 2 < len(large) else ~large
-            _note_problem(
-                problems, odd, lambda row: f"timestamp {series[row]} is in another unit than most others"
-            )
-            seconds = seconds // 1000
-            notes.append("timestamps were read as milliseconds")
-    too_large = seconds > _MILLISECONDS
-    _note_problem(problems, (seconds < 0) | too_large, lambda row: _no_time(series[row]))
-    return seconds.alias(TIMESTAMP)
-
-
-def _no_time(value: object) -> str:
-    return f"timestamp {value} is no time in Unix seconds or milliseconds since 1970"
-
-
-def _numbers(series: pl.Series, column: str, problems: list[BadRowError]) -> pl.Series:
-    """Int64 or Float64 from numbers or from their text; what is empty or no number is a problem."""
-    _note_problem(problems, series.is_null(), lambda row: f"{column} is empty")
-    if series.dtype == pl.String:
-        _note_problem(problems, series == "", lambda row: f"{column} is empty")
-        numbers = series.cast(pl.Int64, strict=False)
-        if numbers.null_count():
-            numbers = series.str.strip_chars().cast(pl.Float64, strict=False)
-        wrong = numbers.is_null() & (series.fill_null("") != "")
-        _note_problem(problems, wrong, lambda row: f"{column} {shorten(series[row])} is not a number")
-        return numbers
-    if series.dtype.is_integer():
-        numbers = series.cast(pl.Int64, strict=False)
-        return numbers if numbers.null_count() == series.null_count() else series.cast(pl.Float64)
-    return series.cast(pl.Float64)
-
-
-def _can_hold(dtype: pl.DataType, column: str) -> bool:
-    if dtype.is_numeric() or dtype == pl.String:
-        return True
-    if column in (USER, ITEM):
-        return dtype in (pl.Categorical, pl.Enum)
-    return column == TIMESTAMP and dtype in (pl.Datetime, pl.Date)
-
-
-def _note_problem(problems: list[BadRowError], wrong: pl.Series, message: Callable[[int], str]) -> None:
-    """Add a problem for the first row where `wrong` is true."""
-    row = wrong.fill_null(False).arg_max() if wrong.any() else None
-    if row is not None:
-        problems.append(BadRowError(row, message(row)))
-
-
-def from_pandas(series: Any) -> pl.Series:
-    """One pandas column as polars, without pyarrow."""
-    kind = getattr(series.dtype, "kind", "O")
-    if kind == "M":
-        if getattr(series.dtype, "tz", None) is not None:
-            series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-        return pl.Series(series.to_numpy().astype("datetime64[us]"))
-    if kind in "iufb" and not series.isna().any():
-        return pl.Series(series.to_numpy(dtype=series.dtype.name.lower()))
-    values = [None if missing else value for value, missing in zip(series, series.isna(), strict=True)]
-    mixed = any(isinstance(value, str) for value in values) and not all(
-        value is None or isinstance(value, str) for value in values
+def rating_note(names: Sequence[str], has_header: bool = True) -> str:
+    """What to say of a table without ratings."""
+    if not has_header:
+        return "no rating column: every row counts as a positive"
+    return (
+        f"no rating column among {', '.join(names)}: every row counts as a positive; "
+        f"name one with {FLAGS[RATING]}"
     )
-    # Ids such as 42 and "x42" in one column, and integers beyond 64 bits, are text.
-    if mixed or any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
-        values = [None if value is None else str(value) for value in values]
-    return pl.Series(values, strict=False)
 
 
 def plain_name(name: str) -> str:
-    """A column's name without what people spell differently: case, spaces, "_" and "-"."""
-    return name.strip().lower().replace("_", "").replace("-", "").replace(" ", "")
+    """A column's name without what people spell differently: only letters and digits, in small letters.
+
+    >>> plain_name('"User-ID"'), plain_name(" user.id ")
+    ('userid', 'userid')
+    """
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def _did_you_mean(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""

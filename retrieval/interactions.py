@@ -6,32 +6,25 @@ wrapped or guessed on the way; what cannot be understood is a `DataError` that s
 
 import hashlib
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from retrieval import formats
-from retrieval.columns import (
-    COLUMNS,
-    ITEM,
-    RATING,
-    TIMESTAMP,
-    USER,
-    BadRowError,
-    ColumnNames,
-    from_pandas,
-    typed_frame,
-)
+from retrieval.cells import MEND, BadRowError
+from retrieval.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, ColumnNames, rating_note
 from retrieval.errors import DataError
-from retrieval.formats import TextLayout, shorten
+from retrieval.headers import headerless_note, ratings_layout
+from retrieval.sources import open_table
+from retrieval.text_tables import TextTable
+from retrieval.values import from_pandas, typed_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RATINGS_FILES = ("ratings.dat", "u.data", "ratings.csv", "*.inter")
+RATINGS_FILES = ("ratings.dat", "u.data", "ratings.csv", "*.inter", "ratings.parquet")
 
 _DIGEST_SLICE = 1_000_000
 
@@ -42,9 +35,11 @@ class Interactions:
 
     Attributes:
         frame: columns user, item (both Int64 if every id is a canonical 64-bit integer, else String),
-            rating (Float32, finite), timestamp (Int64, Unix seconds, >= 0); no nulls.
+            then rating (Float32, finite) if the source has ratings, then timestamp (Int64, Unix seconds,
+            >= 0) if it has times; no nulls.
         source: where they come from, for messages.
         notes: what was understood rather than read, one sentence each ("timestamps are ...").
+        columns_found: names of the source's columns, for messages.
 
     Raises:
         ValueError: if the frame has other columns or types; `from_frame` takes frames as people have them.
@@ -53,12 +48,25 @@ class Interactions:
     frame: pl.DataFrame
     source: str
     notes: tuple[str, ...] = field(default=())
+    columns_found: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        dtypes = self.frame.dtypes
-        ids_fit = all(dtype in (pl.Int64, pl.String) for dtype in dtypes[:2])
-        if tuple(self.frame.columns) != COLUMNS or not ids_fit or dtypes[2:] != [pl.Float32, pl.Int64]:
+        dtypes = self.frame.schema
+        expected = {RATING: pl.Float32, TIMESTAMP: pl.Int64}
+        has = [column for column in COLUMNS if column in (USER, ITEM) or column in dtypes]
+        fits = self.frame.columns == has and all(dtypes[c] == t for c, t in expected.items() if c in dtypes)
+        if not fits or any(dtypes[column] not in (pl.Int64, pl.String) for column in (USER, ITEM)):
             raise ValueError(f"not a table of interactions: {dict(self.frame.schema)}")
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether rows say what the user thought; where they do not, every row is a positive."""
+        return RATING in self.frame.columns
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Whether rows say when; where they do not, no split by time is possible."""
+        return TIMESTAMP in self.frame.columns
 
     def __len__(self) -> int:
         return self.frame.height
@@ -72,7 +80,7 @@ class Interactions:
     ) -> "Interactions":
         """Check and convert a polars or pandas frame, which is left as it is.
 
-        Timestamps may be numbers (Unix seconds or milliseconds) or datetimes (UTC where they name no zone).
+        Timestamps may be numbers, text or datetimes, as in files.
 
         Raises:
             DataError: missing columns, no rows, or the first row (counted from 0) with a null or empty id,
@@ -85,7 +93,8 @@ class Interactions:
         if not isinstance(frame, pl.DataFrame):
             _check_is_pandas(frame)
         names = [str(name) for name in frame.columns]
-        positions = (columns or ColumnNames()).require(names, source)
+        columns = columns or ColumnNames()
+        positions = columns.require(names, source)
         if isinstance(frame, pl.DataFrame):
             picked = {column: frame.to_series(i) for column, i in positions.items()}
         else:
@@ -93,8 +102,11 @@ class Interactions:
         try:
             typed, notes = typed_frame(picked, source)
         except BadRowError as bad:
-            raise DataError(f"{source}: row {bad.row} (counted from 0): {bad}") from None
-        return cls(typed, source, notes)
+            raise DataError(f"{source}: row {bad.row} (counted from 0): {bad}; {MEND}") from None
+        notes = columns.notes(names) + notes
+        if RATING not in positions:
+            notes = (rating_note(names), *notes)
+        return cls(typed, source, notes, tuple(names))
 
     def digest(self) -> str:
         r"""SHA-256 (hex) of the canonical table: one for the same rows, whatever their order and format.
@@ -102,18 +114,15 @@ class Interactions:
         One line a row, ``user TAB item TAB rating TAB timestamp LF``, in UTF-8, sorted by user, item,
         timestamp, rating. Integer ids are sorted as numbers and text ids by code point; in text ids ``\``,
         tab, LF and CR are written ``\\``, ``\t``, ``\n``, ``\r``. A rating is the shortest decimal that gives
-        the same float32, without exponent and without ".0".
+        the same float32, without exponent and without ".0". The field of a column the table has not is empty.
         """
-        rows = self.frame.sort(USER, ITEM, TIMESTAMP, RATING)
-        ratings = rows[RATING].unique()
-        texts = [
-            np.format_float_positional(np.float32(r) + np.float32(0), trim="-") for r in ratings.to_list()
-        ]
+        order = [column for column in (USER, ITEM, TIMESTAMP, RATING) if column in self.frame.columns]
+        rows = self.frame.sort(order)
         rows = rows.select(
             _id_text(USER, rows[USER].dtype),
             _id_text(ITEM, rows[ITEM].dtype),
-            pl.col(RATING).replace_strict(ratings, pl.Series(texts, dtype=pl.String), return_dtype=pl.String),
-            pl.col(TIMESTAMP).cast(pl.String),
+            _rating_text(rows) if self.has_ratings else pl.lit("").alias(RATING),
+            pl.col(TIMESTAMP).cast(pl.String) if self.has_timestamps else pl.lit("").alias(TIMESTAMP),
         )
         sha = hashlib.sha256()
         for part in rows.iter_slices(_DIGEST_SLICE):
@@ -125,81 +134,44 @@ class Interactions:
 def read_interactions(path: Path, columns: ColumnNames | None = None) -> Interactions:
     """Read a file, or the ratings file of a folder; the format is known by content.
 
-    Understood: ``ratings.dat`` (``::``), ``u.data`` (tabs, no header), CSV with a header (or four
-    fields and none), RecBole's ``.inter``; each also as gz and as a zip that holds it.
+    Understood: ``ratings.dat`` (``::``), ``u.data`` (tabs, no header), CSV with a header in the usual
+    spellings or none, RecBole's ``.inter``, each also as gz and as a zip that holds it; Parquet, a file or
+    a folder of parts; Excel workbooks. Ratings and timestamps may be missing.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
+        EnvironmentProblem: a workbook, and the optional package for it is missing.
     """
     columns = columns or ColumnNames()
-    path = formats.locate(Path(path), RATINGS_FILES, "ratings")
-    data, label = formats.load(path, RATINGS_FILES, "ratings")
-    line = formats.first_line(data, label)
-    if not line:
-        raise DataError(f"{label}: 0 interactions: the file is empty")
-    layout = _layout(line, columns, label)
-    positions = columns.require(layout.names, label)
-    data = formats.as_utf8(data, layout, label)
-
-    frame = formats.text_frame(data, layout)
-    rows: tuple[int | None, ...] = (None,)
-    if frame is not None:
-        try:
-            return _with_note(_interactions(frame, positions, label), layout)
-        except BadRowError as bad:
-            rows = (bad.row + 1, None)
-    # Something is wrong, or at least odd: walk line by line, as far as needed to say where.
-    found = [_read_line_by_line(data, layout, label, positions, limit) for limit in rows][-1]
-    return _with_note(found, layout)
-
-
-def _with_note(found: Interactions, layout: TextLayout) -> Interactions:
-    """A CSV without a header is no known format: say how its columns were taken."""
-    if layout.header or layout.separator != ",":
-        return found
-    return replace(found, notes=(f"no header: columns taken as {', '.join(COLUMNS)}", *found.notes))
-
-
-def _read_line_by_line(
-    data: bytes, layout: TextLayout, label: str, positions: dict[str, int], limit: int | None
-) -> Interactions:
-    frame, lines, problem = formats.numbered_text_frame(data, layout, label, limit)
-    if problem is not None and not lines:
-        raise problem
-    try:
-        found = _interactions(frame, positions, label)
-    except BadRowError as bad:
-        raise DataError(f"{label}:{lines[bad.row]}: {bad}") from None
-    if problem is not None:
-        raise problem
-    return found
-
-
-def _layout(line: str, columns: ColumnNames, label: str) -> TextLayout:
-    """The layout that the first line gives away."""
-    if "::" in line:
-        return TextLayout("::", COLUMNS, header=False, latin1=True)
-    layout = formats.header_layout(line, lambda names: {USER, ITEM} <= columns.positions(names).keys())
-    if layout is not None:
-        return layout
-    for separator in ("\t", ","):
-        fields = formats.split_quoted(line, separator)
-        if len(fields) > 2 and any(_is_number(text) for text in fields):
-            return TextLayout(
-                separator, COLUMNS, header=False, quoted=separator == ",", latin1=separator == "\t"
-            )
-        if len(fields) > 2:
-            return TextLayout(separator, tuple(fields), header=True, quoted=True)
-    raise DataError(
-        f"{label}: not a ratings file: begins with {shorten(line)}; "
-        "expected lines of user, item, rating, timestamp separated by '::', tabs or commas"
+    table = open_table(
+        Path(path), RATINGS_FILES, "ratings", lambda lines, label: ratings_layout(lines, columns, label)
     )
+    positions = columns.require(table.names, table.label)
+    rows = table.read(list(positions.values()))
+    if rows.problem is not None and not rows.frame.height:
+        raise rows.problem
+    picked = {column: rows.frame[str(position)] for column, position in positions.items()}
+    try:
+        typed, understood = typed_frame(picked, table.label)
+    except BadRowError as bad:
+        raise DataError(f"{rows.where(bad.row)}: {bad}; {MEND}") from None
+    if rows.problem is not None:
+        raise rows.problem
+    notes = table.notes
+    has_header = True
+    if isinstance(table, TextTable):
+        has_header = table.layout.header
+        notes += headerless_note(table.layout)
+    if RATING not in positions:
+        notes += (rating_note(table.names, has_header),)
+    return Interactions(typed, table.label, notes + columns.notes(table.names) + understood, table.names)
 
 
-def _interactions(frame: pl.DataFrame, positions: dict[str, int], label: str) -> Interactions:
-    picked = {column: frame.to_series(i) for column, i in positions.items()}
-    typed, notes = typed_frame(picked, label)
-    return Interactions(typed, label, notes)
+def _rating_text(rows: pl.DataFrame) -> pl.Expr:
+    """Ratings as the digest writes them."""
+    ratings = rows[RATING].unique()
+    texts = [np.format_float_positional(np.float32(r) + np.float32(0), trim="-") for r in ratings.to_list()]
+    return pl.col(RATING).replace_strict(ratings, pl.Series(texts, dtype=pl.String), return_dtype=pl.String)
 
 
 def _id_text(column: str, dtype: pl.DataType) -> pl.Expr:
@@ -215,11 +187,3 @@ def _check_is_pandas(frame: object) -> None:
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(frame, pandas.DataFrame):
         raise DataError(f"expected a polars or pandas DataFrame, not {type(frame).__name__}")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -13,17 +13,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from retrieval import formats
-from retrieval.columns import ITEM, ColumnNames, canonical_ids, plain_name
+from retrieval.cells import MEND, BadRowError
+from retrieval.columns import ITEM
 from retrieval.errors import DataError
-from retrieval.formats import TextLayout
 from retrieval.ids import Id, IdMap
+from retrieval.item_columns import GENRES, TITLE, item_columns, item_frame, items_layout
+from retrieval.sources import open_table
+from retrieval.text_tables import TextTable
+from retrieval.values import from_pandas
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TITLE, GENRES = "title", "genres"
-ITEMS_FILES = ("movies.dat", "u.item", "movies.csv", "*.item")
+ITEMS_FILES = ("movies.dat", "u.item", "movies.csv", "*.item", "movies.parquet")
 
 # The order of the flags in MovieLens 100K's u.item, as its u.genre has it.
 ML_100K_GENRES = (
@@ -47,12 +49,6 @@ ML_100K_GENRES = (
     "War",
     "Western",
 )
-
-_TITLE_NAMES = ("title", "name", "movietitle", "itemname")
-_GENRE_NAMES = ("genres", "genre", "class", "category", "categories")
-_YEAR = re.compile(r"[12]\d{3}")
-_ENDS_WITH_YEAR = re.compile(r"\([12]\d{3}\)\s*$")
-_NO_GENRES = "(no genres listed)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,22 +89,18 @@ class ItemTable:
         ['Heat (1995)']
         """
         names = [str(name) for name in frame.columns]
-        item, title = _item_and_title(names, "DataFrame")
-        genres = _position(names, _GENRE_NAMES)
+        columns = item_columns(names, "DataFrame")
 
-        def cells(position: int) -> list[Any]:
-            values = frame[names[position]].to_list()
-            return [
-                "" if value is None or (isinstance(value, float) and value != value) else value
-                for value in values
-            ]
+        def cells(position: int) -> pl.Series:
+            if isinstance(frame, pl.DataFrame):
+                return frame.to_series(position)
+            return from_pandas(frame.iloc[:, position])
 
-        columns = [cells(item), cells(title), cells(genres) if genres is not None else [""] * len(frame)]
-        rows = (
-            (row, str(values[0]), str(values[1]), _genre_list(values[2]))
-            for row, values in enumerate(zip(*columns, strict=True))
-        )
-        return _table(rows, "DataFrame")
+        try:
+            found = item_frame(cells, columns)
+        except BadRowError as bad:
+            raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
+        return cls(_not_empty(found, "DataFrame"))
 
     @cached_property
     def _ids(self) -> IdMap:
@@ -139,29 +131,31 @@ class ItemTable:
 
 
 def read_items(path: Path) -> ItemTable:
-    """Read ``movies.dat``, ``u.item``, ``movies.csv`` or RecBole's ``.item``; the format is known by content.
+    """Read ``movies.dat``, ``u.item``, ``movies.csv``, RecBole's ``.item``, Parquet or an Excel workbook.
 
-    Genres of ``u.item`` are named by a ``u.genre`` beside it, else as in MovieLens 100K. A ``release_year``
-    column becomes part of the title, as MovieLens writes it. Of an item listed twice the first line counts.
+    The format is known by content. Genres of ``u.item`` are named by a ``u.genre`` beside it, else as in
+    MovieLens 100K. A ``release_year`` column becomes part of the title, as MovieLens writes it. Of an item
+    listed twice the first line counts.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
+        EnvironmentProblem: a workbook, and the optional package for it is missing.
     """
-    path = formats.locate(Path(path), ITEMS_FILES, "items")
-    data, label = formats.load(path, ITEMS_FILES, "items")
-    line = formats.first_line(data, label)
-    if not line:
-        raise DataError(f"{label}: 0 items: the file is empty")
-    layout = _layout(line, label)
-    data = formats.as_utf8(data, layout, label)
-    lines = formats.records(data, layout, label)
-    if layout.separator == "::":
-        rows = _movies_dat(lines)
-    elif not layout.header:
-        rows = _u_item(lines, _genre_names(path))
-    else:
-        rows = _with_header(lines, layout, label)
-    return _table(rows, label)
+    table = open_table(Path(path), ITEMS_FILES, "items", items_layout)
+    layout = table.layout if isinstance(table, TextTable) else None
+    has_flags = layout is not None and not layout.header and layout.separator == "|"
+    columns = item_columns(table.names, table.label, has_flags)
+    rows = table.read(columns.positions)
+    # RecBole separates the tokens of a token_seq by spaces, everybody else genres by "|".
+    separator = " " if layout is not None and layout.header and not layout.quoted else "|"
+    names = _genre_names(Path(table.label)) if has_flags else ()
+    try:
+        found = item_frame(lambda position: rows.frame[str(position)], columns, names, separator)
+    except BadRowError as bad:
+        raise DataError(f"{rows.where(bad.row)}: {bad}; {MEND}") from None
+    if rows.problem is not None:
+        raise rows.problem
+    return ItemTable(_not_empty(found, table.label))
 
 
 def find_items_beside(ratings_path: Path) -> Path | None:
@@ -182,7 +176,12 @@ def find_items_beside(ratings_path: Path) -> Path | None:
     else:
         folder, wanted = path.parent, list(ITEMS_FILES[:3])
         stem = path.name.removesuffix(".gz").removesuffix(".zip")
-        kin = {".dat": "movies.dat", ".data": "u.item", ".csv": "movies.csv"}.get(Path(stem).suffix)
+        kin = {
+            ".dat": "movies.dat",
+            ".data": "u.item",
+            ".csv": "movies.csv",
+            ".parquet": "movies.parquet",
+        }.get(Path(stem).suffix)
         if stem.endswith(".inter"):
             kin = stem.removesuffix(".inter") + ".item"
         wanted = [kin, *wanted] if kin else wanted
@@ -194,82 +193,10 @@ def find_items_beside(ratings_path: Path) -> Path | None:
     return None
 
 
-# What the parsers hand over: line, item, title, genres.
-_Row = tuple[int, str, str, list[str]]
-
-
-def _layout(line: str, label: str) -> TextLayout:
-    if line.count("::") >= 2:
-        return TextLayout("::", (ITEM, TITLE, GENRES), header=False, latin1=True)
-    flags = line.split("|")[5:]
-    if flags and all(flag in ("0", "1") for flag in flags):
-        fixed = (ITEM, TITLE, "release", "video", "url")
-        names = fixed + tuple(f"genre {i}" for i in range(len(flags)))
-        return TextLayout("|", names, header=False, latin1=True)
-    layout = formats.header_layout(
-        line, lambda names: ITEM in ColumnNames().positions(names) and _title(names) is not None
-    )
-    if layout is None:
-        raise DataError(
-            f"{label}: not an items file: begins with {formats.shorten(line)}; expected movies.dat ('::'), "
-            "u.item ('|'), or a header with an item column and a title column"
-        )
-    return TextLayout(layout.separator, layout.names, header=True, quoted=layout.quoted, latin1=True)
-
-
-def _movies_dat(lines: Iterator[formats.Record]) -> Iterator[_Row]:
-    for record in lines:
-        item, title, genres = record.fields
-        yield record.line, item, title, _split_genres(genres)
-
-
-def _u_item(lines: Iterator[formats.Record], names: Sequence[str]) -> Iterator[_Row]:
-    for record in lines:
-        flags = record.fields[5:]
-        genres = [name for name, flag in zip(names, flags, strict=False) if flag == "1"]
-        yield record.line, record.fields[0], record.fields[1], genres
-
-
-def _with_header(lines: Iterator[formats.Record], layout: TextLayout, label: str) -> Iterator[_Row]:
-    item, title = _item_and_title(layout.names, label)
-    genres = _position(layout.names, _GENRE_NAMES)
-    year = _position(layout.names, ("releaseyear", "year"))
-    for record in lines:
-        name = record.fields[title].strip()
-        if year is not None and _YEAR.fullmatch(record.fields[year]) and not _ENDS_WITH_YEAR.search(name):
-            name = f"{name} ({record.fields[year]})"
-        text = record.fields[genres] if genres is not None else ""
-        # RecBole separates the tokens of a token_seq by spaces, everybody else genres by "|".
-        split = _split_genres(text) if layout.quoted else text.split()
-        yield record.line, record.fields[item], name, split
-
-
-def _item_and_title(names: Sequence[str], label: str) -> tuple[int, int]:
-    """Where the two columns stand that a table of items must have."""
-    item, title = ColumnNames().positions(names).get(ITEM), _title(names)
-    if item is None or title is None:
-        missing = ITEM if item is None else TITLE
-        raise DataError(f"{label}: no {missing} column: found {', '.join(names)}")
-    return item, title
-
-
-def _table(rows: Iterator[_Row], label: str) -> ItemTable:
-    kept: dict[str, tuple[str, list[str]]] = {}
-    for line, item, title, genres in rows:
-        if not item:
-            raise DataError(f"{label}:{line}: item is empty")
-        kept.setdefault(item, (title.strip(), genres))
-    if not kept:
-        raise DataError(f"{label}: 0 items")
-    return ItemTable(
-        pl.DataFrame(
-            {
-                ITEM: canonical_ids(pl.Series(list(kept), dtype=pl.String)),
-                TITLE: pl.Series([title for title, _ in kept.values()], dtype=pl.String),
-                GENRES: pl.Series([genres for _, genres in kept.values()], dtype=pl.List(pl.String)),
-            }
-        )
-    )
+def _not_empty(frame: pl.DataFrame, label: str) -> pl.DataFrame:
+    if not frame.height:
+        raise DataError(f"{label}: 0 items; give a table with rows")
+    return frame
 
 
 def _genre_names(path: Path) -> Sequence[str]:
@@ -282,24 +209,6 @@ def _genre_names(path: Path) -> Sequence[str]:
     if not all(len(pair) == 2 and pair[1].strip().isdecimal() for pair in pairs):
         raise DataError(f"{beside}: expected lines of a genre's name, '|' and its number")
     return [name for name, _ in sorted(pairs, key=lambda pair: int(pair[1]))]
-
-
-def _split_genres(text: str) -> list[str]:
-    text = text.strip()
-    return [] if text == _NO_GENRES else [genre for genre in text.split("|") if genre]
-
-
-def _genre_list(value: Any) -> list[str]:
-    return _split_genres(value) if isinstance(value, str) else [str(genre) for genre in value]
-
-
-def _title(names: Sequence[str]) -> int | None:
-    return _position(names, _TITLE_NAMES)
-
-
-def _position(names: Sequence[str], spellings: Sequence[str]) -> int | None:
-    plain = [plain_name(name) for name in names]
-    return next((plain.index(spelling) for spelling in spellings if spelling in plain), None)
 
 
 def _literal(name: str) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from retrieval import text_tables
 from retrieval.columns import COLUMNS, ColumnNames
 from retrieval.errors import DataError
 from retrieval.interactions import Interactions, read_interactions
@@ -139,7 +140,12 @@ def test_columns_may_stand_in_any_order_among_others_and_be_named(tmp_path: Path
         (CSV + "1,2,nan,4\n", r"r:5: rating nan is not a finite number"),
         (CSV + "1,2,-inf,4\n", r"r:5: rating -inf is not a finite number"),
         (CSV + "1,2,1e39,4\n", r"r:5: rating 1e39 is not a finite number"),
-        (CSV + "1,2,3,soon\n", r"r:5: timestamp 'soon' is not a number"),
+        (
+            CSV + "1,2,3,soon\n",
+            r"r:5: timestamp 'soon' is neither a number nor a date; expected Unix seconds or",
+        ),
+        (CSV + "1,2,3,\n", r"r:5: timestamp is empty"),
+        (CSV + "1,2,3,2001-01-01\n", r"r:5: timestamp 2001-01-01 is ISO 8601, unlike most others"),
         (CSV + "1,2,3,-4\n", r"r:5: timestamp -4 is no time"),
         (CSV + "1,2,3,-0.5\n", r"r:5: timestamp -0.5 is no time"),
         (CSV + "1,2,3,nan\n", r"r:5: timestamp nan is no time"),
@@ -147,18 +153,25 @@ def test_columns_may_stand_in_any_order_among_others_and_be_named(tmp_path: Path
         (CSV + "1,2,3,978300760000000\n1,2,x,3\n", r"r:5: timestamp 978300760000000 is in another unit"),
         (CSV + ",2,3,4\n", r"r:5: user is empty"),
         (CSV + '"",2,3,4\n', r"r:5: user is empty"),
-        (CSV + '"1,2,3,4\n', r"r:5: expected 4 fields separated by ',', found 1"),
+        (CSV + '"1,2,3,4\n1,2,x,4', r"r:5: a double quote is opened and not closed: '\"1,2,3,4"),
+        (CSV + '1,2,3,"4\n', r"r:5: a double quote is opened and not closed: '1,2,3,\"4"),
+        (CSV + '1,2,3,"4\n"a"b,2,3,4\n', r"r:5: a double quote is opened and not closed"),
+        (CSV + '1,2",3,4\n1,2,3\n', r"r:6: expected 4 fields separated by ',', found 3: '1,2,3'"),
+        (CSV + '1,2",3,4\n1,2,x,4\n1,2,3\n', r"r:6: rating 'x' is not a number"),
         ("\ufeff\r\n" + CSV.replace("\n", "\r\n") + "\r\n1,2,x,4", r"r:7: rating 'x'"),
         (DAT + "1::2::x::4\n1::2\n", r"r:4: rating 'x'"),
         (DAT + "1::2\n1::2::x::4\n", r"r:4: expected 4 fields"),
-        ("a,b,c,d\n1,2,3,4\n", r"no user column: found a, b, c, d; expected one named user or userid"),
-        ("userId,movieId,timestamp\n1,2,3\n", r"no rating column: found userId, movieId, timestamp"),
-        ("userId,movieId,rating\n1,2,3\n", r"no timestamp column: found userId, movieId, rating"),
-        ("user_id:token\titem_id:token\n1\t2\n", r"no rating column: found user_id, item_id"),
+        ("a,b,c,d\n1,2,3,4\n", r"no user column: found a, b, c, d; name it with --user-column$"),
+        ("userId,rating\n1,2\n", r"no item column: found userId, rating; name it with --item-column$"),
+        ("1,2,3,4,5\n", r"no header, and 5 fields separated by ',': '1,2,3,4,5'; expected 2 to 4"),
         ("hello world\n", r"not a ratings file: begins with 'hello world'"),
-        (b"\x89PNG\r\n\x00\x00", r"a zero byte at byte offset 6"),
-        (CSV.encode() + b"\xff,2,3,4\n", rf"byte 0xff at byte offset {len(CSV)} is not UTF-8"),
-        (DAT.encode() + b"\x81::2::3::4\n", rf"byte 0x81 at byte offset {len(DAT)} is not UTF-8 or latin-1"),
+        (b"\x89PNG\r\n\x00\x00", r"looks like a PNG picture"),
+        (CSV.encode() + b"1,2,3,\x004", rf"a zero byte at byte offset {len(CSV) + 6}"),
+        (CSV.encode() + b"\xff\x80,2,3,4\n", rf"byte 0xff at byte offset {len(CSV)} is not UTF-8"),
+        (
+            DAT.encode() + b"\x81::2::3::4\n",
+            rf"byte 0x81 at byte offset {len(DAT)} is not UTF-8, nor",
+        ),
         (b"\x1f\x8bnot really", r"cannot be read"),
         (gzip.compress(CSV.encode())[:-9], r"cannot be read"),
         (b"PK\x03\x04not really", r"cannot be read"),
@@ -171,14 +184,6 @@ def test_bad_files_are_refused_with_file_and_line(tmp_path: Path, content: str |
     assert "\n" not in str(caught.value)
 
 
-def test_the_first_bad_line_is_found_far_into_a_file(tmp_path: Path) -> None:
-    lines = [f"{i}::{i}::3::{i}" for i in range(1, 250_001)]
-    lines[219_999] = "1::2::3:4"
-    lines[230_000] = "1::2::x::4"
-    with pytest.raises(DataError, match=r":220000: expected 4 fields"):
-        read_interactions(write(tmp_path / "r.dat", "\n".join(lines)))
-
-
 def test_a_zip_member_is_named_in_messages(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
         archive.writestr("ml/ratings.dat", "1::2::x::4\n")
@@ -186,9 +191,11 @@ def test_a_zip_member_is_named_in_messages(tmp_path: Path) -> None:
         read_interactions(tmp_path / "m.zip")
 
 
-def test_latin_1_ids_of_the_old_formats_are_read(tmp_path: Path) -> None:
-    read = read_interactions(write(tmp_path / "r", "josé::é::3::4\n".encode("latin-1")))
-    assert read.frame.rows() == [("josé", "é", 3.0, 4)]
+def test_latin_1_is_read_and_said(tmp_path: Path) -> None:
+    for content in ("josé::é::3::4\n", "user,item,rating,time\njosé,é,3,4\n"):
+        read = read_interactions(write(tmp_path / "r", content.encode("latin-1")))
+        assert read.frame.rows() == [("josé", "é", 3.0, 4)]
+        assert read.notes == ("not UTF-8: read as latin-1",)
 
 
 @pytest.mark.parametrize(
@@ -234,8 +241,6 @@ def test_fractions_are_floored_and_milliseconds_become_seconds_and_both_are_said
     read = read_interactions(write(tmp_path / "b", "1::2::3::978300760999\n1::3::3::978300761000\n"))
     assert read.frame["timestamp"].to_list() == [978300760, 978300761]
     assert read.notes == ("timestamps were read as milliseconds",)
-    with pytest.raises(DataError, match="timestamp 978300760999000 is no time"):
-        read_interactions(write(tmp_path / "c", "1::2::3::978300760999000\n"))
 
 
 def test_frames_of_polars_and_pandas_agree_and_are_left_alone() -> None:
@@ -306,14 +311,15 @@ def test_bad_frames_are_refused_with_row_and_value(columns: dict[str, Any], mess
 
 
 def test_missing_columns_no_rows_and_other_things_are_refused() -> None:
-    with pytest.raises(DataError, match="no rating column: found user, item, timestamp"):
-        Interactions.from_frame(frame().drop("rating"))
+    with pytest.raises(DataError, match="no user column: found item, rating, timestamp"):
+        Interactions.from_frame(frame().drop("user"))
     with pytest.raises(DataError, match="0 interactions"):
         Interactions.from_frame(frame().clear())
-    with pytest.raises(DataError, match=r"no item column: found user.*expected one named film"):
+    with pytest.raises(DataError, match=r"no column 'film' for --item-column: found user, item, rating"):
         Interactions.from_frame(frame(), columns=ColumnNames(item="film"))
-    with pytest.raises(ValueError, match="not a table of interactions"):
-        Interactions(frame(), "mine")
+    for wrong in (frame(), frame().select("user", "rating"), frame().select("item", "user")):
+        with pytest.raises(ValueError, match="not a table of interactions"):
+            Interactions(wrong, "mine")
 
 
 ROW = st.tuples(
@@ -346,9 +352,191 @@ def test_digest_of_text_ids_is_the_documented_bytes() -> None:
     assert read.digest() == hashlib.sha256(expected.encode()).hexdigest()
 
 
-def test_a_csv_without_a_header_is_read_in_order_and_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "plain.csv"
-    path.write_text("1,2,5,100\n1,3,4,200\n")
+@pytest.mark.parametrize(
+    ("lines", "row", "notes"),
+    [
+        ("1,2,5,100\n", (1, 2, 5.0, 100), ["user, item, rating, timestamp"]),
+        ("a;b;5;2001-01-01\n", ("a", "b", 5.0, 978307200), ["user, item, rating, timestamp", "ISO 8601"]),
+        ("1,2,978300760,5\n", (1, 2, 5.0, 978300760), ["user, item, timestamp, rating"]),
+        ("1|2|3,5\n", (1, 2, 3.5), ["user, item, rating", "decimal comma"]),
+        ("1::2::3\n", (1, 2, 3.0), ["user, item, rating"]),
+        ("1\t2\t978300760\n", (1, 2, 978300760), ["user, item, timestamp", "every row counts"]),
+        ("a,b,2001-01-01T00:00\n", ("a", "b", 978307200), ["user, item, timestamp", "every row", "ISO"]),
+        ('"1","2"\n', (1, 2), ["user, item", "every row counts"]),
+        ("1 2 5 97\n", (1, 2, 5.0, 97), ["user, item, rating, timestamp"]),
+        ("x::1,2,5,100\n", ("x::1", 2, 5.0, 100), ["user, item, rating, timestamp"]),
+    ],
+)
+def test_a_file_without_a_header_is_read_in_order_and_says_so(
+    tmp_path: Path, lines: str, row: tuple[Any, ...], notes: list[str]
+) -> None:
+    found = read_interactions(write(tmp_path / "plain", lines))
+    assert found.frame.rows() == [row]
+    assert found.notes[0] == f"no header: columns taken as {notes[0]}"
+    assert len(found.notes) == len(notes)
+    for note, part in zip(found.notes[1:], notes[1:], strict=True):
+        assert part in note
+
+
+def test_a_third_column_is_a_time_only_if_all_lines_say_so(tmp_path: Path) -> None:
+    found = read_interactions(write(tmp_path / "r", "1,2,978300760\n1,3,5\n"))
+    assert found.frame.columns == ["user", "item", "rating"]
+
+
+def test_a_flag_does_not_name_a_column_of_a_file_without_a_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "r", "1,2,5\n")
+    with pytest.raises(DataError, match="no column 'stars' for --rating-column: there is no header"):
+        read_interactions(path, ColumnNames(rating="stars"))
+    assert read_interactions(path, ColumnNames(rating="rating")).has_ratings
+
+
+CLICKS = "user,item,my_stars,when\n1,2,5,2001-01-01\n1,3,4,2001-01-02\n"
+
+
+def test_a_table_without_ratings_or_times_has_no_such_column_and_says_what_it_has(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", CLICKS)
     found = read_interactions(path)
-    assert found.frame.row(1) == (1, 3, 4.0, 200)
-    assert found.notes == ("no header: columns taken as user, item, rating, timestamp",)
+    assert found.frame.columns == ["user", "item"] and found.frame.rows() == [(1, 2), (1, 3)]
+    assert (found.has_ratings, found.has_timestamps) == (False, False)
+    assert found.columns_found == ("user", "item", "my_stars", "when")
+    assert found.notes == (
+        "no rating column among user, item, my_stars, when: every row counts as a positive; "
+        "name one with --rating-column",
+    )
+    rated = read_interactions(path, ColumnNames(rating="My-Stars"))
+    assert rated.frame.columns == ["user", "item", "rating"] and rated.notes == ()
+    timed = read_interactions(path, ColumnNames(timestamp="when"))
+    assert timed.frame.columns == ["user", "item", "timestamp"]
+    inter = write(tmp_path / "r.inter", "user_id:token\titem_id:token\n1\t2\n")
+    assert read_interactions(inter).frame.rows() == [(1, 2)]
+    frame = Interactions.from_frame(pd.DataFrame({"uid": [1], "sku": ["a"]}))
+    assert frame.frame.rows() == [(1, "a")] and frame.notes[0].startswith("no rating column among uid, sku")
+
+
+def test_digest_of_a_table_without_ratings_or_times_has_empty_fields() -> None:
+    lines = {
+        ("rating", "timestamp"): "1\t3\t5\t10\n2\t4\t1\t20\n",
+        ("timestamp",): "1\t3\t\t10\n2\t4\t\t20\n",
+        ("rating",): "1\t3\t5\t\n2\t4\t1\t\n",
+        (): "1\t3\t\t\n2\t4\t\t\n",
+    }
+    for columns, expected in lines.items():
+        table = Interactions.from_frame(frame().select("user", "item", *columns))
+        assert table.digest() == hashlib.sha256(expected.encode()).hexdigest(), columns
+
+
+def test_notes_say_which_of_two_columns_was_taken(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "user,isbn,movieId,rating\n1,2,3,4\n")
+    assert read_interactions(path).frame.rows() == [(1, 3, 4.0)]
+    expected = "the item column is movieId; --item-column chooses another (isbn)"
+    assert read_interactions(path).notes == (expected,)
+    chosen = read_interactions(path, ColumnNames(item="ISBN"))
+    assert chosen.frame.rows() == [(1, 2, 4.0)] and chosen.notes == ()
+    assert Interactions.from_frame(pl.read_csv(path)).notes == (expected,)
+
+
+def test_ids_that_may_surprise_are_kept_and_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "user,item,rating\n1.0, 2,3\n7.0, 4,3\n")
+    found = read_interactions(path)
+    assert found.frame.rows() == [("1.0", " 2", 3.0), ("7.0", " 4", 3.0)]
+    assert found.notes == (
+        "user ids are text such as '1.0', kept as they are, not the integers they look like",
+        "item ids keep the spaces around them, as in ' 2'",
+    )
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_decimal_comma_is_read_where_every_rating_has_that_form(tmp_path: Path, separator: str) -> None:
+    text = 'user;item;rating\n1;2;"3,5"\n1;3;4\n'.replace(";", separator)
+    found = read_interactions(write(tmp_path / "r.csv", text))
+    assert found.frame["rating"].to_list() == [3.5, 4.0]
+    assert found.notes == ("ratings were read with a decimal comma",)
+    with pytest.raises(DataError, match=r"r.csv:2: rating '3,5' is not a number"):
+        read_interactions(write(tmp_path / "r.csv", text + f"1{separator}4{separator}4.5\n"))
+
+
+def test_true_and_false_are_ratings_as_in_a_column_of_booleans(tmp_path: Path) -> None:
+    found = read_interactions(write(tmp_path / "r.csv", "user,item,rating\n1,2,True\n1,3,False\n"))
+    assert found.frame["rating"].to_list() == [1.0, 0.0]
+    assert found.notes == ("ratings were read as true = 1, false = 0",)
+    booleans = Interactions.from_frame(pd.DataFrame({"user": 1, "item": [2, 3], "rating": [True, False]}))
+    assert booleans.frame.equals(found.frame)
+    with pytest.raises(DataError, match="rating 'True' is not a number"):
+        read_interactions(write(tmp_path / "r.csv", "user,item,rating\n1,2,True\n1,3,4\n"))
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("1,1,x,4,a", "rating 'x' is not"), ("1,1,1", "expected 5 fields"), (",1,1,1,a", "user is")],
+)
+def test_the_first_bad_line_is_found_far_into_a_file_without_walking_there(
+    tmp_path: Path, quote: str, line: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_tables, "_lines", None)
+    lines = ["user,item,rating,timestamp,title"]
+    lines += [f"{i},{i},3,{i},{quote}t{i}{quote}" for i in range(2, 250_001)]
+    lines[219_999] = line
+    lines[230_000] = "1::2::x::4"
+    with pytest.raises(DataError, match=rf":220000: {message}"):
+        read_interactions(write(tmp_path / "r.csv", "\n".join(lines)))
+
+
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=":,;|\t\ufeff"), min_size=1, max_size=6
+).filter(lambda text: text.strip(" ") and text[0] not in '"{[' and not ColumnNames().positions([text]))
+INTEGERS = st.integers(-(2**65), 2**65).map(str)
+ANY_ID = st.one_of(INTEGERS, st.integers(0, 9).map(str), TEXT)
+TABLE = st.lists(
+    st.tuples(ANY_ID, ANY_ID, st.integers(1, 10).map(lambda half: half / 2), st.integers(10**8, 2**31)),
+    min_size=1,
+    max_size=8,
+)
+
+
+def written(rows: list[tuple[str, str, float, int]], folder: Path) -> dict[str, Path]:
+    """The same table in every text format, and packed."""
+    plain = "".join("::".join(map(str, row)) + "\n" for row in rows)
+    quoted = "".join(
+        '"{}","{}","{}","{}"\n'.format(*(str(cell).replace('"', '""') for cell in row)) for row in rows
+    )
+    header = "userId::item_id::Rating::TS\n"
+    inter = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    tabs = plain.replace("::", "\t")
+    texts = {
+        "ratings.dat": plain,
+        "double-colon-header": header + plain,
+        "u.data": tabs,
+        "tabs": header.replace("::", "\t") + tabs,
+        "semicolons": header.replace("::", ";") + plain.replace("::", ";"),
+        "pipes": header.replace("::", "|") + plain.replace("::", "|"),
+        "commas": header.replace("::", ",") + plain.replace("::", ","),
+        "no-header": quoted,
+        "quoted": header.replace("::", ",") + quoted,
+        "inter": inter + tabs,
+        "crlf": (header + plain).replace("::", ",").replace("\n", "\r\n"),
+        "mark": "\ufeff" + header + plain,
+    }
+    found = {name: write(folder / name, text.encode()) for name, text in texts.items()}
+    found["utf-16"] = write(folder / "utf-16", texts["tabs"].encode("utf-16"))
+    found["gz"] = write(folder / "gz", gzip.compress(texts["quoted"].encode()))
+    with zipfile.ZipFile(folder / "zip", "w") as archive:
+        archive.writestr("x/ratings.csv", texts["quoted"])
+    frame = pl.DataFrame(rows, schema=["user", "item", "rating", "timestamp"], orient="row")
+    frame.write_parquet(folder / "parquet")
+    return found | {"zip": folder / "zip", "parquet": folder / "parquet"}
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=TABLE)
+def test_one_table_is_the_same_in_every_format(
+    rows: list[tuple[str, str, float, int]], tmp_path: Path
+) -> None:
+    frame = pl.DataFrame(rows, schema=["user", "item", "rating", "timestamp"], orient="row")
+    expected = Interactions.from_frame(frame)
+    assert [list(map(str, row)) for row in expected.frame.rows()] == [list(map(str, row)) for row in rows]
+    others = {"pandas": Interactions.from_frame(pd.DataFrame(frame.to_dict(as_series=False)))}
+    others |= {name: read_interactions(path) for name, path in written(rows, tmp_path).items()}
+    for name, found in others.items():
+        assert found.frame.equals(expected.frame), name
+        assert found.digest() == expected.digest(), name

@@ -81,6 +81,31 @@ def test_text_ids_stay_text(tmp_path: Path) -> None:
     assert items.genres_for(np.array(["blå"])) == [[]]
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "movieId,title",
+        "ITEM_ID;Name",
+        "sku|Product Name",
+        "isbn,Book-Title",
+        "id,original_title",
+        "asin,prod_name",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1", "utf-16"])
+def test_headers_and_encodings_people_have(tmp_path: Path, header: str, encoding: str) -> None:
+    separator = next(sign for sign in ",;|" if sign in header)
+    text = f'{header}\r\n7{separator}"Amélie{separator} la"\r\n'
+    items = read_items(write(tmp_path / "movies.csv", text.encode(encoding)))
+    assert items.frame.rows() == [(7, f"Amélie{separator} la", [])]
+
+
+def test_titles_are_stripped_and_may_stretch_over_lines(tmp_path: Path) -> None:
+    text = 'id,title,year\n1, "A" ,1995\n2,"B\nC",x\n3,,1995\n'
+    items = read_items(write(tmp_path / "movies.csv", text))
+    assert items.frame["title"].to_list() == ['"A" (1995)', "B\nC", ""]
+
+
 def test_the_first_of_two_lines_for_an_item_counts(tmp_path: Path) -> None:
     assert read_items(write(tmp_path / "m.csv", "item,title\n1,a\n1,b\n")).titles_for([1]) == ["a"]
 
@@ -92,9 +117,12 @@ def test_the_first_of_two_lines_for_an_item_counts(tmp_path: Path) -> None:
         ("item,title\n", "0 items"),
         ("1::A::Drama\n2::B\n", r"movies.dat:2: expected 3 fields separated by '::', found 2: '2::B'"),
         ("item,title\n,A\n", r"movies.dat:2: item is empty"),
+        ('item,title\n1,A\n2,"B\n3,C\n', r"movies.dat:3: a double quote is opened and not closed"),
+        ("item,title\n1,A\n,B\n3\n", r"movies.dat:3: item is empty"),
         ("hello\n", "not an items file: begins with 'hello'"),
+        ('{"item": 1}\n', "not a table of items: this looks like JSON"),
         ("item_id:token\tx:token\n1\t2\n", "no title column: found item_id, x"),
-        (b"1::A\x81::Drama\n", "byte 0x81 at byte offset 4 is not UTF-8 or latin-1"),
+        (b"1::A\x81::Drama\n", "byte 0x81 at byte offset 4 is not UTF-8, nor is the file latin-1"),
     ],
 )
 def test_bad_items_files_say_what_is_wrong(tmp_path: Path, content: str | bytes, message: str) -> None:
