@@ -49,7 +49,12 @@ def choose_alpha(model: TwoStageModel, validation: Judgements, k: int) -> AlphaC
     A few dozen validation users cannot tell neighbouring weights apart, and the best of eleven is best
     by luck as much as by merit; so the retrieval order gives way only as far as the data insists, and
     alpha is 0 unless re-ranking gains more than its own noise.
+
+    Raises:
+        ValueError: if the model has no NeuralMF to weigh.
     """
+    if model.rating_model is None:
+        raise ValueError("there is no NeuralMF to weigh: the model was built without ratings")
     users = validation.users
     depth = max(k, model.n_candidates)
     found = model.candidates(model.vectors.users[users], model.seen.take(users), depth, "exact")

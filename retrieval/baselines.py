@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
+from index import ItemLists
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Judgements, Rows, Scorer, rank_by_scores, score_lists
 
@@ -30,11 +31,21 @@ def recent_popularity(positives: EncodedInteractions, window: float) -> Scores:
 
     Returns:
         shape (n_items,), float32.
+
+    Raises:
+        ValueError: if the positives have no timestamps.
     """
+    if positives.timestamps is None:
+        raise ValueError("without timestamps nothing is recent")
     start = np.quantile(positives.timestamps, 1 - window)
     recent = popularity(positives.where(positives.timestamps >= start))
     overall = popularity(positives)
     return np.asarray(recent + overall / (overall.max() + 1), dtype=np.float32)
+
+
+def popular_now(positives: EncodedInteractions, window: float | None) -> Scores:
+    """Recent popularity, or popularity of all times where no window is known: shape (n_items,), float32."""
+    return popularity(positives) if window is None else recent_popularity(positives, window)
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,13 @@ class BiasModel:
 
     @classmethod
     def fit(cls, ratings: EncodedInteractions, damping: float = 10.0, rounds: int = 10) -> "BiasModel":
-        """Alternate between the two biases; `damping` acts like that many ratings at the mean."""
+        """Alternate between the two biases; `damping` acts like that many ratings at the mean.
+
+        Raises:
+            ValueError: if there are no ratings.
+        """
+        if ratings.ratings is None:
+            raise ValueError("biases are of ratings, and there are none")
         mean = float(ratings.ratings.mean())
         users, items = np.zeros(ratings.n_users), np.zeros(ratings.n_items)
         centred = ratings.ratings.astype(np.float64) - mean
@@ -126,14 +143,14 @@ class BaselineSet:
     Attributes:
         train: what they were fitted on.
         threshold: ratings from here on are positive.
-        window: share of the positives that counts as recent.
+        window: share of the positives that counts as recent; None where there are no timestamps.
         ease: None where the catalogue is too large for it.
         ease_l2: its regularisation.
     """
 
     train: EncodedInteractions
     threshold: float
-    window: float
+    window: float | None
     ease: Ease | None
     ease_l2: float
 
@@ -142,15 +159,17 @@ class BaselineSet:
         cls, train: EncodedInteractions, validation: Judgements, threshold: float, k: int
     ) -> "BaselineSet":
         """Fit on train with the window and the l2 that have the best NDCG@k on validation."""
-        positives, seen = train.positives(threshold), train.item_lists()
+        positives, exclude = train.positives(threshold), train.item_lists().take(validation.users)
 
         def ndcg(scorer: Scorer) -> float:
-            lists = rank_by_scores(scorer, validation.users, seen, k, train.n_items)
+            lists = rank_by_scores(scorer, validation.users, exclude, k, train.n_items)
             return float(np.mean(score_lists(lists, validation, k).ndcg))
 
-        window = max(
-            RECENT_WINDOWS, key=lambda share: ndcg(same_for_all(recent_popularity(positives, share)))
-        )
+        window = None
+        if train.timestamps is not None:
+            window = max(
+                RECENT_WINDOWS, key=lambda share: ndcg(same_for_all(recent_popularity(positives, share)))
+            )
         ease, ease_l2, best = None, 0.0, -1.0
         if train.n_items <= EASE_MAX_ITEMS:
             matrix, gram = positive_matrix(positives), gram_matrix(positives)
@@ -166,12 +185,12 @@ class BaselineSet:
         """Fit on train with settings chosen before, as `settings` gives them."""
         l2 = settings.get("ease_l2")
         ease = None if l2 is None else Ease.fit(train.positives(threshold), l2)
-        return cls(train, threshold, settings["recent_window"], ease, l2 or 0.0)
+        return cls(train, threshold, settings.get("recent_window"), ease, l2 or 0.0)
 
     @property
     def settings(self) -> dict[str, float]:
-        """The chosen settings, for the report; without `ease_l2` where EASE was left out."""
-        chosen = {"recent_window": self.window}
+        """The chosen settings, for the report; without those of a baseline that was left out."""
+        chosen = {} if self.window is None else {"recent_window": self.window}
         return chosen if self.ease is None else chosen | {"ease_l2": self.ease_l2}
 
     @property
@@ -179,18 +198,16 @@ class BaselineSet:
         """Positives of each item: shape (n_items,)."""
         return popularity(self.train.positives(self.threshold))
 
-    def lists(self, users: Rows, k: int) -> dict[str, Rows]:
-        """Top-k lists (q, k) of every baseline, seen items left out."""
+    def lists(self, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
+        """Top-k lists (q, k) of every baseline, without each user's excluded items (q lists)."""
         positives = self.train.positives(self.threshold)
-        scorers = {
-            "popularity": same_for_all(popularity(positives)),
-            "recent_popularity": same_for_all(recent_popularity(positives, self.window)),
-        }
+        scorers = {"popularity": same_for_all(popularity(positives))}
+        if self.window is not None:
+            scorers["recent_popularity"] = same_for_all(recent_popularity(positives, self.window))
         if self.ease is not None:
             scorers["ease"] = self.ease.scorer(positive_matrix(positives))
-        seen = self.train.item_lists()
         return {
-            name: rank_by_scores(scorer, users, seen, k, self.train.n_items)
+            name: rank_by_scores(scorer, users, exclude, k, self.train.n_items)
             for name, scorer in scorers.items()
         }
 

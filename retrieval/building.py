@@ -8,7 +8,8 @@ import polars as pl
 
 from index import OperatingPoint, faiss_threads
 from retrieval.alpha import choose_alpha
-from retrieval.baselines import BaselineSet
+from retrieval.baselines import BaselineSet, popular_now
+from retrieval.columns import ITEM, RATING, USER
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
@@ -20,11 +21,14 @@ from retrieval.judgements import Judgements
 from retrieval.progress import Progress, Silent
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
-from retrieval.split import TemporalSplit, split_by_time
+from retrieval.split import Split, split_interactions
 from retrieval.training import borrowed_torch, choose_device
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
+
+# Above this share of positive rows the threshold is probably meant for another scale.
+MOST_POSITIVE = 0.9
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Build:
         digest: of the interactions, see `Interactions.digest`.
         evaluated: fitted on train; every figure of the report is its.
         served: fitted on all interactions, or `evaluated` itself without a refit.
+        evaluation: `evaluated` with all that it is judged by.
         operating_points, served_operating_points: recall and latency of the settings the two indexes
             were tuned over.
     """
@@ -43,13 +48,14 @@ class Build:
     name: str
     digest: str
     settings: BuildSettings
-    split: TemporalSplit
+    split: Split
     items: "ItemTable | None"
     evaluated: FittedSystem
     served: FittedSystem
+    evaluation: Evaluated
     report: Report
     towers: TrainingHistory
-    neural_mf: TrainingHistory
+    neural_mf: TrainingHistory | None
     operating_points: tuple[OperatingPoint, ...]
     served_operating_points: tuple[OperatingPoint, ...]
 
@@ -94,31 +100,36 @@ def build(
     settings, progress = settings or BuildSettings(), progress or Silent()
     fitting = Fitting(settings, items, progress, choose_device(settings.device))
     threshold = settings.positive_threshold
+    table, notes = usable(interactions, threshold)
+    for note in notes:
+        progress.note(f"{name or interactions.source}: {note}")
     with borrowed_torch(settings.resolved_threads), faiss_threads(settings.resolved_threads):
-        progress.phase("Splitting by time")
-        split = split_by_time(interactions, settings.split)
+        progress.phase("Splitting at random" if settings.split.kind == "random" else "Splitting by time")
+        split = split_interactions(table, settings.split, seed=settings.seed)
         users, items_of_train = ids_of(split.train)
         data = encode_split(split, users, items_of_train, name or interactions.source, threshold)
         validation = Judgements.of(data.validation, data.train, threshold)
         if not (validation.n_relevant > 0).any():
-            raise DataError(
-                f"{interactions.source}: no warm validation row is rated {threshold:g} or more for a pair "
-                "that train does not have, so nothing can be chosen; lower --positive-threshold or raise "
-                "--validation-fraction"
-            )
+            raise DataError(_nothing_to_choose_by(table, threshold))
         check_index(settings, len(items_of_train))
         fitted = fitting.on_train(data.train, users, items_of_train, validation, data.validation)
-        progress.phase("Weighing the re-ranker on validation")
-        alpha = choose_alpha(fitted.system.model, validation, CHOICE_K)
-        evaluated = with_alpha(fitted.system, alpha.alpha)
+        evaluated, alpha = fitted.system, None
+        if fitted.system.model.rating_model is not None:
+            progress.phase("Weighing the re-ranker on validation")
+            alpha = choose_alpha(fitted.system.model, validation, CHOICE_K)
+            evaluated = with_alpha(fitted.system, alpha.alpha)
         progress.phase("Fitting the baselines")
         baselines = BaselineSet.choose(data.train, validation, threshold, CHOICE_K)
         progress.phase("Evaluating on the test slice")
-        report = evaluate(Evaluated(evaluated.model, data, baselines, alpha), CHOICE_K)
+        evaluation = Evaluated(evaluated.model, data, baselines, alpha)
+        report = evaluate(evaluation, CHOICE_K)
+        positives = data.train.positives(threshold)
+        evaluated = replace(evaluated, popularity=popular_now(positives, baselines.window))
         served, served_points = evaluated, fitted.operating_points
         if settings.refit:
-            refitted = fitting.on_everything(interactions, fitted.towers.epochs, fitted.neural_mf.epochs)
-            served = with_alpha(refitted.system, alpha.alpha)
+            epochs = (fitted.towers.epochs, fitted.neural_mf.epochs if fitted.neural_mf else None)
+            refitted = fitting.on_everything(table, epochs, baselines.window)
+            served = with_alpha(refitted.system, alpha.alpha if alpha else 0.0)
             served_points = refitted.operating_points
     return Build(
         name=data.dataset,
@@ -128,6 +139,7 @@ def build(
         items=items,
         evaluated=evaluated,
         served=served,
+        evaluation=evaluation,
         report=report,
         towers=fitted.towers,
         neural_mf=fitted.neural_mf,
@@ -136,17 +148,64 @@ def build(
     )
 
 
-def encode_split(
-    split: TemporalSplit, users: IdMap, items: IdMap, name: str, threshold: float
-) -> EvaluationData:
+def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold: float) -> EvaluationData:
     """The three slices in the rows of train's users and items; what train does not know is left out."""
     train, validation, test = (
         EncodedInteractions.from_frame(frame, users, items)
         for frame in (split.train, split.validation, split.test)
     )
-    return EvaluationData(name, train, validation, test, split.counts, threshold)
+    return EvaluationData(name, train, validation, test, split.counts, threshold, split.kind)
 
 
 def with_alpha(system: FittedSystem, alpha: float) -> FittedSystem:
     """The same system with another weight of the predicted rating."""
     return replace(system, model=replace(system.model, alpha=alpha))
+
+
+def usable(interactions: Interactions, threshold: float) -> tuple[Interactions, list[str]]:
+    """The table, without ratings that say nothing, and what to know of them; whole sentences.
+
+    Raises:
+        DataError: if there is one user or one item only, or no rating is a positive one.
+    """
+    for column in (USER, ITEM):
+        ids = interactions.frame[column]
+        if ids.n_unique() == 1:
+            raise DataError(
+                f"{interactions.source}: all {len(ids):,} rows are of one {column}, {ids[0]!r}, so there is "
+                f"nothing to learn; give more data, or name another column with --{column}-column"
+            )
+    if not interactions.has_ratings:
+        return interactions, []
+    ratings = interactions.frame[RATING].to_numpy()
+    low, high = float(ratings.min()), float(ratings.max())
+    if low == high:
+        return replace(interactions, frame=interactions.frame.drop(RATING)), [
+            f"every rating is {low:g}, so they are left out: every row counts as a positive, and there is no "
+            "NeuralMF and no re-ranking"
+        ]
+    share = float((ratings >= threshold).mean())
+    scale = f"the ratings go from {low:g} to {high:g}"
+    if not share:
+        raise DataError(
+            f"{interactions.source}: no rating is {threshold:g} or more, so there is nothing to learn from: "
+            f"{scale}; set --positive-threshold"
+        )
+    if share > MOST_POSITIVE:
+        return interactions, [
+            f"{share:.0%} of the rows are positive (rated {threshold:g} or more): {scale}; should "
+            "--positive-threshold be higher?"
+        ]
+    return interactions, []
+
+
+def _nothing_to_choose_by(table: Interactions, threshold: float) -> str:
+    if not table.has_ratings:
+        return (
+            f"{table.source}: every warm validation row is a pair that train has already, so nothing can be "
+            "chosen; raise --validation-fraction or give more data"
+        )
+    return (
+        f"{table.source}: no warm validation row is rated {threshold:g} or more for a pair that train does "
+        "not have, so nothing can be chosen; lower --positive-threshold or raise --validation-fraction"
+    )

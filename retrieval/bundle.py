@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from retrieval.errors import ArtifactError
 from retrieval.vectors import Weights
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, CURRENT, BUILDS = "manifest.json", "current", "builds"
 BUNDLE_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}")
 FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
@@ -121,10 +121,11 @@ def open_folder(folder: Path) -> Bundle:
         version = manifest["format_version"]
         if not isinstance(version, int):
             raise TypeError
-        if version > FORMAT_VERSION:
+        if version != FORMAT_VERSION:
+            newer = "use a newer version of it, or " if version > FORMAT_VERSION else ""
             raise ArtifactError(
-                f"{path}: format version {version}, but this program reads up to {FORMAT_VERSION}; "
-                "use a newer version of it, or run build-index again"
+                f"{path}: format version {version}, but this program reads {FORMAT_VERSION}; "
+                f"{newer}run build-index again"
             )
         build_id, files = manifest["build_id"], manifest["files"]
         plain = all(

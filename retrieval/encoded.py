@@ -7,6 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.columns import RATING, TIMESTAMP
 from retrieval.ids import IdMap
 
 
@@ -16,15 +17,15 @@ class EncodedInteractions:
 
     Attributes:
         users, items: shape (n,), int64 rows.
-        ratings: shape (n,), float32.
-        timestamps: shape (n,), int64, unix seconds.
+        ratings: shape (n,), float32; None where the table has none: every row is a positive.
+        timestamps: shape (n,), int64, unix seconds; None where the table has none.
         n_users, n_items: sizes of the id maps; rows are below them.
     """
 
     users: NDArray[np.int64]
     items: NDArray[np.int64]
-    ratings: NDArray[np.float32]
-    timestamps: NDArray[np.int64]
+    ratings: NDArray[np.float32] | None
+    timestamps: NDArray[np.int64] | None
     n_users: int
     n_items: int
 
@@ -35,11 +36,12 @@ class EncodedInteractions:
         item_rows = items.rows(frame["item"].to_numpy())
         known = np.flatnonzero((user_rows >= 0) & (item_rows >= 0))
         order = known[np.lexsort((item_rows[known], user_rows[known]))]
+        rated, timed = RATING in frame.columns, TIMESTAMP in frame.columns
         return cls(
             users=user_rows[order],
             items=item_rows[order],
-            ratings=frame["rating"].to_numpy().astype(np.float32)[order],
-            timestamps=frame["timestamp"].to_numpy()[order],
+            ratings=frame[RATING].to_numpy().astype(np.float32)[order] if rated else None,
+            timestamps=frame[TIMESTAMP].to_numpy()[order] if timed else None,
             n_users=len(users),
             n_items=len(items),
         )
@@ -52,15 +54,15 @@ class EncodedInteractions:
         return EncodedInteractions(
             self.users[mask],
             self.items[mask],
-            self.ratings[mask],
-            self.timestamps[mask],
+            None if self.ratings is None else self.ratings[mask],
+            None if self.timestamps is None else self.timestamps[mask],
             self.n_users,
             self.n_items,
         )
 
     def positives(self, threshold: float) -> "EncodedInteractions":
-        """The rows rated at least `threshold`."""
-        return self.where(self.ratings >= threshold)
+        """The rows rated at least `threshold`; all of them where there are no ratings."""
+        return self if self.ratings is None else self.where(self.ratings >= threshold)
 
     def without(self, other: "EncodedInteractions") -> "EncodedInteractions":
         """The rows whose pair of user and item does not occur in `other`."""

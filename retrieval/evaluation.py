@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index import measure_filtered_latency, recall_against_exact, search_filtered
+from index import ItemLists, measure_filtered_latency, recall_against_exact, search_filtered
 from retrieval.alpha import AlphaChoice
 from retrieval.baselines import BaselineSet, BiasModel
 from retrieval.encoded import EncodedInteractions
-from retrieval.judgements import Judgements, Rows, StageScores, score_lists
+from retrieval.judgements import Rows, StageScores, rank_by_scores
 from retrieval.metrics import squared_errors
+from retrieval.protocols import PROTOCOLS, ProtocolName
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report, StageReport
+from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate
@@ -30,6 +32,7 @@ class EvaluationData:
         dataset: name or path, for the report.
         train, validation, test: validation and test hold their warm rows only.
         counts: of the whole slices, cold rows included.
+        split_kind: how they were cut.
         positive_threshold: ratings from here on are positive and relevant.
     """
 
@@ -39,6 +42,7 @@ class EvaluationData:
     test: EncodedInteractions
     counts: SplitCounts
     positive_threshold: float
+    split_kind: SplitKind = "time"
 
 
 @dataclass(frozen=True)
@@ -48,80 +52,75 @@ class Evaluated:
     Attributes:
         model: fitted on `data.train` only.
         baselines: likewise.
-        alpha: how the model's alpha was chosen, for the report.
+        alpha: how the model's alpha was chosen, for the report; None where nothing is re-ranked.
     """
 
     model: TwoStageModel
     data: EvaluationData
     baselines: BaselineSet
-    alpha: AlphaChoice
+    alpha: AlphaChoice | None
 
 
-def evaluate(evaluated: Evaluated, k: int) -> Report:
-    """Judge every stage on the warm test users, by the standard protocol.
+def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") -> Report:
+    """Judge every stage on the warm test users; see `protocols` for what counts.
 
-    Relevant are test items rated at or above the threshold; items seen in train are never
-    recommended; candidates are the whole train catalogue.
+    Items seen in train are never recommended; candidates are the whole train catalogue, but for the
+    notebook's precision.
 
     Args:
         k: length of the lists.
     """
     model, data, baselines = evaluated.model, evaluated.data, evaluated.baselines
-    judgements = Judgements.of(data.test, data.train, data.positive_threshold)
-    found = two_stage_lists(model, judgements.users, k)
-    lists = baselines.lists(judgements.users, k) | found.lists
-    scores = {name: score_lists(rows, judgements, k) for name, rows in lists.items()}
+
+    def lists_of(users: Rows, exclude: ItemLists) -> dict[str, Rows]:
+        lists = baselines.lists(users, k, exclude)
+        if protocol == "notebook":
+            lists |= neural_mf_lists(model, users, k, exclude)
+        return lists | two_stage_lists(model, users, k, exclude)
+
+    judged = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists_of)
     popularity_rank = np.empty(data.train.n_items)
     popularity_rank[np.argsort(-baselines.popularity, kind="stable")] = np.arange(1, data.train.n_items + 1)
     return Report(
         dataset=data.dataset,
-        protocol="standard",
+        protocol=protocol,
         k=k,
-        positive_threshold=data.positive_threshold,
+        positive_threshold=None if data.train.ratings is None else data.positive_threshold,
         split=data.counts,
-        judged_users=int((judgements.n_relevant > 0).sum()),
+        split_kind=data.split_kind,
+        judged_users=judged.judged,
         cold_test_rows=data.counts.test - data.counts.warm_test,
-        stages={name: stage_report(stage, popularity_rank) for name, stage in scores.items()},
-        comparisons=compare_stages(scores),
-        ann=ann_report(model, judgements.users, k, found),
+        stages={name: stage_report(stage, popularity_rank) for name, stage in judged.scores.items()},
+        comparisons=compare_stages(judged.scores),
+        ann=ann_report(model, judged.users, k),
         rating=rating_report(model, data),
         alpha=evaluated.alpha,
         baselines=baselines.settings,
     )
 
 
-@dataclass(frozen=True)
-class TwoStageLists:
-    """What the two-stage system gives a set of users, stage by stage.
-
-    Attributes:
-        lists: stage name -> (q, k) rows.
-        candidate_recall: shape (q,): share of the exact candidates that the ANN index itself found.
-        rescued: share of the users whose list the index could not fill, so that exact search did.
-    """
-
-    lists: dict[str, Rows]
-    candidate_recall: NDArray[np.float64]
-    rescued: float
-
-
-def two_stage_lists(model: TwoStageModel, users: Rows, k: int) -> TwoStageLists:
+def two_stage_lists(model: TwoStageModel, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
     """Lists of exact and ANN search, each with and without re-ranking, from the same candidates."""
-    exclude, queries = model.seen.take(users), model.vectors.users[users]
-    depth = max(k, model.n_candidates)
+    queries, depth = model.vectors.users[users], max(k, model.n_candidates)
     exact = model.candidates(queries, exclude, depth, "exact")
-    served = search_filtered(model.ann, model.exact, queries, depth, exclude)
-    ann = served.result
-    # What exact search adds for lists the index cannot fill is no merit of the index.
-    own = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False).result
-    lists = {
-        "exact": exact.rows[:, :k],
-        "ann": ann.rows[:, :k],
-        "exact+rerank": model.rerank(users, exact).rows[:, :k],
-        "ann+rerank": model.rerank(users, ann).rows[:, :k],
-    }
-    rescued = served.fallbacks / max(len(users), 1)
-    return TwoStageLists(lists, recall_against_exact(own.rows, exact.rows), rescued)
+    ann = model.candidates(queries, exclude, depth, "ann")
+    lists = {"exact": exact.rows[:, :k], "ann": ann.rows[:, :k]}
+    if model.rating_model is not None:
+        lists["exact+rerank"] = model.rerank(users, exact).rows[:, :k]
+        lists["ann+rerank"] = model.rerank(users, ann).rows[:, :k]
+    return lists
+
+
+def neural_mf_lists(model: TwoStageModel, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
+    """Lists of the whole catalogue by predicted rating alone; none where there is no NeuralMF."""
+    rating_model, n_items = model.rating_model, model.exact.size
+    if rating_model is None:
+        return {}
+
+    def scorer(block: Rows) -> NDArray[np.float32]:
+        return rating_model.predict(block, np.broadcast_to(np.arange(n_items), (len(block), n_items)))
+
+    return {"neural_mf": rank_by_scores(scorer, users, exclude, k, n_items)}
 
 
 def stage_report(stage: StageScores, popularity_rank: NDArray[np.float64]) -> StageReport:
@@ -142,18 +141,20 @@ def stage_report(stage: StageScores, popularity_rank: NDArray[np.float64]) -> St
 
 def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
     """Paired differences of NDCG between neighbouring stages, and of the lists with every baseline."""
-    lists = ("exact", "exact+rerank", "ann+rerank")
-    pairs = [*NEIGHBOURS, *((stage, base) for stage in lists for base in BASELINES if base in scores)]
+    lists = ("exact", "ann", "exact+rerank", "ann+rerank")
+    pairs = [*NEIGHBOURS, *((stage, base) for stage in lists for base in BASELINES)]
     return tuple(
         Comparison(stage, against, mean_estimate(scores[stage].ndcg - scores[against].ndcg))
         for stage, against in pairs
+        if stage in scores and against in scores
     )
 
 
-def ann_report(model: TwoStageModel, users: Rows, k: int, found: TwoStageLists) -> AnnReport:
+def ann_report(model: TwoStageModel, users: Rows, k: int) -> AnnReport:
     """Recall of the candidates, and the latency of single searches for a sample of the users."""
     timed = users[np.unique(np.linspace(0, len(users) - 1, TIMED_QUERIES).astype(np.int64))]
     depth = max(k, model.n_candidates)
+    recalls, rescued = candidate_recall(model, users, depth)
     queries, exclude = model.vectors.users[timed], model.seen.take(timed)
     seconds = {
         kind: measure_filtered_latency(index, model.exact, queries, depth, exclude, repeats=3)
@@ -163,8 +164,8 @@ def ann_report(model: TwoStageModel, users: Rows, k: int, found: TwoStageLists) 
     return AnnReport(
         index=model.ann.name,
         candidates=min(depth, model.exact.size),
-        recall=mean_estimate(found.candidate_recall),
-        rescued=found.rescued,
+        recall=mean_estimate(recalls),
+        rescued=rescued,
         exact_p50_ms=float(milliseconds["exact"][0]),
         exact_p99_ms=float(milliseconds["exact"][1]),
         ann_p50_ms=float(milliseconds["ann"][0]),
@@ -172,9 +173,28 @@ def ann_report(model: TwoStageModel, users: Rows, k: int, found: TwoStageLists) 
     )
 
 
-def rating_report(model: TwoStageModel, data: EvaluationData) -> RatingReport:
-    """RMSE and MAE on the warm test rows: NeuralMF, and damped biases fitted on the same train."""
+def candidate_recall(model: TwoStageModel, users: Rows, depth: int) -> tuple[NDArray[np.float64], float]:
+    """What the index itself finds, before exact search fills the lists it leaves short.
+
+    Returns:
+        shape (q,): each user's share of the exact candidates; and the share of users whose list exact
+        search filled.
+    """
+    queries, exclude = model.vectors.users[users], model.seen.take(users)
+    exact = model.candidates(queries, exclude, depth, "exact")
+    own = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False).result
+    served = search_filtered(model.ann, model.exact, queries, depth, exclude)
+    return recall_against_exact(own.rows, exact.rows), served.fallbacks / max(len(users), 1)
+
+
+def rating_report(model: TwoStageModel, data: EvaluationData) -> RatingReport | None:
+    """RMSE and MAE on the warm test rows: NeuralMF, and damped biases fitted on the same train.
+
+    None where there are no ratings.
+    """
     test = data.test.without(data.train)
+    if model.rating_model is None or test.ratings is None:
+        return None
     biases = BiasModel.fit(data.train).predict_pairs(test.users, test.items)
     predicted = model.rating_model.predict_pairs(test.users, test.items)
     squares, bias_squares = (squared_errors(values, test.ratings) for values in (predicted, biases))

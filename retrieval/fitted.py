@@ -19,7 +19,9 @@ class FittedSystem:
         model: answers in row numbers.
         users, items: ids of those rows.
         titles: shape (n_items,), unicode; empty where an item has no title.
-        tower_weights, neural_mf_weights: `state_dict`s of the torch models, as float32 arrays.
+        popularity: shape (n_items,), float32: what people nothing is known of can be shown, most first.
+        tower_weights, neural_mf_weights: `state_dict`s of the torch models, as float32 arrays; no
+            NeuralMF where there were no ratings.
 
     Raises:
         ValueError: if the parts are of different sizes.
@@ -29,17 +31,21 @@ class FittedSystem:
     users: IdMap
     items: IdMap
     titles: NDArray[np.str_]
+    popularity: NDArray[np.float32]
     tower_weights: Weights
-    neural_mf_weights: Weights
+    neural_mf_weights: Weights | None
 
     def __post_init__(self) -> None:
         users, items = len(self.model.vectors.users), len(self.model.vectors.items)
-        sizes = (len(self.users), len(self.items), len(self.titles))
-        if sizes != (users, items, items):
+        sizes = (len(self.users), len(self.items), len(self.titles), len(self.popularity))
+        if sizes != (users, items, items, items):
             raise ValueError(
                 f"the model has {users} users and {items} items, but there are ids of {sizes[0]} users, "
-                f"{sizes[1]} items and {sizes[2]} titles; they are of different builds"
+                f"{sizes[1]} items, {sizes[2]} titles and the popularity of {sizes[3]} items; "
+                "they are of different builds"
             )
+        if (self.neural_mf_weights is None) != (self.model.rating_model is None):
+            raise ValueError("NeuralMF's weights and its model belong together: there is only one of them")
 
 
 def title_array(titles: list[str | None]) -> NDArray[Any]:

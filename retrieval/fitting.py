@@ -1,7 +1,7 @@
 """One fit: both models and their index; on train with early stopping, or on all interactions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from index import (
     choose_nprobe,
     default_factory,
 )
+from retrieval.baselines import popular_now
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
 from retrieval.fitted import FittedSystem, title_array
@@ -57,11 +58,15 @@ class TrainingHistory:
 
 @dataclass(frozen=True)
 class Fitted:
-    """One fit: the system (alpha still 0), and how its parts came about."""
+    """One fit: the system (alpha still 0), and how its parts came about.
+
+    Attributes:
+        neural_mf: None where there are no ratings to train it on.
+    """
 
     system: FittedSystem
     towers: TrainingHistory
-    neural_mf: TrainingHistory
+    neural_mf: TrainingHistory | None
     operating_points: tuple[OperatingPoint, ...]
 
 
@@ -82,7 +87,10 @@ class Fitting:
         validation: Judgements,
         validation_ratings: EncodedInteractions,
     ) -> Fitted:
-        """With early stopping on validation: the towers by NDCG@10, NeuralMF by its squared error."""
+        """With early stopping on validation: the towers by NDCG@10, NeuralMF by its squared error.
+
+        NeuralMF is left out where there are no ratings.
+        """
         seen = train.item_lists().take(validation.users)
 
         def ndcg(vectors: TowerVectors) -> NDArray[np.float64]:
@@ -92,13 +100,21 @@ class Fitting:
 
         return self._fit("Training", train, users, items, validate=ndcg, validation=validation_ratings)
 
-    def on_everything(self, interactions: Interactions, tower_epochs: int, neural_mf_epochs: int) -> Fitted:
-        """The same settings on all interactions, for as many epochs as were kept on train."""
+    def on_everything(
+        self, interactions: Interactions, epochs: tuple[int, int | None], window: float | None
+    ) -> Fitted:
+        """The same settings on all interactions.
+
+        Args:
+            epochs: of the towers and of NeuralMF, as many as were kept on train.
+            window: share of the positives that counts as recent, as chosen on validation.
+        """
         frame = latest_of_each_pair(interactions.frame)
         users, items = ids_of(frame)
         everything = EncodedInteractions.from_frame(frame, users, items)
-        epochs = (tower_epochs, neural_mf_epochs)
-        return self._fit("Refitting", everything, users, items, epochs=epochs)
+        fitted = self._fit("Refitting", everything, users, items, epochs=epochs)
+        popular = popular_now(everything.positives(self.settings.positive_threshold), window)
+        return replace(fitted, system=replace(fitted.system, popularity=popular))
 
     def _fit(
         self,
@@ -124,16 +140,18 @@ class Fitting:
             epochs=epochs[0],
             on_epoch=self._shown(epochs[0] or settings.towers.max_epochs, "NDCG@10"),
         )
-        self.progress.phase(f"{word} NeuralMF on {len(interactions):,} ratings")
-        neural_mf = fit_neural_mf(
-            interactions,
-            settings.neural_mf,
-            seed=settings.seed,
-            device=self.device,
-            validation=validation,
-            epochs=epochs[1],
-            on_epoch=self._shown(epochs[1] or settings.neural_mf.max_epochs, "RMSE"),
-        )
+        neural_mf = None
+        if interactions.ratings is not None:
+            self.progress.phase(f"{word} NeuralMF on {len(interactions):,} ratings")
+            neural_mf = fit_neural_mf(
+                interactions,
+                settings.neural_mf,
+                seed=settings.seed,
+                device=self.device,
+                validation=validation,
+                epochs=epochs[1],
+                on_epoch=self._shown(epochs[1] or settings.neural_mf.max_epochs, "RMSE"),
+            )
         return self._assemble(interactions, users, items, towers, neural_mf)
 
     def _assemble(
@@ -142,23 +160,28 @@ class Fitting:
         users: IdMap,
         items: IdMap,
         towers: FittedTowers,
-        neural_mf: FittedNeuralMF,
+        neural_mf: FittedNeuralMF | None,
     ) -> Fitted:
         self.progress.phase("Building and tuning the index")
         seen = interactions.item_lists()
         ann, points = build_index(towers.vectors, seen, self.settings)
         self._say_where_recall_stands(ann, points)
-        model = TwoStageModel(towers.vectors, ann, neural_mf.model, seen, 0.0, self.settings.candidates)
+        rating_model = None if neural_mf is None else neural_mf.model
+        model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, self.settings.candidates)
         titles: list[str | None] = [None] * len(items)
         if self.items is not None:
             titles = self.items.titles_for(items.ids)
-        system = FittedSystem(model, users, items, title_array(titles), towers.weights, neural_mf.weights)
-        return Fitted(
-            system,
-            TrainingHistory(towers.epochs, towers.curve),
-            TrainingHistory(neural_mf.epochs, neural_mf.curve),
-            points,
+        system = FittedSystem(
+            model=model,
+            users=users,
+            items=items,
+            titles=title_array(titles),
+            popularity=popular_now(interactions.positives(self.settings.positive_threshold), None),
+            tower_weights=towers.weights,
+            neural_mf_weights=None if neural_mf is None else neural_mf.weights,
         )
+        rated = None if neural_mf is None else TrainingHistory(neural_mf.epochs, neural_mf.curve)
+        return Fitted(system, TrainingHistory(towers.epochs, towers.curve), rated, points)
 
     def _say_where_recall_stands(self, ann: AnnIndex, points: tuple[OperatingPoint, ...]) -> None:
         target = self.settings.recall_target

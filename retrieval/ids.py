@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Id = int | str
 
+COMPARED = 2_000
+
 
 @dataclass(frozen=True)
 class IdMap:
@@ -87,14 +89,26 @@ class IdMap:
         return None if row < 0 else row
 
     def nearest(self, value: Id, count: int = 3) -> list[Id]:
-        """Known ids that look most like `value`: the closest numbers, or the most similar texts."""
-        key = self._key(value)
-        if self.are_integers and isinstance(key, int):
-            order = np.argsort(np.abs(self.ids.astype(np.float64) - float(key)), kind="stable")
-            return [int(self.ids[i]) for i in np.sort(order[:count])]
-        texts = [str(i) for i in self.ids.tolist()]
-        close = difflib.get_close_matches(str(value), texts, n=count, cutoff=0.0)
-        return [int(text) if self.are_integers else text for text in close]
+        """Known ids that look most like `value`: the closest numbers, or the most similar texts.
+
+        Texts that differ by case or zeros in front come first. Of many ids only the neighbours in
+        sorted order are compared letter by letter: comparing all takes seconds.
+
+        >>> IdMap.from_values(["u10", "U2", "w9"]).nearest("u2", count=2)
+        ['U2', 'u10']
+        """
+        if self.are_integers and _is_integer(value):
+            wanted = int(value)  # may be beyond 64 bits, and has near ones all the same
+            place = int(np.searchsorted(self.ids, min(max(wanted, -(2**63)), 2**63 - 1)))
+            around = self.ids[max(0, place - count) : place + count].tolist()
+            return sorted(sorted(around, key=lambda known: abs(known - wanted))[:count])
+        texts, text = self.ids.astype(np.str_), str(value)
+        alike = np.char.lower(np.char.lstrip(texts, "0")) == text.lstrip("0").lower()
+        place = int(np.searchsorted(texts, text)) if not self.are_integers else 0
+        near = texts[max(0, place - COMPARED // 2) : place + COMPARED // 2]
+        close = difflib.get_close_matches(text, near.tolist(), n=count, cutoff=0.0)
+        found = list(dict.fromkeys([*texts[alike][:count].tolist(), *close]))[:count]
+        return [int(text) if self.are_integers else text for text in found]
 
     def _key(self, value: Any) -> Id | None:
         """`value` in the type of the stored ids; None where it cannot be one of them."""
@@ -109,3 +123,10 @@ class IdMap:
             return None
         # "007" is not 7, and what does not fit 64 bits is nobody's id.
         return number if str(number) == text and -(2**63) <= number < 2**63 else None
+
+
+def _is_integer(value: Id) -> bool:
+    try:
+        return abs(int(value)) < 10**300
+    except (ValueError, OverflowError, TypeError):
+        return False

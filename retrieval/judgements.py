@@ -78,11 +78,12 @@ def score_lists(lists: Rows, judgements: Judgements, k: int) -> StageScores:
     )
 
 
-def rank_by_scores(scorer: Scorer, users: Rows, seen: ItemLists, k: int, n_items: int) -> Rows:
-    """Top k of scores over the whole catalogue, seen items left out, in blocks of users.
+def rank_by_scores(scorer: Scorer, users: Rows, exclude: ItemLists, k: int, n_items: int) -> Rows:
+    """Top k of scores over the whole catalogue but the excluded items, in blocks of users.
 
     Args:
         scorer: maps user rows (b,) to scores (b, n_items).
+        exclude: q lists of item rows, one for each of the `users`.
 
     Returns:
         shape (q, min(k, n_items)), int64, padded with -1.
@@ -92,7 +93,7 @@ def rank_by_scores(scorer: Scorer, users: Rows, seen: ItemLists, k: int, n_items
     for start in range(0, len(users), size):
         block = users[start : start + size]
         scores = np.array(scorer(block), dtype=np.float32)
-        excluded = seen.take(block)
+        excluded = exclude.take(np.arange(start, start + len(block)))
         scores[excluded.flat_users(), excluded.items] = -np.inf
         lists[start : start + size] = top_k(scores, k)[1]
     return lists

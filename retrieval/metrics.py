@@ -24,7 +24,7 @@ def precision(hits: Hits, k: int) -> PerUser:
     >>> precision(np.array([[True, False, True]]), k=2).tolist()
     [0.5]
     """
-    return np.asarray(hits[:, :k].sum(axis=1) / k, dtype=np.float64)
+    return np.asarray(hits[:, :k].sum(axis=1) / float(k), dtype=np.float64)
 
 
 def recall(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
@@ -63,9 +63,11 @@ def ndcg(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
     [0.6309]
     """
     _require_relevant(n_relevant)
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    gain = hits[:, :k] @ discount[: hits[:, :k].shape[1]]
-    ideal = np.cumsum(discount)[np.minimum(n_relevant, k) - 1]
+    hits = hits[:, :k]
+    # Not k of them: it may be any number above the catalogue.
+    discount = 1 / np.log2(np.arange(2, max(hits.shape[1], int(n_relevant.max(initial=1))) + 2))
+    gain = hits @ discount[: hits.shape[1]]
+    ideal = np.cumsum(discount)[np.minimum(n_relevant, min(k, len(discount))) - 1]
     return np.asarray(gain / ideal, dtype=np.float64)
 
 

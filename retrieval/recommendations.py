@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-Status = Literal["warm", "history", "similar"]
+Status = Literal["warm", "cold", "history", "similar"]
+Fallback = Literal["popular"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Recommendations:
 
     Attributes:
         user: id of the user; None for a history or for similar items.
-        status: "warm" for a known user, "history", or "similar".
+        status: "warm" for a known user, "cold" for an unknown one who gets popular items, "history", or
+            "similar".
         k: how many were asked for.
         items: at most k.
         notes: what a reader should know about this list, a sentence each.

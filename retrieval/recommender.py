@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import ExactIndex, ItemLists
+from index import ExactIndex, ItemLists, SearchResult, top_k
 from retrieval.errors import NotFoundError, UsageError
 from retrieval.fitted import FittedSystem
 from retrieval.ids import Id, IdMap
-from retrieval.recommendations import RecommendationLists, Recommendations, RecommendedItem, Status
+from retrieval.recommendations import (
+    Fallback,
+    RecommendationLists,
+    Recommendations,
+    RecommendedItem,
+    Status,
+)
 from retrieval.rerank import RankedItems, in_retrieval_order
 
 if TYPE_CHECKING:
@@ -123,39 +129,61 @@ class Recommender:
         return self._origin.report.to_json()
 
     def recommend(
-        self, users: Sequence[Id] | NDArray[Any], k: int = 10, *, exact: bool = False, rerank: bool = True
+        self,
+        users: Sequence[Id] | NDArray[Any],
+        k: int = 10,
+        *,
+        exact: bool = False,
+        rerank: bool = True,
+        fallback: Fallback | None = None,
     ) -> RecommendationLists:
-        """Top-k lists of known users; what a user has already rated is left out.
+        """Top-k lists of known users; what a user has already met is left out.
 
         Args:
             users: ids; 42 and "42" are the same.
             k: length of the lists.
             exact: search all items instead of asking the approximate index.
             rerank: False leaves the candidates in retrieval order.
+            fallback: "popular" answers unknown users with the most popular items, and says so.
 
         Raises:
-            NotFoundError: if a user is unknown.
+            NotFoundError: if a user is unknown and there is no fallback.
             UsageError: if k is no integer from 1 on, or `users` is one id instead of a list of them.
         """
-        model = self.system.model
-        advice = "; ask for someone new by items they liked, with --history ITEM,ITEM"
-        if model.vectors.history_items is None:
-            advice = "; with --user-tower id a bundle serves only the users it was built on"
-        k, rows = _checked_k(k), _known_rows("user", users, self.system.users, advice)
-        ranked = model.for_users(rows, k, "exact" if exact else "ann", rerank)
+        model, k, users = self.system.model, _checked_k(k), _several("user", users)
+        _check_fallback(fallback)
+        rows = self.system.users.rows(users)
+        if fallback is None:
+            advice = "; ask for someone new by items they liked, with --history ITEM,ITEM"
+            if model.vectors.history_items is None:
+                advice = "; with --user-tower id a bundle serves only the users it was built on"
+            rows = _known_rows("user", users, self.system.users, advice)
+        known = np.flatnonzero(rows >= 0)
+        ranked = model.for_users(rows[known], k, "exact" if exact else "ann", rerank)
+        lines = dict(zip(known.tolist(), range(len(known)), strict=True))
         return RecommendationLists(
             tuple(
-                self._answer(ranked, line, user=self.system.users.ids[row].item(), status="warm", k=k)
-                for line, row in enumerate(rows)
+                self._answer(ranked, lines[place], user=self.system.users.ids[row].item(), status="warm", k=k)
+                if place in lines
+                else self._popular(k, f"user {_shown(users[place])} is unknown", users[place])
+                for place, row in enumerate(rows)
             )
         )
 
     def recommend_for_history(
-        self, items: Sequence[Id] | NDArray[Any], k: int = 10, *, exact: bool = False
+        self,
+        items: Sequence[Id] | NDArray[Any],
+        k: int = 10,
+        *,
+        exact: bool = False,
+        fallback: Fallback | None = None,
     ) -> Recommendations:
         """A top-k list for someone known only by the items they liked, which are left out of it.
 
         NeuralMF knows no such person, so the list is in retrieval order and predicts no rating.
+
+        Args:
+            fallback: "popular" answers a history without a known item with the most popular items.
 
         Raises:
             NotFoundError: if no item of the history is known.
@@ -164,16 +192,23 @@ class Recommender:
         """
         k, items = _checked_k(k), _several("item", items)
         if not items:
-            raise UsageError("the history is empty; name at least one item, as in --history 50,181")
+            raise UsageError("the history is empty; name at least one item")
+        _check_fallback(fallback)
         if self.system.model.vectors.history_items is None:
             raise UsageError(
                 "this bundle's user tower is a table of its users and cannot take a history; "
                 "build one with --user-tower history"
             )
-        known, notes = self._known_items(items)
+        try:
+            known, notes = self._known_items(items)
+        except NotFoundError:
+            if fallback is None:
+                raise
+            return self._popular(k, "no item of the history is known")
         model = self.system.model
         ranked = model.for_histories(_one_list(known), k, "exact" if exact else "ann")
-        notes = [*notes, "not re-ranked: NeuralMF knows only users with ratings"]
+        if model.rating_model is not None:
+            notes = [*notes, "not re-ranked: NeuralMF knows only users with ratings"]
         return self._answer(ranked, 0, status="history", k=k, notes=notes)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:
@@ -209,6 +244,13 @@ class Recommender:
         notes = [f"unknown items were left out: {', '.join(unknown)}"] if unknown else []
         return np.unique(rows[rows >= 0]), notes
 
+    def _popular(self, k: int, reason: str, user: Id | None = None) -> Recommendations:
+        """The most popular items, the same for everybody."""
+        scores, rows = top_k(self.system.popularity[np.newaxis], k)
+        ranked = in_retrieval_order(SearchResult(scores, rows))
+        notes = [f"{reason}: these are the most popular items"]
+        return self._answer(ranked, 0, user=user, status="cold", k=k, notes=notes)
+
     def _answer(
         self,
         ranked: RankedItems,
@@ -224,7 +266,7 @@ class Recommender:
         places = np.flatnonzero(ranked.rows[line] >= 0)
         items = tuple(self._item(ranked, line, place) for place in places.tolist())
         if len(items) < k:
-            what = "no other items" if status == "similar" else "no other items this user has not seen"
+            what = "no other items this user has not seen" if status == "warm" else "no other items"
             notes = [*notes, f"only {len(items)} of {k}: there are {what}"]
         return Recommendations(user, status, k, items, tuple(notes), similar_to)
 
@@ -252,11 +294,16 @@ def _checked_k(k: int) -> int:
     return int(k)
 
 
+def _check_fallback(fallback: str | None) -> None:
+    if fallback not in (None, "popular"):
+        raise UsageError(f"fallback must be popular or left out, not {fallback!r}")
+
+
 def _several(kind: str, ids: Sequence[Id] | NDArray[Any]) -> list[Id]:
     """Ids as a list. A single one is refused: the letters of a text would be taken for ids."""
     if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
         raise UsageError(f"expected a list of {kind} ids, not {ids!r}; put it in a list: [{ids!r}]")
-    return list(ids)
+    return ids.tolist() if isinstance(ids, np.ndarray) and ids.ndim else list(ids)
 
 
 def _known_rows(

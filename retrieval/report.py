@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from retrieval.alpha import AlphaChoice
+from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
 
@@ -76,31 +77,54 @@ class RatingReport:
     bias_mae: Estimate
     rmse_difference: Estimate
 
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "rows": self.rows,
+            "rmse": self.rmse.value,
+            "mae": self.mae.value,
+            "rmse_interval": [self.rmse.low, self.rmse.high],
+            "mae_interval": [self.mae.low, self.mae.high],
+            "bias_rmse": self.bias_rmse.value,
+            "bias_mae": self.bias_mae.value,
+            "rmse_minus_bias_rmse": asdict(self.rmse_difference),
+        }
+
 
 @dataclass(frozen=True)
 class Report:
     """Everything `evaluate` prints; see the attributes' own classes.
 
     Attributes:
-        judged_users: test users with a relevant item; recall and NDCG are means over them.
+        positive_threshold: ratings from here on are relevant; None where there are no ratings and every
+            row is.
+        judged_users: test users with a relevant item, over whom NDCG is a mean.
         cold_test_rows: test rows whose user or item train does not know; nothing can be said of
             them here.
+        rating, alpha: None where there are no ratings: no NeuralMF, nothing re-ranked.
         baselines: settings of the baselines that were chosen on validation.
+        split_kind: "time", or "random", which is kinder than what comes true.
     """
 
     dataset: str
     protocol: str
     k: int
-    positive_threshold: float
+    positive_threshold: float | None
     split: SplitCounts
     judged_users: int
     cold_test_rows: int
     stages: dict[str, StageReport]
     comparisons: tuple[Comparison, ...]
     ann: AnnReport
-    rating: RatingReport
-    alpha: AlphaChoice
+    rating: RatingReport | None
+    alpha: AlphaChoice | None
     baselines: dict[str, float]
+    split_kind: SplitKind = "time"
+
+    @property
+    def served(self) -> str:
+        """The stage that `query` answers by."""
+        return "ann" if self.rating is None else "ann+rerank"
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; a figure that does not exist is null."""
@@ -110,7 +134,7 @@ class Report:
             "protocol": self.protocol,
             "k": k,
             "positive_threshold": self.positive_threshold,
-            "split": asdict(self.split),
+            "split": {"kind": self.split_kind, **asdict(self.split)},
             "judged_users": self.judged_users,
             "cold_test_rows": self.cold_test_rows,
             "stages": {
@@ -138,28 +162,19 @@ class Report:
                 "ann_p50_ms": self.ann.ann_p50_ms,
                 "ann_p99_ms": self.ann.ann_p99_ms,
             },
-            "rating": {
-                "rows": self.rating.rows,
-                "rmse": self.rating.rmse.value,
-                "mae": self.rating.mae.value,
-                "rmse_interval": [self.rating.rmse.low, self.rating.rmse.high],
-                "mae_interval": [self.rating.mae.low, self.rating.mae.high],
-                "bias_rmse": self.rating.bias_rmse.value,
-                "bias_mae": self.rating.bias_mae.value,
-                "rmse_minus_bias_rmse": asdict(self.rating.rmse_difference),
-            },
-            "rerank": self.alpha.to_json(),
+            "rating": None if self.rating is None else self.rating.to_json(),
+            "rerank": None if self.alpha is None else self.alpha.to_json(),
             "baselines": self.baselines,
         }
-        return _finite(document)  # type: ignore[no-any-return]
+        return finite(document)  # type: ignore[no-any-return]
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same document with null in place of NaN and infinities, which JSON does not know."""
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

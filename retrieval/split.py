@@ -1,13 +1,14 @@
-"""The temporal split: train on the past, validate on the middle, test on the most recent."""
+"""Train on the past, validate on the middle, test on the most recent; or, without times, at random."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from retrieval.columns import ITEM, RATING, TIMESTAMP, USER
 from retrieval.errors import DataError
 from retrieval.interactions import Interactions
-from retrieval.settings import SplitSettings
+from retrieval.settings import SplitKind, SplitSettings
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,24 @@ class SplitCounts:
 
 
 @dataclass(frozen=True)
-class TemporalSplit:
-    """Three slices of one table, cut at two moments.
+class Split:
+    """Three slices of one table.
 
     Attributes:
-        train, validation, test: frames with `interactions.columns`; inside a slice every pair of
+        train, validation, test: frames with the table's columns; inside a slice every pair of
             user and item occurs once.
+        kind: "time" or "random".
         validation_start, test_start: the cuts, unix seconds (quantiles, so possibly fractional):
-            train <= validation_start < validation <= test_start < test.
+            train <= validation_start < validation <= test_start < test; None in a random split.
         counts: sizes, see `SplitCounts`.
     """
 
     train: pl.DataFrame
     validation: pl.DataFrame
     test: pl.DataFrame
-    validation_start: float
-    test_start: float
+    kind: SplitKind
+    validation_start: float | None
+    test_start: float | None
     counts: SplitCounts
 
     @property
@@ -59,42 +62,67 @@ class TemporalSplit:
         return pl.concat([frame.with_columns(slice=pl.lit(name)) for name, frame in slices.items()])
 
 
-def split_by_time(interactions: Interactions, settings: SplitSettings | None = None) -> TemporalSplit:
+def split_interactions(
+    interactions: Interactions, settings: SplitSettings | None = None, *, seed: int = 42
+) -> Split:
+    """Cut a table as the settings say.
+
+    Args:
+        seed: of a random split; a split by time has no chance in it.
+
+    Raises:
+        DataError: if a slice is empty, nothing in the test slice is warm, or there are no timestamps
+            to split by.
+    """
+    settings = settings or SplitSettings()
+    if settings.kind == "random":
+        return split_at_random(interactions, settings, seed)
+    return split_by_time(interactions, settings)
+
+
+def split_by_time(interactions: Interactions, settings: SplitSettings | None = None) -> Split:
     """Cut at quantiles of all timestamps (linear interpolation; a row at the cut goes to the left).
 
     Rows with equal timestamps always fall on the same side, so the split does not depend on the
     order of the rows. Duplicates are dropped after the cut, so that no later row changes train.
 
     Raises:
-        DataError: if a slice is empty, or nothing in the test slice is warm.
+        DataError: as for `split_interactions`.
     """
     settings = settings or SplitSettings()
+    if not interactions.has_timestamps:
+        found = f"found {', '.join(interactions.columns_found)}; " if interactions.columns_found else ""
+        raise DataError(
+            f"{interactions.source}: no timestamp column, so it cannot be split by time: {found}name one "
+            "with --time-column, or give --split random"
+        )
     frame = interactions.frame
-    after_train = 1 - settings.test_fraction - settings.validation_fraction
-    quantiles = [round(after_train, 12), round(1 - settings.test_fraction, 12)]
-    cuts = np.quantile(frame["timestamp"].to_numpy(), quantiles)
+    cuts = np.quantile(frame[TIMESTAMP].to_numpy(), _shares(settings))
     # Rounded, as a quantile that is some row's timestamp can come out a hair below it.
     first, second = (round(float(cut), 3) for cut in cuts)
-    time = pl.col("timestamp")
-    slices = [
+    time = pl.col(TIMESTAMP)
+    slices = (
         frame.filter(time <= first),
         frame.filter((time > first) & (time <= second)),
         frame.filter(time > second),
-    ]
-    train, validation, test = (latest_of_each_pair(part) for part in slices)
-    counts = SplitCounts(
-        train=len(slices[0]),
-        validation=len(slices[1]),
-        test=len(slices[2]),
-        warm_validation=len(warm_rows(slices[1], train)),
-        warm_test=len(warm_rows(slices[2], train)),
-        users=train["user"].n_unique(),
-        items=train["item"].n_unique(),
-        test_users=warm_rows(test, train)["user"].n_unique(),
-        duplicates=len(frame) - len(train) - len(validation) - len(test),
     )
-    _check(counts, interactions.source)
-    return TemporalSplit(train, validation, test, first, second, counts)
+    return _split(interactions, slices, "time", first, second)
+
+
+def split_at_random(interactions: Interactions, settings: SplitSettings, seed: int) -> Split:
+    """Give every row to a slice by chance; the same rows for the same seed, whatever their order.
+
+    A model so judged has seen the future of everybody it is asked about: its figures are kinder than
+    what comes true, and every table says which split it was.
+
+    Raises:
+        DataError: as for `split_interactions`.
+    """
+    frame = interactions.frame.sort(interactions.frame.columns)
+    order = np.random.default_rng(seed).permutation(len(frame))
+    first, second = (round(len(frame) * share) for share in _shares(settings))
+    slices = (frame[order[:first]], frame[order[first:second]], frame[order[second:]])
+    return _split(interactions, slices, "random", None, None)
 
 
 def latest_of_each_pair(frame: pl.DataFrame) -> pl.DataFrame:
@@ -102,23 +130,59 @@ def latest_of_each_pair(frame: pl.DataFrame) -> pl.DataFrame:
 
     The result is ordered by user and item, whatever the order of the rows before.
     """
-    keys = ["user", "item", "timestamp", "rating"]
-    return frame.sort(keys).unique(["user", "item"], keep="last", maintain_order=True)
+    keys = [column for column in (USER, ITEM, TIMESTAMP, RATING) if column in frame.columns]
+    return frame.sort(keys).unique([USER, ITEM], keep="last", maintain_order=True)
 
 
 def warm_rows(frame: pl.DataFrame, train: pl.DataFrame) -> pl.DataFrame:
     """The rows whose user and item both occur in train."""
-    users, items = train.select("user").unique(), train.select("item").unique()
-    return frame.join(users, on="user", how="semi", maintain_order="left").join(
-        items, on="item", how="semi", maintain_order="left"
+    users, items = train.select(USER).unique(), train.select(ITEM).unique()
+    return frame.join(users, on=USER, how="semi", maintain_order="left").join(
+        items, on=ITEM, how="semi", maintain_order="left"
     )
 
 
-def _check(counts: SplitCounts, source: str) -> None:
+def _shares(settings: SplitSettings) -> tuple[float, float]:
+    """Which shares of the rows lie before the two cuts."""
+    after_train = 1 - settings.test_fraction - settings.validation_fraction
+    return round(after_train, 12), round(1 - settings.test_fraction, 12)
+
+
+def _split(
+    interactions: Interactions,
+    slices: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame],
+    kind: SplitKind,
+    validation_start: float | None,
+    test_start: float | None,
+) -> Split:
+    train, validation, test = (latest_of_each_pair(part) for part in slices)
+    counts = SplitCounts(
+        train=len(slices[0]),
+        validation=len(slices[1]),
+        test=len(slices[2]),
+        warm_validation=len(warm_rows(slices[1], train)),
+        warm_test=len(warm_rows(slices[2], train)),
+        users=train[USER].n_unique(),
+        items=train[ITEM].n_unique(),
+        test_users=warm_rows(test, train)[USER].n_unique(),
+        duplicates=len(interactions) - len(train) - len(validation) - len(test),
+    )
+    _check(counts, interactions, kind)
+    return Split(train, validation, test, kind, validation_start, test_start, counts)
+
+
+def _check(counts: SplitCounts, interactions: Interactions, kind: SplitKind) -> None:
+    source, frame = interactions.source, interactions.frame
     sizes = f"train {counts.train}, validation {counts.validation}, test {counts.test} rows"
     advice = "give more data, or other --test-fraction and --validation-fraction"
     if not (counts.train and counts.validation and counts.test):
-        raise DataError(f"{source}: the split by time leaves an empty slice ({sizes}); {advice}")
+        if kind == "time" and frame[TIMESTAMP].n_unique() < 3:
+            moments = "the same timestamp" if frame[TIMESTAMP].n_unique() == 1 else "one of two timestamps"
+            raise DataError(
+                f"{source}: all {len(frame):,} rows have {moments}, so they cannot be split by time "
+                f"({sizes}); name another column with --time-column, or give --split random"
+            )
+        raise DataError(f"{source}: the split leaves an empty slice ({sizes}); {advice}")
     if not counts.warm_test or not counts.warm_validation:
         raise DataError(
             f"{source}: no validation or test row has a user and an item that occur in train ({sizes}; "

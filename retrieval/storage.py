@@ -43,7 +43,8 @@ def write_build(
     write_system(writer, "evaluated", build.evaluated)
     write_system(writer, "served", build.served)
     writer.write(INTERACTIONS, _parquet(build.split.labelled()))
-    choices = {"alpha": build.report.alpha.to_json(), "baselines": build.report.baselines}
+    alpha = build.report.alpha
+    choices = {"alpha": alpha and alpha.to_json(), "baselines": build.report.baselines}
     writer.write_json(CHOICES, choices)
     writer.write("users.parquet", _parquet(build.user_table()))
     writer.write("items.parquet", _parquet(build.item_table()))
@@ -56,7 +57,8 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
     """Write one fitted system into the folder `part` of a bundle."""
     model = system.model
     writer.write_tensors(f"{part}/towers.safetensors", system.tower_weights)
-    writer.write_tensors(f"{part}/neural_mf.safetensors", system.neural_mf_weights)
+    if system.neural_mf_weights is not None:
+        writer.write_tensors(f"{part}/neural_mf.safetensors", system.neural_mf_weights)
     writer.write(f"{part}/index.faiss", model.ann.to_bytes().tobytes())
     arrays: dict[str, NDArray[Any]] = {
         "item_vectors": model.vectors.items,
@@ -66,11 +68,13 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "user_ids": system.users.ids,
         "item_ids": system.items.ids,
         "item_titles": system.titles,
+        "popularity": system.popularity,
     }
     for name, array in arrays.items():
         writer.write_array(f"{part}/{name}.npy", array)
     settings = {
         "takes_histories": model.vectors.history_items is not None,
+        "has_neural_mf": system.neural_mf_weights is not None,
         "alpha": model.alpha,
         "candidates": model.n_candidates,
         "index": {
@@ -93,7 +97,9 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
         settings = bundle.json(f"{part}/model.json")
         array: Callable[[str], Any] = lambda name: bundle.array(f"{part}/{name}.npy")  # noqa: E731
         tower_weights = bundle.tensors(f"{part}/towers.safetensors")
-        neural_mf_weights = bundle.tensors(f"{part}/neural_mf.safetensors")
+        neural_mf_weights = None
+        if settings["has_neural_mf"]:
+            neural_mf_weights = bundle.tensors(f"{part}/neural_mf.safetensors")
         vectors = TowerVectors(
             items=array("item_vectors"),
             users=array("user_vectors"),
@@ -108,13 +114,21 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
         model = TwoStageModel(
             vectors=vectors,
             ann=ann,
-            rating_model=RatingModel.from_weights(neural_mf_weights),
+            rating_model=None if neural_mf_weights is None else RatingModel.from_weights(neural_mf_weights),
             seen=ItemLists(array("seen_starts"), array("seen_items")),
             alpha=float(settings["alpha"]),
             n_candidates=int(settings["candidates"]),
         )
         users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
-        return FittedSystem(model, users, items, array("item_titles"), tower_weights, neural_mf_weights)
+        return FittedSystem(
+            model=model,
+            users=users,
+            items=items,
+            titles=array("item_titles"),
+            popularity=array("popularity"),
+            tower_weights=tower_weights,
+            neural_mf_weights=neural_mf_weights,
+        )
 
     return _fitting_together(bundle, part, read)
 
@@ -141,10 +155,12 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
             for name in ("train", "validation", "test")
         )
         threshold = float(bundle.manifest["settings"]["positive_threshold"])
-        counts = SplitCounts(**bundle.manifest["split"]["counts"])
-        data = EvaluationData(bundle.manifest["data"]["name"], train, validation, test, counts, threshold)
+        cut = bundle.manifest["split"]
+        name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
+        data = EvaluationData(name, train, validation, test, counts, threshold, cut["kind"])
         baselines = BaselineSet.fit(train, threshold, choices["baselines"])
-        return Evaluated(system.model, data, baselines, AlphaChoice.from_json(choices["alpha"]))
+        alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
+        return Evaluated(system.model, data, baselines, alpha)
 
     return _fitting_together(bundle, "evaluated", read)
 
@@ -164,12 +180,16 @@ def _description(build: "Build") -> dict[str, Any]:
     return {
         "data": {"name": build.name, "sha256": build.digest, "rows": build.split.rows},
         "split": {
+            "kind": build.split.kind,
             "validation_start": build.split.validation_start,
             "test_start": build.split.test_start,
             "counts": asdict(build.split.counts),
         },
         "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
-        "training": {"towers": asdict(build.towers), "neural_mf": asdict(build.neural_mf)},
+        "training": {
+            "towers": asdict(build.towers),
+            "neural_mf": build.neural_mf and asdict(build.neural_mf),
+        },
         "operating_points": {
             "evaluated": [asdict(point) for point in build.operating_points],
             "served": [asdict(point) for point in build.served_operating_points],

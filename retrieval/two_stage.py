@@ -24,7 +24,8 @@ class TwoStageModel:
     Attributes:
         vectors: exported towers.
         ann: the approximate index over `vectors.items`.
-        rating_model: predicts ratings for the users and items of `vectors`.
+        rating_model: predicts ratings for the users and items of `vectors`; None where there were no
+            ratings to learn from: nothing is re-ranked.
         seen: each user's items, never recommended to that user again.
         alpha: weight of the predicted rating in the blend; 0 leaves the retrieval order.
         n_candidates: how many candidates are retrieved for re-ranking.
@@ -35,17 +36,18 @@ class TwoStageModel:
 
     vectors: TowerVectors
     ann: AnnIndex
-    rating_model: RatingModel
+    rating_model: RatingModel | None
     seen: ItemLists
     alpha: float
     n_candidates: int
 
     def __post_init__(self) -> None:
         users, items = len(self.vectors.users), len(self.vectors.items)
-        if (len(self.rating_model.users), len(self.rating_model.items)) != (users, items):
+        rated = self.rating_model
+        if rated is not None and (len(rated.users), len(rated.items)) != (users, items):
             raise ValueError(
-                f"the towers know {users} users and {items} items, NeuralMF {len(self.rating_model.users)} "
-                f"and {len(self.rating_model.items)}; they are of different builds"
+                f"the towers know {users} users and {items} items, NeuralMF {len(rated.users)} "
+                f"and {len(rated.items)}; they are of different builds"
             )
         if (self.ann.size, self.ann.dimension) != self.vectors.items.shape:
             raise ValueError(
@@ -75,6 +77,7 @@ class TwoStageModel:
         self, users: NDArray[np.int64], k: int, search: SearchKind = "ann", rerank: bool = True
     ) -> RankedItems:
         """Final lists of known users, given by row: (q, min(k, items)) places, seen items left out."""
+        rerank = rerank and self.rating_model is not None
         depth = max(k, self.n_candidates) if rerank else k
         found = self.candidates(self.vectors.users[users], self.seen.take(users), depth, search)
         ranked = self.rerank(users, found) if rerank else in_retrieval_order(found)
@@ -89,5 +92,11 @@ class TwoStageModel:
         return in_retrieval_order(self.candidates(queries, histories, k, search))
 
     def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:
-        """Blend candidates of users (rows) with NeuralMF's predictions."""
+        """Blend candidates of users (rows) with NeuralMF's predictions.
+
+        Raises:
+            ValueError: if there is no NeuralMF.
+        """
+        if self.rating_model is None:
+            raise ValueError("there is no NeuralMF to re-rank by: it was built without ratings")
         return blend(found, self.rating_model.predict(users, found.rows), self.alpha)

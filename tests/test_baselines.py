@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from index import ItemLists
 from retrieval import baselines as baselines_module
 from retrieval.baselines import (
     EASE_L2,
@@ -8,6 +11,7 @@ from retrieval.baselines import (
     BaselineSet,
     BiasModel,
     Ease,
+    popular_now,
     popularity,
     positive_matrix,
     recent_popularity,
@@ -125,7 +129,9 @@ def test_the_chosen_settings_are_the_best_of_all_on_validation() -> None:
     validation, positives = judgements_on(train, rows), train.positives(4)
 
     def score(scorer) -> float:
-        lists = rank_by_scores(scorer, validation.users, train.item_lists(), 3, train.n_items)
+        lists = rank_by_scores(
+            scorer, validation.users, train.item_lists().take(validation.users), 3, train.n_items
+        )
         return float(score_lists(lists, validation, 3).ndcg.mean())
 
     chosen = BaselineSet.choose(train, validation, 4, 3)
@@ -153,7 +159,7 @@ def test_lists_hold_the_best_unseen_items_of_each_baseline(
 ) -> None:
     chosen = BaselineSet.choose(train, validation, 4, 3)
     positives, users = train.positives(4), np.array([0, 9, 4])
-    lists = chosen.lists(users, 4)
+    lists = chosen.lists(users, 4, train.item_lists().take(users))
     assert list(lists) == ["popularity", "recent_popularity", "ease"]
     seen = train.item_lists()
     assert chosen.ease is not None
@@ -181,7 +187,8 @@ def test_fitting_the_chosen_settings_again_gives_the_same_lists(
     assert chosen.ease is not None and again.ease is not None
     np.testing.assert_array_equal(again.ease.weights, chosen.ease.weights)
     users = np.arange(train.n_users)
-    expected, found = chosen.lists(users, 5), again.lists(users, 5)
+    seen = train.item_lists()
+    expected, found = chosen.lists(users, 5, seen), again.lists(users, 5, seen)
     assert list(found) == list(expected)
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name])
@@ -191,14 +198,68 @@ def test_ease_is_left_out_above_its_limit_and_from_nothing_else(
     train: EncodedInteractions, validation: Judgements, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(baselines_module, "EASE_MAX_ITEMS", train.n_items)
-    assert "ease" in BaselineSet.choose(train, validation, 4, 3).lists(np.array([0]), 3)
+    first, seen = np.array([0]), train.item_lists().take(np.array([0]))
+    assert "ease" in BaselineSet.choose(train, validation, 4, 3).lists(first, 3, seen)
     monkeypatch.setattr(baselines_module, "EASE_MAX_ITEMS", train.n_items - 1)
     monkeypatch.setattr(Ease, "fit", lambda *_: pytest.fail("EASE was fitted all the same"))
     chosen = BaselineSet.choose(train, validation, 4, 3)
     assert chosen.ease is None
     assert "ease_l2" not in chosen.settings
     for each in (chosen, BaselineSet.fit(train, 4, chosen.settings)):
-        assert list(each.lists(np.array([0]), 3)) == ["popularity", "recent_popularity"]
+        assert list(each.lists(first, 3, seen)) == ["popularity", "recent_popularity"]
+
+
+def test_without_times_recent_popularity_is_left_out(
+    train: EncodedInteractions, validation: Judgements
+) -> None:
+    bare = replace(train, timestamps=None)
+    chosen = BaselineSet.choose(bare, validation, 4, 3)
+    assert chosen.window is None
+    timed = BaselineSet.choose(train, validation, 4, 3).settings
+    assert chosen.settings == {"ease_l2": timed["ease_l2"]}
+    first, seen = np.array([0]), train.item_lists().take(np.array([0]))
+    for each in (chosen, BaselineSet.fit(bare, 4, chosen.settings)):
+        assert list(each.lists(first, 3, seen)) == ["popularity", "ease"]
+    with pytest.raises(ValueError, match="without timestamps nothing is recent"):
+        recent_popularity(bare, 0.2)
+
+
+def test_without_times_and_too_many_items_popularity_is_left(
+    train: EncodedInteractions, validation: Judgements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines_module, "EASE_MAX_ITEMS", train.n_items - 1)
+    chosen = BaselineSet.choose(replace(train, timestamps=None), validation, 4, 3)
+    assert chosen.settings == {}
+    first, seen = np.array([0]), train.item_lists().take(np.array([0]))
+    assert list(chosen.lists(first, 3, seen)) == ["popularity"]
+
+
+def test_without_ratings_every_row_is_popularity() -> None:
+    clicks = replace(random_interactions(2), ratings=None)
+    counts = np.bincount(clicks.items, minlength=clicks.n_items)
+    assert BaselineSet.fit(clicks, 4, {}).popularity.tolist() == counts.tolist()
+    with pytest.raises(ValueError, match="there are none"):
+        BiasModel.fit(clicks)
+
+
+def test_what_is_popular_now_needs_a_window() -> None:
+    assert popular_now(HISTORY, None).tolist() == [4, 2, 2, 2, 0]
+    assert popular_now(HISTORY, 0.2).tolist() == pytest.approx([0.8, 2.4, 0.4, 0.4, 0.0])
+    assert popular_now(replace(HISTORY, timestamps=None), None).tolist() == [4, 2, 2, 2, 0]
+
+
+def test_excluded_items_are_those_that_are_given_not_those_of_train(
+    train: EncodedInteractions, validation: Judgements
+) -> None:
+    chosen = BaselineSet.choose(train, validation, 4, 3)
+    users = np.array([3, 3])
+    everything_but = [np.setdiff1d(np.arange(train.n_items), kept) for kept in ([5, 2], [11])]
+    lines = np.repeat([0, 1], [len(items) for items in everything_but])
+    exclude = ItemLists.from_pairs(lines, np.concatenate(everything_but), 2)
+    for name, rows in chosen.lists(users, 4, exclude).items():
+        assert sorted(rows[0][:2].tolist()) == [2, 5], name
+        assert rows[0][2:].tolist() == [-1, -1]
+        assert rows[1].tolist() == [11, -1, -1, -1]
 
 
 def biased_ratings(noise: float = 0.0) -> tuple[EncodedInteractions, np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import pytest
 from retrieval.building import Build, build
 from retrieval.datasets import Dataset
 from retrieval.errors import DataError, UsageError
+from retrieval.interactions import Interactions
 from retrieval.settings import BuildSettings
 
 
@@ -175,8 +176,11 @@ def test_no_positive_in_validation_is_refused_before_training(
     sample_set: Dataset, tiny_settings: BuildSettings
 ) -> None:
     record = Record()
+    # One positive in the whole table, the last row.
+    rated = pl.Series("rating", [1.0] * (len(sample_set.interactions) - 1) + [5.0], dtype=pl.Float32)
+    frame = sample_set.interactions.frame.sort("timestamp").with_columns(rated)
     with pytest.raises(DataError, match="lower --positive-threshold"):
-        build(sample_set.interactions, settings=replace(tiny_settings, positive_threshold=9), progress=record)
+        build(Interactions.from_frame(frame), settings=tiny_settings, progress=record)
     assert record.phases == ["Splitting by time"]
 
 

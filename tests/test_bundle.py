@@ -41,6 +41,7 @@ OF_A_PART = (
     "user_ids.npy",
     "item_ids.npy",
     "item_titles.npy",
+    "popularity.npy",
     "model.json",
 )
 FILES = (

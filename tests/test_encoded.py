@@ -109,3 +109,50 @@ def test_a_mask_takes_all_columns_along() -> None:
 def test_a_repeated_pair_makes_no_item_lists() -> None:
     with pytest.raises(ValueError, match="strictly increasing"):
         encode([(1, 1), (1, 1)]).item_lists()
+
+
+# Tables that lack ratings or times
+
+
+def without(given_pairs: list[Pair], *columns: str) -> EncodedInteractions:
+    """As `encode`, of a frame without some columns."""
+    rows = [(user, item, float(user * 10 + item), user * 100 + item) for user, item in given_pairs]
+    schema = {"user": pl.Int64, "item": pl.Int64, "rating": pl.Float32, "timestamp": pl.Int64}
+    ids = IdMap.from_values(list(range(N_USERS)))
+    return EncodedInteractions.from_frame(
+        pl.DataFrame(rows, schema=schema, orient="row").drop(columns), ids, ids
+    )
+
+
+@given(pairs, st.floats(-10, 100))
+def test_without_ratings_every_row_is_a_positive(given_pairs: list[Pair], threshold: float) -> None:
+    data = without(given_pairs, "rating")
+    assert data.ratings is None
+    assert as_pairs(data.positives(threshold)) == sorted(given_pairs)
+    assert data.timestamps is not None
+    assert data.timestamps.tolist() == [user * 100 + item for user, item in sorted(given_pairs)]
+
+
+@given(pairs, pairs, st.integers(0, 70))
+def test_what_is_missing_stays_missing_through_every_selection(
+    left: list[Pair], right: list[Pair], threshold: int
+) -> None:
+    for columns in (("rating",), ("timestamp",), ("rating", "timestamp")):
+        data, whole = without(left, *columns), encode(left)
+        rest = data.without(without(right, *columns))
+        assert as_pairs(rest) == sorted(set(left) - set(right))
+        # The other's columns do not matter.
+        assert as_pairs(data.without(encode(right))) == as_pairs(rest)
+        half = data.where(data.users % 2 == 0)
+        for part, same in (
+            (rest, whole.without(encode(right))),
+            (half, whole.where(whole.users % 2 == 0)),
+            (data.positives(threshold), whole if "rating" in columns else whole.positives(threshold)),
+        ):
+            assert as_pairs(part) == as_pairs(same)
+            for name in ("rating", "timestamp"):
+                kept = getattr(part, f"{name}s")
+                assert (kept is None) == (name in columns)
+                if kept is not None:
+                    assert kept.tolist() == getattr(same, f"{name}s").tolist()
+            assert (part.n_users, part.n_items) == (N_USERS, N_ITEMS)

@@ -13,6 +13,7 @@ from retrieval.encoded import EncodedInteractions
 from retrieval.evaluation import (
     Evaluated,
     EvaluationData,
+    candidate_recall,
     compare_stages,
     evaluate,
     stage_report,
@@ -69,6 +70,10 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
     return Evaluated(model, data, baselines, choice)
 
 
+def lists_of(model: TwoStageModel, users: np.ndarray, k: int) -> dict[str, np.ndarray]:
+    return two_stage_lists(model, users, k, model.seen.take(users))
+
+
 @pytest.fixture(scope="module")
 def system() -> Evaluated:
     return make_system()
@@ -88,6 +93,7 @@ def test_every_stage_and_key_of_the_json_report_is_there(report: Report) -> None
         assert {"coverage@2", "popularity_rank@2"} <= set(stage)
     assert (document["dataset"], document["protocol"], document["k"]) == ("tiny", "standard", 2)
     assert document["split"] == {
+        "kind": "time",
         "train": 8,
         "validation": 3,
         "test": 20,
@@ -106,7 +112,7 @@ def test_every_stage_and_key_of_the_json_report_is_there(report: Report) -> None
 
 
 def test_lists_of_the_stages_worked_by_hand(system: Evaluated) -> None:
-    lists = two_stage_lists(system.model, np.array([0, 1, 2]), K).lists
+    lists = lists_of(system.model, np.array([0, 1, 2]), K)
     assert lists["exact"].tolist() == [[5, 4], [5, 4], [5, 4]]
     # The four best unseen by rating: 2 (4.5) and 4 (2.0); 1 and 4; 2 and 1.
     assert lists["exact+rerank"].tolist() == [[2, 4], [1, 4], [2, 1]]
@@ -153,13 +159,14 @@ def test_candidate_recall_is_measured_at_the_depth_of_the_candidates() -> None:
     system = make_system(n_candidates=3, n_lists=1)
     # An index of other vectors, all equal: it answers rows 0, 1, 2 or the lowest unseen.
     flat = AnnIndex.build(np.ones((6, 2), dtype=np.float32), "IVF1,Flat", seed=0, threads=1)
-    lists = two_stage_lists(replace(system.model, ann=flat), np.array([0, 1, 2]), K)
+    model, users = replace(system.model, ann=flat), np.array([0, 1, 2])
+    lists = lists_of(model, users, K)
     # Exact candidates 5, 4, 3 | 5, 4, 3 | 5, 4, 2; the flat index finds 2, 3, 4 | 1, 3, 4 | 1, 2, 4.
-    assert lists.candidate_recall == pytest.approx([2 / 3, 2 / 3, 2 / 3])
-    assert lists.lists["ann"].tolist() == [[2, 3], [1, 3], [1, 2]]
+    assert candidate_recall(model, users, 3)[0] == pytest.approx([2 / 3, 2 / 3, 2 / 3])
+    assert lists["ann"].tolist() == [[2, 3], [1, 3], [1, 2]]
     # Each search's own candidates are re-ranked: ratings 4.5, 2 and 4, 2 and 4.5, 4; of exact's 2, 1.5.
-    assert lists.lists["ann+rerank"].tolist() == [[2, 4], [1, 4], [2, 1]]
-    assert lists.lists["exact+rerank"][:2].tolist() == [[4, 5], [4, 5]]
+    assert lists["ann+rerank"].tolist() == [[2, 4], [1, 4], [2, 1]]
+    assert lists["exact+rerank"][:2].tolist() == [[4, 5], [4, 5]]
 
 
 def test_what_exact_search_adds_is_no_merit_of_the_index(system: Evaluated) -> None:
@@ -167,11 +174,12 @@ def test_what_exact_search_adds_is_no_merit_of_the_index(system: Evaluated) -> N
     corners = np.repeat(np.array([[3, 0], [0, 2], [-1, -1]], dtype=np.float32), 2, axis=0)
     ann = AnnIndex.build(corners, "IVF3,Flat", seed=0, threads=1, nprobe=1)
     model = replace(system.model, ann=ann)
-    found = two_stage_lists(model, np.array([0, 1, 2]), K)
+    recall, rescued = candidate_recall(model, np.array([0, 1, 2]), 4)
     # Of items 0 and 1 user 0 has seen both, the others item 0; all have four candidates.
-    assert found.candidate_recall.tolist() == [0, 0.25, 0.25]
-    assert found.rescued == 1
-    np.testing.assert_array_equal(found.lists["ann"], found.lists["exact"])
+    assert recall.tolist() == [0, 0.25, 0.25]
+    assert rescued == 1
+    lists = lists_of(model, np.array([0, 1, 2]), K)
+    np.testing.assert_array_equal(lists["ann"], lists["exact"])
     report = evaluate(replace(system, model=model), K)
     assert report.ann.recall.value == pytest.approx(0.5 / 3)
     assert report.ann.rescued == 1
@@ -240,3 +248,62 @@ def test_latencies_are_in_milliseconds_and_in_order(report: Report) -> None:
     ann = report.ann
     assert 0 < ann.exact_p50_ms <= ann.exact_p99_ms
     assert 0.001 < ann.ann_p50_ms <= ann.ann_p99_ms < 10_000
+
+
+# Without ratings
+
+
+@pytest.fixture(scope="module")
+def of_clicks(system: Evaluated) -> Evaluated:
+    """The same rows and vectors, but nobody rated anything."""
+    data = replace(
+        system.data,
+        **{
+            name: replace(getattr(system.data, name), ratings=None)
+            for name in ("train", "validation", "test")
+        },
+    )
+    model = replace(system.model, rating_model=None, alpha=0.0)
+    return Evaluated(model, data, BaselineSet.fit(data.train, 4.0, system.baselines.settings), None)
+
+
+def test_without_ratings_nothing_is_re_ranked_and_no_rating_judged(of_clicks: Evaluated) -> None:
+    for protocol in ("standard", "notebook"):
+        report = evaluate(of_clicks, K, protocol)  # type: ignore[arg-type]
+        assert list(report.stages) == STAGES[:5]
+        assert (report.rating, report.alpha, report.positive_threshold) == (None, None, None)
+        assert not [each for each in report.comparisons if "rerank" in each.stage + each.against]
+        assert report.served == "ann"
+        json.dumps(report.to_json(), allow_nan=False)
+    lists = lists_of(of_clicks.model, np.array([0, 1, 2]), K)
+    assert {name: rows.tolist() for name, rows in lists.items()} == {
+        "exact": [[5, 4], [5, 4], [5, 4]],
+        "ann": [[5, 4], [5, 4], [5, 4]],
+    }
+
+
+def test_without_ratings_every_new_test_item_is_relevant(of_clicks: Evaluated) -> None:
+    """User 0 has 2 and 3 to find ((0, 0) was seen), user 1 has 1, user 2 has 4, which comes second."""
+    report = evaluate(of_clicks, K)
+    assert report.judged_users == 3
+    exact = report.stages["exact"]
+    assert exact.precision.value == pytest.approx(0.5 / 3)
+    assert exact.recall.value == pytest.approx(1 / 3)
+    assert exact.ndcg.value == pytest.approx(0.63093 / 3, rel=1e-5)
+    # Popularity counts every row of train: 3, 2, 1, 1, 1, 0.
+    assert of_clicks.baselines.popularity.tolist() == [3, 2, 1, 1, 1, 0]
+
+
+def test_the_least_rated_threshold_is_as_good_as_no_ratings(system: Evaluated, of_clicks: Evaluated) -> None:
+    data = replace(system.data, positive_threshold=1.0)
+    baselines = BaselineSet.fit(data.train, 1.0, system.baselines.settings)
+    rated = evaluate(replace(system, data=data, baselines=baselines), K)
+    clicked = evaluate(of_clicks, K)
+    assert {name: rated.stages[name] for name in clicked.stages} == clicked.stages
+    assert rated.judged_users == clicked.judged_users
+
+
+def test_the_report_carries_how_the_slices_were_cut(system: Evaluated) -> None:
+    assert evaluate(system, K).split_kind == "time"
+    at_random = replace(system, data=replace(system.data, split_kind="random"))
+    assert evaluate(at_random, K).to_json()["split"]["kind"] == "random"

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,3 +79,15 @@ def test_nearest_gives_the_closest_numbers_or_the_most_similar_texts() -> None:
     assert IdMap.from_values([1, 10, 50, 943]).nearest(999999, count=2) == [50, 943]
     assert IdMap.from_values(["anna", "bob", "anne"]).nearest("ann", count=2) == ["anne", "anna"]
     assert IdMap.from_values([1, 10]).nearest("1x", count=1) == [1]
+
+
+def test_zeros_in_front_and_case_are_the_nearest_of_all() -> None:
+    assert IdMap.from_values(["7", "07x", "0007b", "9"]).nearest("007")[0] == "7"
+    assert IdMap.from_values(["Zoe", "zo", "zoey"]).nearest("zoe", count=1) == ["Zoe"]
+
+
+def test_nearest_ids_of_many_are_found_at_once() -> None:
+    many = IdMap.from_values([f"user-{i:06d}@example.org" for i in range(100_000)])
+    start = time.perf_counter()
+    assert all(str(near).startswith("user-0") for near in many.nearest("user-05000@example.org"))
+    assert time.perf_counter() - start < 5  # comparing all of them takes a minute

@@ -102,7 +102,7 @@ def test_ranking_by_scores_is_a_sort_of_the_unseen_whatever_the_block_size(case,
     seen = seen_lists(pairs, len(scores))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judgements_module, "SCORES_A_BLOCK", scores_a_block)
-        lists = rank_by_scores(lambda rows: scores[rows], users, seen, k, scores.shape[1])
+        lists = rank_by_scores(lambda rows: scores[rows], users, seen.take(users), k, scores.shape[1])
     assert lists.tolist() == naive_lists(scores, users, seen, k)
     assert not seen.contains(users, lists).any()
 
@@ -138,7 +138,9 @@ def test_scores_to_metrics_agrees_with_ir_measures_ties_seen_pairs_and_idle_user
     train = encoded([(*pair, 3.0) for pair in pairs], n_users, n_items)
     judgements = Judgements.of(encoded(ratings, n_users, n_items), train, 4)
     seen = train.item_lists()
-    lists = rank_by_scores(lambda rows: scores[rows], judgements.users, seen, k, n_items)
+    lists = rank_by_scores(
+        lambda rows: scores[rows], judgements.users, seen.take(judgements.users), k, n_items
+    )
     ours = score_lists(lists, judgements, k)
 
     qrels, run = {}, {}

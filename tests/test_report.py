@@ -65,6 +65,44 @@ def compared(difference: Estimate) -> tuple[Comparison, ...]:
     return tuple(Comparison(a, b, difference) for a, b in PAIRS)
 
 
+def without_ratings(report: Report) -> Report:
+    """The same of clicks: no NeuralMF, nothing re-ranked, the index's own list is served."""
+    served = {"exact": "exact", "ann": "ann"}
+    baselines = [name for name in STAGES[:3] if name in report.stages]
+    pairs = [("ann", "exact"), *product(served, baselines)]
+    differences = {each.against: each.difference for each in report.comparisons}
+    return replace(
+        report,
+        stages={name: report.stages[name] for name in [*baselines, *served]},
+        comparisons=tuple(Comparison(a, b, differences[b]) for a, b in pairs),
+        rating=None,
+        alpha=None,
+        positive_threshold=None,
+    )
+
+
+def without_times(report: Report) -> Report:
+    return replace(
+        report,
+        split_kind="random",
+        stages={name: stage for name, stage in report.stages.items() if name != "recent_popularity"},
+        comparisons=tuple(each for each in report.comparisons if each.against != "recent_popularity"),
+        baselines={name: value for name, value in report.baselines.items() if name != "recent_window"},
+    )
+
+
+def at_random(report: Report) -> Report:
+    return replace(report, split_kind="random")
+
+
+def as_notebook(report: Report) -> Report:
+    """By the notebook's protocol, which has a stage more where there is a NeuralMF."""
+    stages = dict(report.stages)
+    if report.rating is not None:
+        stages["neural_mf"] = stages["exact"]
+    return replace(report, protocol="notebook", stages=stages)
+
+
 HUGE = SplitCounts(
     123_456_789, 23_456_789, 34_567_890, 12_345_678, 23_456_789, 12_345_678, 1_234_567, 1_234_567, 1_234_567
 )
@@ -102,12 +140,35 @@ REPORTS = {
 }
 
 
+CHANGES = {
+    "clicks": without_ratings,
+    "no times": without_times,
+    "random": at_random,
+    "notebook": as_notebook,
+}
+# Every set of changes, the empty one too.
+VARIANTS = [
+    [name for name, chosen in zip(CHANGES, which, strict=True) if chosen]
+    for which in product([False, True], repeat=len(CHANGES))
+]
+
+
+def varied(report: Report, names: list[str]) -> Report:
+    for name in names:
+        report = CHANGES[name](report)
+    return report
+
+
+@pytest.mark.parametrize("names", VARIANTS, ids=" and ".join)
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS.keys())
-def test_every_report_fits_80_columns_and_a_screen(report: Report) -> None:
+def test_every_report_fits_80_columns_and_a_screen(report: Report, names: list[str]) -> None:
+    report = varied(report, names)
     lines = report_text(report).split("\n")
     assert max(map(len, lines)) <= 80, max(lines, key=len)
-    assert len(lines) < 45
+    assert len(lines) < 50
     assert not any("nan" in line.lower() or line != line.rstrip() for line in lines)
+    assert not any("None" in line or "()" in line or "  ." in line[-3:] for line in lines)
+    json.loads(json.dumps(report.to_json(), allow_nan=False))
 
 
 def lines_with(report: Report, start: str) -> list[str]:
@@ -282,6 +343,55 @@ def test_nan_and_infinity_become_null_everywhere() -> None:
     assert document["comparisons"][0]["ndcg@10"]["low"] is None
     assert document["baselines"]["recent_window"] is None
     assert document["stages"]["ann"]["precision@10"]["value"] == 0.1
+
+
+def test_every_table_names_its_split_and_its_protocol() -> None:
+    for names in VARIANTS:
+        report = varied(make_report(), names)
+        heading = report_text(report).split("\n\n")[0]
+        at_random = report.split_kind == "random"
+        title = f"ml-100k, split {'AT RANDOM' if at_random else 'by time'}, {report.protocol} protocol"
+        assert heading.split("\n")[0] == title
+        assert ("train knows everybody's future" in heading) == at_random
+        document = report.to_json()
+        assert (document["split"]["kind"], document["protocol"]) == (report.split_kind, report.protocol)
+
+
+def test_a_report_of_clicks_says_what_is_left_out_and_speaks_of_no_ratings() -> None:
+    for names in (names for names in VARIANTS if "clicks" in names):
+        report = varied(make_report(), names)
+        text = report_text(report)
+        assert sentence(report, "Re-ranking") == (
+            "Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from."
+        )
+        assert "The served list, ann, is better than popularity" in text
+        said = ("rerank", "rated", ">= 0", "its rating", "any rating", "RMSE", "alpha")
+        assert not [word for word in said if word in text]
+        document = report.to_json()
+        assert [document[name] for name in ("rating", "rerank", "positive_threshold")] == [None] * 3
+        block = text.split("\n\n")[2].split("\n")[1:]
+        against = ["exact", "popularity", *["recent popularity"] * ("no times" not in names), "EASE"]
+        assert [line.split("  ")[0] for line in block] == [f"ann vs {name}" for name in against]
+
+
+def test_without_times_the_missing_baseline_is_said() -> None:
+    report = without_times(make_report())
+    assert "recent popularity left out, no timestamps; EASE l2 300" in sentence(report, "Baselines")
+    assert lines_with(report, "recent popularity ") == []
+    assert "recent" not in sentence(report, "The served list")
+    assert report.to_json()["baselines"] == {"ease_l2": 300.0}
+
+
+def test_the_notebooks_protocol_explains_its_own_counting() -> None:
+    report = as_notebook(make_report())
+    text = " ".join(report_text(report).split())
+    assert "95 users, 81 with" in text
+    assert "(rated >= 4)" not in text  # NDCG judges those who liked nothing too
+    assert "Precision over all users" not in text
+    assert "rated 4 or more" in text
+    assert "precision among items of" in text and "NDCG" in text
+    assert len(lines_with(report, "NeuralMF alone ")) == 1
+    assert "neural_mf" in report.to_json()["stages"]
 
 
 def test_tables_align_left_and_right_and_end_without_spaces() -> None:

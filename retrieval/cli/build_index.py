@@ -1,33 +1,61 @@
 """`build-index`: read, split, train, index, evaluate, refit, publish."""
 
 import json
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from retrieval.cli.app import ignore_signals
-from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option
+from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, progress_option
 from retrieval.errors import DataError, UsageError
-from retrieval.settings import BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
+from retrieval.settings import LARGEST_COUNT, BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
 
 if TYPE_CHECKING:
+    from retrieval.building import Build
+    from retrieval.cli.options import ProgressMode
+    from retrieval.columns import ColumnNames
     from retrieval.datasets import Dataset
     from retrieval.progress import Progress
 
+COLUMN_FLAGS = {"user": "user", "item": "item", "rating": "rating", "timestamp": "time"}
+# What a preset decides; a flag beside it would silently win or lose.
+PRESET_FLAGS = (
+    "user_tower",
+    "dimension",
+    "negatives",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "recency_half_life",
+)
 PATH = click.Path(path_type=Path)
-COUNT = click.IntRange(min=1)
+COUNT = click.IntRange(1, LARGEST_COUNT)
+
+
+def _dataset_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    from retrieval.named_sets import NAMED_SETS, SAMPLE
+
+    return [name for name in (*NAMED_SETS, SAMPLE) if name.startswith(incomplete)]
 
 
 @click.command("build-index", context_settings=SHARED)
 @click.option(
     "--dataset",
     metavar="NAME",
-    help="A named data set: ml-100k, downloaded once, or sample, made up and small.  [default: ml-100k]",
+    shell_complete=_dataset_names,
+    help="A named data set, see `retrieval datasets`; sample is made up and small.  [default: ml-100k]",
 )
-@click.option("--ratings", type=PATH, help="Your own file of interactions, instead of a named data set.")
+@click.option(
+    "--ratings", type=PATH, help="Your own file or folder of interactions, instead of a named data set."
+)
 @click.option("--items", type=PATH, help="Titles and genres, where they do not lie beside --ratings.")
+@click.option("--user-column", metavar="NAME", help="Column of --ratings, where its name is not known.")
+@click.option("--item-column", metavar="NAME", help="Likewise.")
+@click.option("--rating-column", metavar="NAME", help="Likewise; without one every row is a positive.")
+@click.option("--time-column", metavar="NAME", help="Likewise; without one give --split random.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -49,6 +77,12 @@ COUNT = click.IntRange(min=1)
     "--candidates", type=COUNT, default=BuildSettings.candidates, help="Items retrieved for re-ranking."
 )
 @click.option(
+    "--split",
+    type=click.Choice(["time", "random"]),
+    default=SplitSettings.kind,
+    help="time tests on the most recent; random, for tables without times, is too kind and says so.",
+)
+@click.option(
     "--test-fraction",
     default=SplitSettings.test_fraction,
     help="Share of the interactions to test on, the most recent.",
@@ -62,6 +96,11 @@ COUNT = click.IntRange(min=1)
     "--positive-threshold",
     default=BuildSettings.positive_threshold,
     help="Ratings from here on are positive and relevant.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["notebook"]),
+    help="notebook trains both models as the reference notebook did and prints its figures beside.",
 )
 @click.option(
     "--user-tower",
@@ -104,7 +143,7 @@ COUNT = click.IntRange(min=1)
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="What to train on."
 )
 @click.option("--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything.")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@progress_option
 @json_option
 @debug_option
 def build_index(
@@ -113,7 +152,7 @@ def build_index(
     items: Path | None,
     data: Path,
     artifacts: Path,
-    quiet: bool,
+    progress_mode: "ProgressMode",
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -127,15 +166,24 @@ def build_index(
     # Nothing heavy is imported before the flags are known to be right.
     if dataset and ratings:
         raise UsageError("--dataset and --ratings exclude each other; give one of them")
-    if items and not ratings:
-        raise UsageError("--items goes with --ratings; a named data set brings its own titles")
+    columns = {column: options.pop(f"{flag}_column") for column, flag in COLUMN_FLAGS.items()}
+    own = {"items": items} | {f"{COLUMN_FLAGS[column]}-column": name for column, name in columns.items()}
+    needless = [flag for flag, value in own.items() if value]
+    if needless and not ratings:
+        raise UsageError(f"--{needless[0]} goes with --ratings; a named data set needs none")
     settings = _settings(options)
 
+    from retrieval.cli.progress import progress_for
+    from retrieval.columns import ColumnNames
+    from retrieval.datasets import load_dataset
     from retrieval.publishing import new_bundle
 
-    with _progress(quiet) as progress:
+    with progress_for(progress_mode) as progress:
         progress.phase("Reading the data")
-        table = _read(dataset, ratings, items, data, progress)
+        if ratings is None:
+            table = load_dataset(dataset or "ml-100k", data, progress.note, on_bytes=progress.downloaded)
+        else:
+            table = _read(ratings, items, ColumnNames(**columns), progress)
         for note in table.notes():
             progress.note(f"{table.name}: {note}")
         with new_bundle(artifacts) as writer:
@@ -149,19 +197,48 @@ def build_index(
             )
             progress.phase("Publishing the bundle")
             folder = write_build(writer, built, before_publishing=ignore_signals)
-    if as_json:
-        click.echo(json.dumps(built.report.to_json() | {"bundle": str(folder)}))
-        return
+    document, text = _report(built)
+    click.echo(json.dumps(document | {"bundle": str(folder)}) if as_json else f"{text}\n\nPublished {folder}")
+
+
+def _report(built: "Build") -> tuple[dict[str, Any], str]:
+    """What is printed at the end, for programs and for people."""
     from retrieval.cli.report_text import report_text
 
-    click.echo(report_text(built.report))
-    click.echo(f"\nPublished {folder}")
+    document, text = built.report.to_json(), report_text(built.report)
+    if built.settings.preset == "notebook":
+        from retrieval.cli.notebook_text import Curves, notebook_json, notebook_text
+        from retrieval.evaluation import evaluate
+
+        report = evaluate(built.evaluation, built.report.k, "notebook")
+        curves = Curves.of(built.towers, built.neural_mf)
+        document["notebook"] = notebook_json(report, curves)
+        text = f"{text}\n\n{notebook_text(report, curves)}"
+    return document, text
 
 
 def _settings(options: dict[str, Any]) -> BuildSettings:
-    """Flags -> settings; every value is checked on the way."""
+    """Flags -> settings; every value is checked on the way.
+
+    Raises:
+        UsageError: if a value is out of its range, or a flag was given that the preset sets.
+    """
+    settings = _plain_settings(options)
+    if options["preset"] is None:
+        return settings
+    given = click.get_current_context().get_parameter_source
+    for flag in PRESET_FLAGS:
+        if given(flag) is ParameterSource.COMMANDLINE:
+            name = "--" + flag.replace("_", "-")
+            raise UsageError(f"--preset {options['preset']} sets {name} itself; leave one of the two out")
+    from retrieval.presets import notebook
+
+    return notebook(settings)
+
+
+def _plain_settings(options: dict[str, Any]) -> BuildSettings:
     return BuildSettings(
-        split=SplitSettings(options["test_fraction"], options["validation_fraction"]),
+        split=SplitSettings(options["test_fraction"], options["validation_fraction"], options["split"]),
         towers=TowerSettings(
             user_tower=options["user_tower"],
             dimension=options["dimension"],
@@ -183,16 +260,13 @@ def _settings(options: dict[str, Any]) -> BuildSettings:
     )
 
 
-def _read(
-    dataset: str | None, ratings: Path | None, items: Path | None, data: Path, progress: "Progress"
-) -> "Dataset":
-    from retrieval.datasets import Dataset, load_dataset
+def _read(ratings: Path, items: Path | None, columns: "ColumnNames", progress: "Progress") -> "Dataset":
+    """Somebody's own table, and the titles that were named or lie beside it."""
+    from retrieval.datasets import Dataset
     from retrieval.interactions import read_interactions
     from retrieval.items import find_items_beside, read_items
 
-    if ratings is None:
-        return load_dataset(dataset or "ml-100k", data, progress.note)
-    interactions = read_interactions(ratings)
+    interactions = read_interactions(ratings, columns)
     if items is not None:
         return Dataset(ratings.name, interactions, read_items(items))
     found = find_items_beside(ratings)
@@ -202,13 +276,3 @@ def _read(
         progress.note(f"no titles: {error}")
         table = None
     return Dataset(ratings.name, interactions, table)
-
-
-def _progress(quiet: bool) -> "AbstractContextManager[Progress]":
-    if quiet:
-        from retrieval.progress import Silent
-
-        return nullcontext(Silent())
-    from retrieval.cli.progress import TerminalProgress
-
-    return TerminalProgress()

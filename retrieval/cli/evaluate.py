@@ -2,23 +2,36 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, k_option
 
+if TYPE_CHECKING:
+    from retrieval.protocols import ProtocolName
+
+NOTEBOOK_K = 10
+
 
 @click.command(context_settings=SHARED)
 @k_option
+@click.option(
+    "--protocol",
+    type=click.Choice(["standard", "notebook"]),
+    default="standard",
+    help="notebook counts as the reference notebook did; its figures compare with its own only.",
+)
 @artifacts_option
 @json_option
 @debug_option
-def evaluate(k: int, artifacts: Path, as_json: bool) -> None:
-    """Measure every stage of the bundle on the temporal test slice, with 95 % intervals.
+def evaluate(k: int, protocol: "ProtocolName", artifacts: Path, as_json: bool) -> None:
+    """Measure every stage of the bundle on its test slice, with 95 % intervals.
 
     \b
     Example:
       retrieval evaluate --k 20
+      retrieval evaluate --protocol notebook
       retrieval evaluate --json > report.json
     """
     from retrieval.bundle import open_bundle
@@ -26,5 +39,13 @@ def evaluate(k: int, artifacts: Path, as_json: bool) -> None:
     from retrieval.evaluation import evaluate as measure
     from retrieval.storage import read_evaluated
 
-    report = measure(read_evaluated(open_bundle(artifacts)), k)
-    click.echo(json.dumps(report.to_json()) if as_json else report_text(report))
+    bundle = open_bundle(artifacts)
+    report = measure(read_evaluated(bundle), k, protocol)
+    document, text = report.to_json(), report_text(report)
+    if protocol == "notebook" and bundle.manifest["settings"]["preset"] == "notebook" and k == NOTEBOOK_K:
+        from retrieval.cli.notebook_text import Curves, notebook_json, notebook_text
+
+        curves = Curves.from_manifest(bundle.manifest["training"])
+        document["notebook"] = notebook_json(report, curves)
+        text = f"{notebook_text(report, curves)}\n\n{text}"
+    click.echo(json.dumps(document) if as_json else text)

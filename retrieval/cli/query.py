@@ -11,7 +11,7 @@ from retrieval.cli.tables import format_table, shorten
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
-    from retrieval.recommendations import Recommendations
+    from retrieval.recommendations import Fallback, Recommendations
 
 TITLE_WIDTH = 40
 
@@ -22,6 +22,9 @@ TITLE_WIDTH = 40
 @k_option
 @click.option("--exact", is_flag=True, help="Search all items instead of asking the approximate index.")
 @click.option("--no-rerank", is_flag=True, help="Leave the candidates in retrieval order.")
+@click.option(
+    "--fallback", type=click.Choice(["popular"]), help="What unknown users get instead of an error."
+)
 @artifacts_option
 @json_option
 @debug_option
@@ -31,6 +34,7 @@ def query(
     k: int,
     exact: bool,
     no_rerank: bool,
+    fallback: "Fallback | None",
     artifacts: Path,
     as_json: bool,
 ) -> None:
@@ -49,23 +53,26 @@ def query(
 
     recommender = Recommender.load(artifacts)
     if user is not None:
-        answer = recommender.recommend([user], k, exact=exact, rerank=not no_rerank)[0]
+        answer = recommender.recommend([user], k, exact=exact, rerank=not no_rerank, fallback=fallback)[0]
     else:
         items = [item.strip() for item in (history or "").split(",") if item.strip()]
-        answer = recommender.recommend_for_history(items, k, exact=exact)
+        if not items:
+            raise UsageError("--history names no item; name at least one, as in --history 50,181")
+        answer = recommender.recommend_for_history(items, k, exact=exact, fallback=fallback)
     click.echo(json.dumps(answer.to_json()) if as_json else _text(answer))
 
 
 def _text(answer: "Recommendations") -> str:
     who = "someone with this history" if answer.user is None else f"user {answer.user}"
     titled = any(item.title for item in answer.items)
+    rated = any(item.predicted_rating is not None for item in answer.items)
     rows = [
         [
             str(rank),
             str(item.item),
             *([shorten(item.title or "", TITLE_WIDTH)] if titled else []),
             f"{item.score:.3f}",
-            "-" if item.predicted_rating is None else f"{item.predicted_rating:.2f}",
+            *([f"{item.predicted_rating:.2f}"] if item.predicted_rating is not None else []),
             str(item.retrieval_rank),
         ]
         for rank, item in enumerate(answer.items, start=1)
@@ -74,6 +81,6 @@ def _text(answer: "Recommendations") -> str:
     notes = [f"note: {note}" for note in answer.notes]
     if not rows:
         return "\n".join([first, *notes])
-    header = ["", "item", *(["title"] if titled else []), "score", "rating", "retrieved"]
-    numbers = [0, *range(len(header) - 3, len(header))]
+    header = ["", "item", *["title"] * titled, "score", *["rating"] * rated, "retrieved"]
+    numbers = [0, *range(header.index("score"), len(header))]
     return "\n".join([first, format_table(header, rows, right=numbers), *notes])

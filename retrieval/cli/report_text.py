@@ -6,8 +6,8 @@ from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
 from retrieval.uncertainty import Estimate
 
-SERVED = "ann+rerank"
-STAGE_NAMES = {"recent_popularity": "recent popularity", "ease": "EASE"}
+STAGE_NAMES = {"recent_popularity": "recent popularity", "ease": "EASE", "neural_mf": "NeuralMF alone"}
+SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
 # Speeds closer than this to each other are called the same.
 NOTICEABLE = 1.1
 
@@ -20,7 +20,10 @@ def report_text(report: Report) -> str:
 
 def _heading(report: Report) -> str:
     split = report.split
-    title = f", split by time, {report.protocol} protocol"
+    title = f", {SPLITS[report.split_kind]}, {report.protocol} protocol"
+    relevant = "" if report.positive_threshold is None else f" (rated >= {report.positive_threshold:g})"
+    if report.protocol == "notebook" and relevant:
+        relevant = ", any rating"
     rows = [
         ["train", f"{split.train:,} rows of {split.users:,} users and {split.items:,} items"],
         [
@@ -34,14 +37,16 @@ def _heading(report: Report) -> str:
         ],
         [
             "judged by",
-            f"{split.test_users:,} users, {report.judged_users:,} with a relevant item "
-            f"(rated >= {report.positive_threshold:g})",
+            f"{split.test_users:,} users, {report.judged_users:,} with a relevant item{relevant}",
         ],
     ]
     if split.duplicates:
         rows.append(["repeats", f"{split.duplicates:,} rows left out: the same pair again inside a slice"])
     name = shorten(report.dataset, WIDTH - len(title))
-    return name + title + "\n" + "\n".join(f"  {label:<10}  {text}" for label, text in rows)
+    lines = [name + title, *(f"  {label:<10}  {text}" for label, text in rows)]
+    if report.split_kind == "random":
+        lines.append(wrap(f"  {'mind':<10}  train knows everybody's future, so all figures are too kind"))
+    return "\n".join(lines)
 
 
 def _stages(report: Report) -> str:
@@ -55,9 +60,17 @@ def _stages(report: Report) -> str:
         ]
         for name, stage in report.stages.items()
     ]
+    rerank = " +rerank: blended with NeuralMF's ratings." if report.rating else ""
+    counted = "Precision over all users, recall and NDCG over those with a relevant item"
+    if report.protocol == "notebook":
+        threshold = report.positive_threshold
+        relevant = "what was" if threshold is None else f"what was rated {threshold:g} or more"
+        counted = (
+            f"Precision and recall count {relevant} in the test slice, precision among items of that slice "
+            "only; NDCG counts every item there"
+        )
     legend = (
-        "exact: TwoTowerBPR, exhaustive search; ann: through the FAISS index; +rerank: blended with "
-        "NeuralMF's ratings. Precision over all users, recall and NDCG over those with a relevant item; "
+        f"exact: TwoTowerBPR, exhaustive search; ann: through the FAISS index.{rerank} {counted}; "
         "95% bootstrap intervals over users. cover: share of items ever listed; rank: mean popularity rank "
         "of the lists, 1 is top."
     )
@@ -76,7 +89,7 @@ def _differences(report: Report) -> str:
             _verdict(each.difference),
         ]
         for each in report.comparisons
-        if each.stage == SERVED or each.against == "exact"
+        if each.stage == report.served or each.against == "exact"
     ]
     header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", ""]
     return format_table(header, rows, right=[1])
@@ -87,8 +100,7 @@ def _words(report: Report) -> str:
         [
             wrap(_standing(report)),
             wrap(_index(report.ann)),
-            _reranking(report),
-            _ratings(report.rating),
+            *_reranking(report),
             wrap(_baselines(report.baselines)),
         ]
     )
@@ -108,9 +120,9 @@ def _standing(report: Report) -> str:
     clauses = [
         f"{phrases[_verdict(each.difference)]} {_name(each.against)} ({_signed(each.difference.value)})"
         for each in report.comparisons
-        if each.stage == SERVED and each.against in BASELINES
+        if each.stage == report.served and each.against in BASELINES
     ]
-    return f"The served list, {SERVED}, is {_listed(clauses)}."
+    return f"The served list, {report.served}, is {_listed(clauses)}."
 
 
 def _index(ann: AnnReport) -> str:
@@ -131,8 +143,10 @@ def _index(ann: AnnReport) -> str:
     )
 
 
-def _reranking(report: Report) -> str:
+def _reranking(report: Report) -> list[str]:
     choice = report.alpha
+    if choice is None or report.rating is None:
+        return [wrap("Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from.")]
     if choice.alpha == 0:
         words = (
             "Re-ranking: alpha 0, the order stays retrieval's; on validation no weight of the predicted "
@@ -146,7 +160,7 @@ def _reranking(report: Report) -> str:
             f"validation NDCG@{choice.k}:"
         )
     curve = [(f"{alpha:g}", _signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
-    return "\n".join([wrap(words), *_columns("  alpha", "  gain", curve)])
+    return [wrap(words), *_columns("  alpha", "  gain", curve), _ratings(report.rating)]
 
 
 def _columns(upper: str, lower: str, pairs: list[tuple[str, str]]) -> list[str]:
@@ -183,8 +197,10 @@ def _ratings(rating: RatingReport) -> str:
 
 def _baselines(settings: dict[str, float]) -> str:
     ease = f"EASE l2 {settings['ease_l2']:g}" if "ease_l2" in settings else "EASE left out, too many items"
-    window = settings["recent_window"]
-    return f"Baselines, set on validation: recent is the last {window:.0%} of positives; {ease}."
+    recent = "recent popularity left out, no timestamps"
+    if "recent_window" in settings:
+        recent = f"recent is the last {settings['recent_window']:.0%} of positives"
+    return f"Baselines, set on validation: {recent}; {ease}."
 
 
 def _verdict(difference: Estimate, lower_is_better: bool = False) -> str:
