@@ -35,7 +35,8 @@ class TowerBatches:
 
     A user's positives are cut into groups of `targets_per_history`, the groups shuffled: a user's
     history is then pooled once for a whole group instead of once for each positive, which keeps an
-    epoch's work proportional to the data even where histories are long.
+    epoch's work proportional to the data even where histories are long. Users drawn uniformly
+    (`user_sampling`) are not grouped.
 
     Args:
         positives: ordered by user and item, as `EncodedInteractions` always are.
@@ -57,7 +58,9 @@ class TowerBatches:
         self._device = device
         self._histories = positives.item_lists()
         self._negatives = UniformNegatives(self._histories, positives.n_items)
-        self._weights = recency_weights(positives.timestamps, settings.recency_half_life_days)
+        self._weights = np.ones(len(positives), dtype=np.float32)
+        if positives.timestamps is not None and settings.recency_half_life_days is not None:
+            self._weights = recency_weights(positives.timestamps, settings.recency_half_life_days)
         self._trainable = np.flatnonzero(self._negatives.can_sample(positives.users))
 
     @property
@@ -66,8 +69,9 @@ class TowerBatches:
         return len(self._trainable) * self._settings.negatives
 
     def epoch(self) -> Iterator[Batch]:
-        """All positives once, in a new order."""
-        order = self._grouped_order()
+        """All positives once, in a new order; or as many, of users drawn uniformly."""
+        by_users = self._settings.user_sampling == "users"
+        order = self._drawn_by_user() if by_users else self._grouped_order()
         for start in range(0, len(order), self._settings.batch_size):
             yield self._batch(order[start : start + self._settings.batch_size])
 
@@ -83,6 +87,13 @@ class TowerBatches:
         group = np.cumsum(first_of_group) - 1
         rank = self._rng.permutation(group[-1] + 1) if len(group) else group
         return shuffled[np.argsort(rank[group], kind="stable")]
+
+    def _drawn_by_user(self) -> NDArray[np.int64]:
+        """Positions of positives, with replacement: a user uniformly, then one of his uniformly."""
+        # Whether there is a negative is the user's: all of his positives can be trained on, or none.
+        users = np.unique(self._positives.users[self._trainable])
+        drawn = self._rng.choice(users, size=len(self._trainable)) if len(users) else users
+        return self._rng.integers(self._histories.indptr[drawn], self._histories.indptr[drawn + 1])
 
     def _batch(self, positions: NDArray[np.int64]) -> Batch:
         data, settings = self._positives, self._settings

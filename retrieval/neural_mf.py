@@ -4,21 +4,60 @@ The MLP half of neural collaborative filtering (He et al., WWW 2017), trained on
 squared loss instead of on clicks.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from retrieval.settings import NeuralMFSettings
+from retrieval.vectors import Weights
+
+
+@dataclass(frozen=True)
+class RatingScale:
+    """What 0 and 1 mean to the network, in the table's own ratings: rating = mean + std * output.
+
+    Trained on the ratings as they are, a network would hardly move on a scale of 0 to 100, and its
+    settings would mean something else on every scale.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    @classmethod
+    def of(cls, ratings: NDArray[np.float32]) -> "RatingScale":
+        """Mean and standard deviation of the ratings, shape (n,); a deviation of 1 where all are equal.
+
+        >>> RatingScale.of(np.array([1, 5], dtype=np.float32))
+        RatingScale(mean=3.0, std=2.0)
+        """
+        values = ratings.astype(np.float64)
+        # Not std == 0: the mean of equal numbers can be a hair beside them.
+        return cls(float(values.mean()), float(values.std()) if np.ptp(values) > 0 else 1.0)
+
+    def standardised(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the network is to put out for these ratings: shape (n,)."""
+        return ((ratings.astype(np.float64) - self.mean) / self.std).astype(np.float32)
+
+    def fold_into(self, weights: Weights) -> Weights:
+        """The weights of a network that puts out ratings where `weights` put out standardised ones."""
+        output = weights["output.weight"].astype(np.float64) * self.std
+        bias = weights["output.bias"].astype(np.float64) * self.std + self.mean
+        folded = {"output.weight": output.astype(np.float32), "output.bias": bias.astype(np.float32)}
+        return {**weights, **folded}
 
 
 class NeuralMF(nn.Module):
-    """Embeddings, two hidden layers with ReLU and dropout, one output: the rating.
+    """Embeddings, two hidden layers with ReLU and dropout, one output: the rating, see `RatingScale`.
 
     Args:
         n_users, n_items: sizes of the id maps.
-        mean_rating: where the output starts, so that training learns deviations from it.
+        settings: see `NeuralMFSettings`.
     """
 
-    def __init__(self, n_users: int, n_items: int, mean_rating: float, settings: NeuralMFSettings) -> None:
+    def __init__(self, n_users: int, n_items: int, settings: NeuralMFSettings) -> None:
         super().__init__()
         self.users = nn.Embedding(n_users, settings.dimension)
         self.items = nn.Embedding(n_items, settings.dimension)
@@ -28,11 +67,12 @@ class NeuralMF(nn.Module):
         self.output = nn.Linear(second, 1)
         self.dropout = nn.Dropout(settings.dropout)
         for table in (self.users, self.items):
-            nn.init.normal_(table.weight, std=0.05)
-        nn.init.constant_(self.output.bias, mean_rating)
+            nn.init.normal_(table.weight, std=settings.initial_std)
+        if settings.standardise:
+            nn.init.zeros_(self.output.bias)  # the mean rating
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Predicted ratings of pairs: (B,) and (B,) int64 rows -> (B,) float32."""
+        """Output for pairs: (B,) and (B,) int64 rows -> (B,) float32."""
         pair = torch.cat([self.users(users), self.items(items)], dim=1)
         hidden = self.dropout(torch.relu(self.first(pair)))
         hidden = self.dropout(torch.relu(self.second(hidden)))

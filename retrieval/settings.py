@@ -8,26 +8,33 @@ from typing import Literal
 from retrieval.errors import UsageError
 
 MOST_THREADS = 1024
+# What the libraries below count and compute in: 32-bit integers and floats.
+LARGEST_COUNT, LARGEST_RATE = 2**31 - 1, 1e38
 
+SplitKind = Literal["time", "random"]
 UserTowerKind = Literal["history", "id"]
+UserSampling = Literal["positives", "users"]
 
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How much of the time line each slice gets.
+    """How a table is cut, and how much each slice gets.
 
     Attributes:
         test_fraction: share of the interactions after the later cut, in (0, 1).
         validation_fraction: share between the two cuts, in (0, 1).
+        kind: "time" tests on the most recent; "random" is for tables without timestamps.
 
     Raises:
-        UsageError: if a fraction is outside its range or nothing is left to train on.
+        UsageError: if a value is outside its range or nothing is left to train on.
     """
 
     test_fraction: float = 0.2
     validation_fraction: float = 0.1
+    kind: SplitKind = "time"
 
     def __post_init__(self) -> None:
+        _check_choice("--split", self.kind, "time", "random")
         for name, value in (("test", self.test_fraction), ("validation", self.validation_fraction)):
             if not 0 < value < 1:
                 raise UsageError(
@@ -48,15 +55,24 @@ class TowerSettings:
         user_tower: "history" pools the items a user liked, so it serves anyone with a history;
             "id" looks the user up in a table, so it knows only the users of train.
         dimension: columns of the embeddings, bias not counted.
+        item_bias: whether an item has a number of its own, the same for all users, beside its vector.
+        initial_std: standard deviation of the embeddings before training.
         negatives: sampled for each positive.
+        user_sampling: "positives" takes every positive once an epoch, so a user counts as often as he
+            has positives; "users" draws a user uniformly, then one of his positives uniformly, as
+            many times an epoch as there are positives (slow with the history tower: a step then
+            pools a history for nearly every positive).
         learning_rate, batch_size (positives a step): of Adam.
         max_epochs, patience: training ends after `patience` epochs in a row that are more than a
             standard error behind the best on validation (NDCG@10).
+        early_stopping: False trains exactly `max_epochs` and keeps what the last one left;
+            validation is then only recorded.
         averaging_decay: share of the past in the moving average of the epochs' weights, which is
             what gets validated and kept; 0 averages nothing.
-        l2: weight of the squared length of the vectors in a batch.
+        l2: weight of the squared length of the vectors in a batch, averaged over the batch.
         history_dropout: share of a history left out at every step ("history" only).
-        recency_half_life_days: a positive this much older than now counts half, see `recency_weights`.
+        recency_half_life_days: a positive this much older than now counts half, see `recency_weights`;
+            None: all count the same, as they do in a table without timestamps.
         targets_per_history: positives trained against one draw of a user's history ("history" only).
 
     Raises:
@@ -65,15 +81,19 @@ class TowerSettings:
 
     user_tower: UserTowerKind = "history"
     dimension: int = 64
+    item_bias: bool = True
+    initial_std: float = 0.1
     negatives: int = 16
+    user_sampling: UserSampling = "positives"
     learning_rate: float = 3e-3
     batch_size: int = 1024
     max_epochs: int = 20
     patience: int = 4
+    early_stopping: bool = True
     averaging_decay: float = 0.5
     l2: float = 1e-3
     history_dropout: float = 0.5
-    recency_half_life_days: float = 30.0
+    recency_half_life_days: float | None = 30.0
     targets_per_history: int = 32
 
     def __post_init__(self) -> None:
@@ -81,15 +101,14 @@ class TowerSettings:
             self,
             ("dimension", "negatives", "batch_size", "max_epochs", "patience", "targets_per_history"),
         )
-        for name in ("learning_rate", "recency_half_life_days"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                flag = "--" + name.removesuffix("_days").replace("_", "-")
-                raise UsageError(f"{flag} must be a positive number, not {getattr(self, name)}")
-        if not (math.isfinite(self.l2) and self.l2 >= 0):
-            raise UsageError(f"l2 must be 0 or more, not {self.l2}")
+        _check_rate("--learning-rate", self.learning_rate)
+        _check_positive("initial_std", self.initial_std)
+        if self.recency_half_life_days is not None:
+            _check_positive("--recency-half-life", self.recency_half_life_days, "a positive number or none")
+        _check_weight("l2", self.l2)
         _check_shares(self, ("history_dropout", "averaging_decay"))
-        if self.user_tower not in ("history", "id"):
-            raise UsageError(f"user_tower must be history or id, not {self.user_tower!r}")
+        _check_choice("user_tower", self.user_tower, "history", "id")
+        _check_choice("user_sampling", self.user_sampling, "positives", "users")
 
 
 @dataclass(frozen=True)
@@ -100,8 +119,14 @@ class NeuralMFSettings:
         dimension: width of each embedding.
         hidden: widths of the two hidden layers.
         dropout: after each hidden layer, in training only.
-        learning_rate, weight_decay, batch_size: of Adam with decoupled weight decay.
-        max_epochs, patience, averaging_decay: as for the towers, by squared error on validation.
+        initial_std: standard deviation of the embeddings before training.
+        standardise: whether training sees (rating - mean) / standard deviation, so that these
+            settings mean the same on every scale; predictions are in the table's own scale either
+            way. False trains on the ratings as they are, and the output starts near 0.
+        learning_rate, weight_decay, batch_size: of Adam with decoupled weight decay; a decay of 0 is
+            plain Adam.
+        max_epochs, patience, early_stopping, averaging_decay: as for the towers, by squared error on
+            validation.
 
     Raises:
         UsageError: if a value is out of its range.
@@ -110,21 +135,23 @@ class NeuralMFSettings:
     dimension: int = 32
     hidden: tuple[int, int] = (64, 32)
     dropout: float = 0.1
+    initial_std: float = 0.05
+    standardise: bool = True
     learning_rate: float = 1e-3
     weight_decay: float = 0.5
     batch_size: int = 512
     max_epochs: int = 20
     patience: int = 3
+    early_stopping: bool = True
     averaging_decay: float = 0.5
 
     def __post_init__(self) -> None:
         _check_counts(self, ("dimension", "batch_size", "max_epochs", "patience"))
         if len(self.hidden) != 2 or min(self.hidden) < 1:
             raise UsageError(f"hidden must be two layers of at least one unit, not {self.hidden}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise UsageError(f"learning_rate must be a positive number, not {self.learning_rate}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UsageError(f"weight_decay must be 0 or more, not {self.weight_decay}")
+        _check_rate("learning_rate", self.learning_rate)
+        _check_positive("initial_std", self.initial_std)
+        _check_weight("weight_decay", self.weight_decay)
         _check_shares(self, ("dropout", "averaging_decay"))
 
 
@@ -141,6 +168,7 @@ class BuildSettings:
             seed and number of threads.
         device: "auto", "cpu" or "cuda".
         refit: train again on all interactions for serving; False serves the evaluated models.
+        preset: name of the preset these settings come from, see `presets`.
 
     Raises:
         UsageError: if a value is out of its range.
@@ -157,10 +185,13 @@ class BuildSettings:
     threads: int | None = None
     device: str = "auto"
     refit: bool = True
+    preset: Literal["notebook"] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.recall_target <= 1:
-            raise UsageError(f"--recall-target must lie above 0 and at most at 1, not {self.recall_target}")
+            raise UsageError(
+                f"--recall-target must lie above 0 and at most at 1, not {self.recall_target}; 0.95 is usual"
+            )
         if self.candidates < 1:
             raise UsageError(f"--candidates must be at least 1, not {self.candidates}")
         if self.threads is not None and self.threads < 1:
@@ -170,11 +201,15 @@ class BuildSettings:
                 f"--threads {self.threads} is more than any machine has; leave it out for all cores"
             )
         if not math.isfinite(self.positive_threshold):
-            raise UsageError(f"--positive-threshold must be a number, not {self.positive_threshold}")
+            raise UsageError(
+                f"--positive-threshold must be a number, not {self.positive_threshold}; "
+                "4 is usual on a scale of 1 to 5"
+            )
         if not 0 <= self.seed < 2**31:  # FAISS takes no more
             raise UsageError(f"--seed must lie between 0 and {2**31 - 1}, not {self.seed}")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"--device must be auto, cpu or cuda, not {self.device!r}")
+        _check_choice("--device", self.device, "auto", "cpu", "cuda")
+        if self.preset is not None:
+            _check_choice("--preset", self.preset, "notebook")
 
     @property
     def resolved_threads(self) -> int:
@@ -184,8 +219,33 @@ class BuildSettings:
 
 def _check_counts(settings: object, names: tuple[str, ...]) -> None:
     for name in names:
-        if getattr(settings, name) < 1:
-            raise UsageError(f"{name} must be at least 1, not {getattr(settings, name)}")
+        if not 1 <= getattr(settings, name) <= LARGEST_COUNT:
+            raise UsageError(f"{name} must be from 1 to {LARGEST_COUNT}, not {getattr(settings, name)}")
+
+
+def _check_positive(name: str, value: float, expected: str = "a positive number") -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{name} must be {expected}, not {value}; leave it out for the default")
+
+
+def _check_rate(name: str, value: float) -> None:
+    if not 0 < value <= LARGEST_RATE:
+        raise UsageError(
+            f"{name} must be a positive number up to {LARGEST_RATE:g}, not {value}; "
+            "leave it out for the default"
+        )
+
+
+def _check_weight(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"{name} must be 0 or more, not {value}")
+
+
+def _check_choice(name: str, value: str, *choices: str) -> None:
+    if value not in choices:
+        *others, last = choices
+        expected = f"{', '.join(others)} or {last}" if others else last
+        raise UsageError(f"{name} must be {expected}, not {value!r}")
 
 
 def _check_shares(settings: object, names: tuple[str, ...]) -> None:

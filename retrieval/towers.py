@@ -47,10 +47,10 @@ class Batch:
 class IdUserTower(nn.Module):
     """A table with one vector a user."""
 
-    def __init__(self, n_users: int, dimension: int) -> None:
+    def __init__(self, n_users: int, settings: TowerSettings) -> None:
         super().__init__()
-        self.table = nn.Embedding(n_users, dimension)
-        nn.init.normal_(self.table.weight, std=0.1)
+        self.table = nn.Embedding(n_users, settings.dimension)
+        nn.init.normal_(self.table.weight, std=settings.initial_std)
 
     @torch.no_grad()
     def silence(self, users: NDArray[np.int64]) -> None:
@@ -60,7 +60,7 @@ class IdUserTower(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """User vectors of the batch's positives: (B, d)."""
         vectors: Tensor = self.table(batch.users)
-        return vectors[batch.user_of]
+        return spread(vectors, batch.user_of)
 
 
 class HistoryUserTower(nn.Module):
@@ -70,16 +70,16 @@ class HistoryUserTower(nn.Module):
     by the item itself.
     """
 
-    def __init__(self, n_items: int, dimension: int) -> None:
+    def __init__(self, n_items: int, settings: TowerSettings) -> None:
         super().__init__()
-        self.table = nn.Embedding(n_items, dimension)
-        nn.init.normal_(self.table.weight, std=0.1)
+        self.table = nn.Embedding(n_items, settings.dimension)
+        nn.init.normal_(self.table.weight, std=settings.initial_std)
 
     def forward(self, batch: Batch) -> Tensor:
         """User vectors of the batch's positives: (B, d)."""
         # Pooled once for each user, (U, d), then corrected for each of the user's targets.
         sums = functional.embedding_bag(batch.history, self.table.weight, batch.history_starts, mode="sum")
-        others = sums[batch.user_of] - batch.target_kept[:, None] * self.table(batch.targets)
+        others = spread(sums, batch.user_of) - batch.target_kept[:, None] * self.table(batch.targets)
         count = batch.history_sizes[batch.user_of] - batch.target_kept
         pooled: Tensor = others / count.clamp(min=1).sqrt()[:, None]
         return pooled
@@ -98,12 +98,14 @@ class TwoTowerBPR(nn.Module):
         self.settings = settings
         self.items = nn.Embedding(n_items, settings.dimension)
         self.item_bias = nn.Embedding(n_items, 1)
-        nn.init.normal_(self.items.weight, std=0.1)
+        nn.init.normal_(self.items.weight, std=settings.initial_std)
         nn.init.zeros_(self.item_bias.weight)
+        # Without biases the column stays, all 0, so that weights and vectors keep one shape.
+        self.item_bias.weight.requires_grad_(settings.item_bias)
         self.user_tower: IdUserTower | HistoryUserTower = (
-            HistoryUserTower(n_items, settings.dimension)
+            HistoryUserTower(n_items, settings)
             if settings.user_tower == "history"
-            else IdUserTower(n_users, settings.dimension)
+            else IdUserTower(n_users, settings)
         )
 
     def score(self, users: Tensor, items: Tensor) -> Tensor:
@@ -136,6 +138,14 @@ class TwoTowerBPR(nn.Module):
         if isinstance(self.user_tower, HistoryUserTower):
             return TowerVectors(items, with_one(pool_histories(table, histories)), table)
         return TowerVectors(items, with_one(table), None)
+
+
+def spread(vectors: Tensor, rows: Tensor) -> Tensor:
+    """`vectors[rows]`, (U, d) and (B,) -> (B, d), whose gradient comes out the same every time.
+
+    That of plain indexing is summed by several threads in the order they happen to come.
+    """
+    return functional.embedding(rows, vectors)
 
 
 def mean_square(vectors: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from retrieval.batches import TowerBatches
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError, EnvironmentProblem
-from retrieval.neural_mf import NeuralMF
+from retrieval.neural_mf import NeuralMF, RatingScale
 from retrieval.rating_model import RatingModel
 from retrieval.settings import NeuralMFSettings, TowerSettings
 from retrieval.towers import IdUserTower, TwoTowerBPR, to_numpy
@@ -126,7 +126,10 @@ def fit_towers(
 
 @dataclass(frozen=True)
 class FittedNeuralMF:
-    """A trained NeuralMF: its weights by name, its numpy twin and how training went."""
+    """A trained NeuralMF: its weights by name, its numpy twin and how training went.
+
+    Weights, losses and validation figures are in the table's own scale of ratings.
+    """
 
     weights: Weights
     model: RatingModel
@@ -152,19 +155,21 @@ def fit_neural_mf(
         epochs: exactly this many instead, without validation: for the refit on all data.
 
     Raises:
+        ValueError: if the interactions have no ratings.
         DataError: if there is nothing to train on, or the loss or a weight stops being a number.
     """
     if not len(ratings):
         raise DataError("no rating to train NeuralMF on; give more data")
+    scale = RatingScale.of(_rated(ratings)) if settings.standardise else RatingScale()
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = NeuralMF(ratings.n_users, ratings.n_items, float(ratings.ratings.mean()), settings).to(device)
+    model = NeuralMF(ratings.n_users, ratings.n_items, settings).to(device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
 
     def tensors(data: EncodedInteractions) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        arrays = (data.users, data.items, data.ratings)
+        arrays = (data.users, data.items, scale.standardised(_rated(data)))
         users, items, values = (torch.from_numpy(array).to(device) for array in arrays)
         return users, items, values
 
@@ -181,20 +186,26 @@ def fit_neural_mf(
     @torch.no_grad()
     def merits(candidate: NeuralMF) -> Merits:
         assert held_out is not None
-        errors = candidate(held_out[0], held_out[1]) - held_out[2]
-        return -np.square(to_numpy(errors).astype(np.float64))
+        errors = to_numpy(candidate(held_out[0], held_out[1]) - held_out[2])
+        return -np.square(errors.astype(np.float64) * scale.std)
 
     loop = _Loop(
         model,
-        lambda: _mean_loss(steps()),
+        lambda: _mean_loss(steps()) * scale.std**2,
         None if held_out is None else merits,
         lambda negative_squares: float(np.sqrt(-negative_squares.mean())),
         settings,
         on_epoch,
     )
     kept, kept_epoch, curve = loop.run(settings.max_epochs if epochs is None else epochs)
-    weights = {name: to_numpy(tensor) for name, tensor in kept.state_dict().items()}
+    weights = scale.fold_into({name: to_numpy(tensor) for name, tensor in kept.state_dict().items()})
     return FittedNeuralMF(weights, RatingModel.from_weights(weights), kept_epoch, curve)
+
+
+def _rated(interactions: EncodedInteractions) -> NDArray[np.float32]:
+    if interactions.ratings is None:
+        raise ValueError("NeuralMF learns ratings, and these interactions have none")
+    return interactions.ratings
 
 
 @dataclass(frozen=True)
@@ -204,7 +215,7 @@ class _Loop(Generic[Model]):
     Validated and kept is a moving average of the weights after each epoch: one epoch's are noisy,
     their mean is less so (Polyak and Juditsky, SIAM J. Control Optim. 1992). Kept is the last epoch
     that is no more than one standard error behind the best so far: on few validation users the best
-    is best by chance.
+    is best by chance. Without `early_stopping` the last epoch is kept, whatever validation says.
 
     Attributes:
         model: what `run_epoch` trains.
@@ -237,12 +248,12 @@ class _Loop(Generic[Model]):
             self._check(loss, epoch)
             averaging.update_parameters(self.model)
             merits = None if self.merits is None else self.merits(averaged)
+            if merits is not None and not (np.isfinite(merits).all() and len(merits)):
+                raise DataError(f"nothing to validate by in epoch {epoch}: {len(merits)} figures, or NaN")
             curve.append(EpochRecord(epoch, loss, None if merits is None else self.summary(merits)))
             self.on_epoch(curve[-1])
-            if merits is None:
+            if merits is None or not self.settings.early_stopping:
                 continue
-            if not np.isfinite(merits).all() or not len(merits):
-                raise DataError(f"nothing to validate by in epoch {epoch}: {len(merits)} figures, or NaN")
             if best is None or merits.mean() > best.mean():
                 best = merits
             if (best - merits).mean() <= standard_error(best - merits):

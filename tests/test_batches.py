@@ -1,14 +1,16 @@
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from retrieval.batches import OLDEST, SECONDS_A_DAY, TowerBatches, recency_weights
 from retrieval.encoded import EncodedInteractions
-from retrieval.settings import TowerSettings
+from retrieval.settings import TowerSettings, UserSampling
 from retrieval.towers import Batch
 
 CPU = torch.device("cpu")
@@ -41,13 +43,16 @@ def batches(
     negatives: int = 3,
     history_dropout: float = 0.5,
     targets_per_history: int = 3,
+    user_sampling: UserSampling = "positives",
+    recency_half_life_days: float | None = 30.0,
 ) -> TowerBatches:
     settings = TowerSettings(
         batch_size=batch_size,
         negatives=negatives,
         history_dropout=history_dropout,
         targets_per_history=targets_per_history,
-        recency_half_life_days=30.0,
+        user_sampling=user_sampling,
+        recency_half_life_days=recency_half_life_days,
     )
     return TowerBatches(data, settings, np.random.default_rng(seed), CPU)
 
@@ -158,6 +163,7 @@ def test_who_shares_a_group_changes_with_every_epoch() -> None:
 
 def test_weights_belong_to_their_positives() -> None:
     data = positives()
+    assert data.timestamps is not None
     weights = recency_weights(data.timestamps, 30.0)
     keys = zip(data.users.tolist(), data.items.tolist(), strict=True)
     expected = dict(zip(keys, weights.tolist(), strict=True))
@@ -167,9 +173,51 @@ def test_weights_belong_to_their_positives() -> None:
     assert len(set(given)) > 5
 
 
-def test_the_seed_decides() -> None:
+def test_without_timestamps_or_half_life_all_positives_weigh_the_same() -> None:
+    data = positives()
+    timeless = replace(data, timestamps=None)
+    for made in (batches(timeless), batches(data, recency_half_life_days=None)):
+        epoch = list(made.epoch())
+        assert sorted(pairs(epoch)) == trainable(data)
+        assert all((batch.weights == 1).all() for batch in epoch)
+
+
+def test_users_are_drawn_uniformly_and_their_positives_uniformly() -> None:
+    """User 4's eleven positives together are drawn as often as user 1's only one; user 3 has no negative."""
+    data = positives()
+    made = batches(data, user_sampling="users", negatives=1)
+    drawn = [list(made.epoch()) for _ in range(300)]
+    rows = len(trainable(data))
+    assert made.triplets == rows
+    assert {sum(len(batch.targets) for batch in epoch) for epoch in drawn} == {rows}
+    assert {len(batch.targets) for epoch in drawn for batch in epoch[:-1]} == {4}
+    counts = Counter(pair for epoch in drawn for pair in pairs(epoch))
+    assert sorted(counts) == trainable(data)
+    for user, liked in Counter(user for user, _ in trainable(data)).items():
+        own = np.array([count for (drawn_user, _), count in counts.items() if drawn_user == user])
+        # 5,400 draws over four users; four standard deviations are 127.
+        assert own.sum() == pytest.approx(300 * rows / 4, abs=127), user
+        assert liked == 1 or chisquare(own).pvalue > 1e-4, user
+
+
+def test_users_drawn_uniformly_keep_their_histories() -> None:
+    """Draws repeat, so a target's place in its history is worth another look."""
+    data = positives()
+    lists = data.item_lists()
+    for batch in batches(data, user_sampling="users", batch_size=50).epoch():
+        assert len(set(zip(batch.user_of.tolist(), batch.targets.tolist(), strict=True))) < len(batch.targets)
+        for row, target in enumerate(batch.targets.tolist()):
+            place = int(batch.user_of[row])
+            own = lists.of(int(batch.users[place])).tolist()
+            assert target in own
+            assert float(batch.target_kept[row]) == float(target in kept_items(batch, place))
+            assert not set(batch.negatives[row].tolist()) & set(own)
+
+
+@pytest.mark.parametrize("user_sampling", ["positives", "users"])
+def test_the_seed_decides(user_sampling: UserSampling) -> None:
     def drawn(seed: int) -> list[torch.Tensor]:
-        epoch = list(batches(positives(), seed=seed).epoch())
+        epoch = list(batches(positives(), seed=seed, user_sampling=user_sampling).epoch())
         return [tensor for batch in epoch for tensor in vars(batch).values()]
 
     assert all(torch.equal(left, right) for left, right in zip(drawn(1), drawn(1), strict=True))
@@ -183,9 +231,10 @@ def test_tensors_have_the_types_the_model_takes() -> None:
         assert tensor.dtype == (torch.int64 if name in whole else torch.float32), name
 
 
-def test_users_who_like_everything_leave_nothing_to_train() -> None:
+@pytest.mark.parametrize("user_sampling", ["positives", "users"])
+def test_users_who_like_everything_leave_nothing_to_train(user_sampling: UserSampling) -> None:
     data = positives()
-    made = batches(data.where(data.users == 3))
+    made = batches(data.where(data.users == 3), user_sampling=user_sampling)
     assert made.triplets == 0
     assert list(made.epoch()) == []
 

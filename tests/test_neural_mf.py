@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from retrieval.neural_mf import NeuralMF
+from retrieval.neural_mf import NeuralMF, RatingScale
 from retrieval.rating_model import WEIGHTS, RatingModel
 from retrieval.settings import NeuralMFSettings
 
@@ -25,7 +25,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def model() -> NeuralMF:
     """Weights as after training: nothing near zero."""
-    made = NeuralMF(N_USERS, N_ITEMS, 3.5, SETTINGS)
+    made = NeuralMF(N_USERS, N_ITEMS, SETTINGS)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -92,7 +92,7 @@ def test_the_forward_pass_by_hand() -> None:
     }
     arrays = {name: np.array(value, dtype=np.float32) for name, value in weights.items()}
     assert RatingModel.from_weights(arrays).predict(np.array([0]), np.array([[0]])).tolist() == [[5.5]]
-    model = NeuralMF(1, 1, 0.0, NeuralMFSettings(dimension=2, hidden=(2, 1))).eval()
+    model = NeuralMF(1, 1, NeuralMFSettings(dimension=2, hidden=(2, 1))).eval()
     model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     assert model(torch.tensor([0]), torch.tensor([0])).tolist() == [5.5]
 
@@ -103,8 +103,43 @@ def test_the_state_dict_is_what_the_numpy_twin_reads(model: NeuralMF) -> None:
 
 def test_training_starts_near_the_mean_rating() -> None:
     torch.manual_seed(0)
-    fresh = NeuralMF(N_USERS, N_ITEMS, 3.5, SETTINGS).eval()
-    assert np.abs(torch_ratings(fresh) - 3.5).max() < 0.6
+    fresh = NeuralMF(N_USERS, N_ITEMS, SETTINGS).eval()
+    weights = RatingScale(mean=55.0, std=10.0).fold_into(weights_of(fresh))
+    predicted = RatingModel.from_weights(weights).predict_pairs(*all_pairs())
+    assert np.abs(predicted - 55.0).max() < 6
+
+
+@pytest.mark.parametrize("std", [0.01, 0.5])
+def test_embeddings_start_as_spread_as_asked(std: float) -> None:
+    torch.manual_seed(0)
+    fresh = NeuralMF(300, 400, NeuralMFSettings(initial_std=std))
+    for table in (fresh.users, fresh.items):
+        assert float(table.weight.detach().std()) == pytest.approx(std, rel=0.05)
+
+
+def test_a_scale_is_mean_and_standard_deviation() -> None:
+    assert RatingScale.of(np.array([0, 100, 0, 100], dtype=np.float32)) == RatingScale(50.0, 50.0)
+    scale = RatingScale.of(np.array([1, 2, 4, 5], dtype=np.float32))
+    assert scale.standardised(np.array([3, 5], dtype=np.float32)).tolist() == pytest.approx([0, 2 / 2.5**0.5])
+    assert RatingScale().standardised(np.array([3.3], dtype=np.float32)) == np.float32(3.3)
+
+
+@pytest.mark.parametrize("rating", [3.3, 0.1, 0.0, -1e30])
+def test_equal_ratings_have_no_spread_to_divide_by(rating: float) -> None:
+    """Not even the one that rounding the mean of 0.1s leaves."""
+    ratings = np.full(7, rating, dtype=np.float32)
+    scale = RatingScale.of(ratings)
+    assert scale.std == 1.0
+    assert scale.standardised(ratings) == pytest.approx(np.zeros(7), abs=abs(rating) * 1e-6)
+
+
+def test_a_folded_network_puts_out_ratings(model: NeuralMF) -> None:
+    scale, weights = RatingScale(mean=62.0, std=21.0), weights_of(model)
+    kept = {name: array.copy() for name, array in weights.items()}
+    folded = RatingModel.from_weights(scale.fold_into(weights))
+    expected = 62.0 + 21.0 * torch_ratings(model).ravel()
+    assert folded.predict_pairs(*all_pairs()) == pytest.approx(expected, rel=1e-5)
+    assert all(np.array_equal(weights[name], kept[name]) for name in kept)
 
 
 def test_dropout_acts_in_training_only(model: NeuralMF) -> None:

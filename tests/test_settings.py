@@ -25,6 +25,17 @@ def test_fractions_must_leave_something_to_train_on(fractions: tuple[float, floa
         SplitSettings(*fractions)
 
 
+@pytest.mark.parametrize("kind", ["", "Time", "chance"])
+def test_an_unknown_split_is_refused(kind: Any) -> None:
+    with pytest.raises(UsageError, match=f"^--split must be time or random, not {kind!r}$"):
+        SplitSettings(kind=kind)
+
+
+def test_the_split_is_by_time_unless_said_otherwise() -> None:
+    assert SplitSettings().kind == "time"
+    assert SplitSettings(0.2, 0.1, "random").kind == "random"
+
+
 def test_fractions_may_come_close_to_their_limits() -> None:
     assert SplitSettings(0.001, 0.001).test_fraction == 0.001
     assert SplitSettings(0.6, 0.39).validation_fraction == 0.39
@@ -40,11 +51,13 @@ def test_fractions_may_come_close_to_their_limits() -> None:
         ("patience", [0], [1]),
         ("targets_per_history", [0], [1]),
         ("learning_rate", [0.0, -1e-3, NAN, INF], [1e-9]),
-        ("recency_half_life_days", [0.0, -1.0, NAN, INF], [0.5]),
+        ("recency_half_life_days", [0.0, -1.0, NAN, INF], [0.5, None]),
+        ("initial_std", [0.0, -0.1, NAN, INF], [1e-3, 1.0]),
         ("l2", [-1e-9, NAN, INF], [0.0]),
         ("history_dropout", [-0.1, 1.0, NAN], [0.0, 0.99]),
         ("averaging_decay", [-0.1, 1.0, NAN], [0.0, 0.99]),
         ("user_tower", ["matrix", "", "ID"], ["id", "history"]),
+        ("user_sampling", ["uniform", "", "Users"], ["positives", "users"]),
     ],
 )
 def test_tower_settings_are_checked(name: str, refused: list[Any], accepted: list[Any]) -> None:
@@ -67,6 +80,7 @@ def test_tower_settings_are_checked(name: str, refused: list[Any], accepted: lis
         ("patience", [0], [1]),
         ("hidden", [(0, 4), (4, 0), (4,), (4, 4, 4)], [(1, 1), (128, 8)]),
         ("learning_rate", [0.0, -1e-3, NAN, INF], [1e-9]),
+        ("initial_std", [0.0, -0.1, NAN, INF], [1e-3, 1.0]),
         ("weight_decay", [-0.1, NAN, INF], [0.0, 1.0]),
         ("dropout", [-0.1, 1.0, NAN], [0.0, 0.5]),
         ("averaging_decay", [-0.1, 1.0, NAN], [0.0, 0.5]),
@@ -89,6 +103,7 @@ def test_neural_mf_settings_are_checked(name: str, refused: list[Any], accepted:
         ("positive_threshold", [NAN, INF], [-1.0, 0.0, 4.5]),
         ("seed", [-1, 2**31], [0, 2**31 - 1]),
         ("device", ["gpu", "", "CPU"], ["auto", "cpu", "cuda"]),
+        ("preset", ["", "Notebook"], ["notebook", None]),
     ],
 )
 def test_build_settings_are_checked(name: str, refused: list[Any], accepted: list[Any]) -> None:
@@ -114,6 +129,13 @@ def test_messages_are_one_line_and_name_the_value() -> None:
     assert caught.value.exit_code == 2
 
 
+def test_choices_are_listed_in_words() -> None:
+    with pytest.raises(UsageError, match=r"^--device must be auto, cpu or cuda, not 'gpu'$"):
+        BuildSettings(device="gpu")
+    with pytest.raises(UsageError, match=r"^--recency-half-life must be a positive number or none, not 0; leave"):
+        TowerSettings(recency_half_life_days=0)
+
+
 def test_threads_are_all_usable_cores_unless_set() -> None:
     assert BuildSettings(threads=3).resolved_threads == 3
     assert BuildSettings().resolved_threads == usable_cores() >= 1
@@ -121,8 +143,8 @@ def test_threads_are_all_usable_cores_unless_set() -> None:
 
 def test_settings_import_nothing_heavy() -> None:
     code = (
-        "import sys, retrieval.settings;"
-        "print(sorted({'torch', 'polars', 'pandas', 'faiss'} & set(sys.modules)))"
+        "import sys, retrieval.settings, retrieval.presets;"
+        "print(sorted({'torch', 'polars', 'pandas', 'faiss', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,7 +10,7 @@ from index import ItemLists
 from retrieval.batches import TowerBatches
 from retrieval.encoded import EncodedInteractions
 from retrieval.settings import TowerSettings, UserTowerKind
-from retrieval.towers import Batch, HistoryUserTower, TwoTowerBPR
+from retrieval.towers import Batch, HistoryUserTower, TwoTowerBPR, spread
 from retrieval.vectors import TowerVectors
 
 N_USERS, N_ITEMS, DIMENSION = 7, 15, 4
@@ -35,11 +35,14 @@ def positives() -> EncodedInteractions:
     return EncodedInteractions(users, items, np.ones(len(users), np.float32), timestamps, N_USERS, N_ITEMS)
 
 
-def model_of(kind: UserTowerKind, l2: float = 0.0, history_dropout: float = 0.0) -> TwoTowerBPR:
+def model_of(
+    kind: UserTowerKind, l2: float = 0.0, history_dropout: float = 0.0, item_bias: bool = True
+) -> TwoTowerBPR:
     """Weights as after training: no table and no bias near zero."""
     settings = TowerSettings(
         user_tower=kind,
         dimension=DIMENSION,
+        item_bias=item_bias,
         negatives=3,
         batch_size=9,
         l2=l2,
@@ -50,7 +53,8 @@ def model_of(kind: UserTowerKind, l2: float = 0.0, history_dropout: float = 0.0)
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(std=0.7, generator=generator)
+            if parameter.requires_grad:
+                parameter.normal_(std=0.7, generator=generator)
     return model
 
 
@@ -289,6 +293,42 @@ def test_towers_start_with_no_bias_and_small_vectors() -> None:
         50,
         8,
     )
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("std", [0.01, 0.5])
+def test_vectors_start_as_spread_as_asked(kind: UserTowerKind, std: float) -> None:
+    torch.manual_seed(0)
+    model = TwoTowerBPR(300, 300, TowerSettings(user_tower=kind, dimension=32, initial_std=std))
+    for table in (model.items, model.user_tower.table):
+        assert float(table.weight.detach().std()) == pytest.approx(std, rel=0.05)
+        assert float(table.weight.detach().mean()) == pytest.approx(0, abs=std / 10)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_without_item_bias_the_column_is_there_and_stays_0(kind: UserTowerKind) -> None:
+    model, biased = model_of(kind, item_bias=False), model_of(kind)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    before = model.items.weight.detach().clone()
+    for batch in epoch_of(model):
+        optimizer.zero_grad()
+        model.loss(batch).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    vectors = model.export(positives().item_lists())
+    assert not vectors.items[:, -1].any()
+    assert (vectors.users[:, -1] == 1).all()
+    assert not torch.equal(model.items.weight, before)
+    shapes = [{name: tensor.shape for name, tensor in each.state_dict().items()} for each in (model, biased)]
+    assert shapes[0] == shapes[1]
+
+
+def test_spreading_is_indexing() -> None:
+    vectors = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rows = torch.tensor([3, 0, 3, 1, 3])
+    assert torch.equal(spread(vectors, rows), vectors[rows])
+    upstream = torch.arange(15.0).reshape(5, 3)
+    (gradient,) = torch.autograd.grad(spread(vectors, rows), vectors, upstream)
+    assert gradient.tolist() == [[3, 4, 5], [9, 10, 11], [0, 0, 0], [0 + 6 + 12, 1 + 7 + 13, 2 + 8 + 14]]
 
 
 def test_users_without_any_positive_are_exported_too() -> None:

@@ -2,6 +2,7 @@ import math
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,18 @@ def checkerboard_ratings() -> tuple[EncodedInteractions, EncodedInteractions]:
     return first, second
 
 
+def noise() -> tuple[EncodedInteractions, EncodedInteractions]:
+    """Few ratings by chance, to train on and to validate by: the error on validation soon rises."""
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(N_USERS * N_ITEMS, 400, replace=False)
+    users, items = np.divmod(pairs, N_ITEMS)
+    ratings = rng.integers(1, 6, 400).astype(np.float32)
+    return (
+        encoded(users[:200], items[:200], ratings[:200], N_USERS, N_ITEMS),
+        encoded(users[200:], items[200:], ratings[200:], N_USERS, N_ITEMS),
+    )
+
+
 def tower_settings(kind: UserTowerKind = "history", **changes: Any) -> TowerSettings:
     given: dict[str, Any] = {
         "user_tower": kind,
@@ -143,6 +156,19 @@ def test_the_same_seed_and_threads_repeat_bit_for_bit(name: str, threads: int) -
         runs.append(MODELS[name](1))
     assert same(runs[0].weights, runs[1].weights)
     assert runs[0].curve == runs[1].curve
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_steps_large_enough_for_several_threads_repeat_bit_for_bit(kind: UserTowerKind) -> None:
+    """Torch adds up the gradients of plain indexing in any order, from 32,768 numbers on."""
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(100 * 300, 4500, replace=False)
+    users, items = np.divmod(pairs, 300)
+    data = encoded(users, items, np.full(4500, 5.0), 100, 300)
+    settings = tower_settings(kind, dimension=64, negatives=1, batch_size=1500)
+    torch.set_num_threads(2)
+    runs = [fit_towers(data, settings, seed=1, device=CPU, epochs=2) for _ in range(2)]
+    assert same(runs[0].weights, runs[1].weights)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -221,6 +247,53 @@ def test_an_epoch_within_a_standard_error_of_the_best_is_as_good() -> None:
     assert [record.validation for record in fitted.curve] == [0.5, 0.375, 0.0, 0.125, 0.0]
 
 
+def test_without_early_stopping_the_last_of_max_epochs_is_kept_and_validation_recorded() -> None:
+    train, _ = checkerboard()
+    figures = iter([0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1])
+    settings = tower_settings(max_epochs=7, patience=1, early_stopping=False)
+    fitted = fit_towers(train, settings, seed=1, device=CPU, validate=lambda v: np.full(5, next(figures)))
+    assert fitted.epochs == 7
+    assert [record.validation for record in fitted.curve] == [0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
+    assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU, epochs=7).weights)
+    assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU).weights)
+
+    train, held_out = noise()
+    settings_mf = mf_settings(weight_decay=0.0, batch_size=16, max_epochs=15, patience=1)
+    stopped = fit_neural_mf(train, settings_mf, seed=0, device=CPU, validation=held_out)
+    assert len(stopped.curve) < 15
+    settings_mf = replace(settings_mf, early_stopping=False)
+    rated = fit_neural_mf(train, settings_mf, seed=0, device=CPU, validation=held_out)
+    assert rated.epochs == len(rated.curve) == 15
+    assert rated.curve[: len(stopped.curve)] == stopped.curve
+    assert same(rated.weights, fit_neural_mf(train, settings_mf, seed=0, device=CPU, epochs=15).weights)
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("figures", [[], [0.1, math.nan]])
+def test_nothing_to_validate_by_is_refused(early_stopping: bool, figures: list[float]) -> None:
+    settings = tower_settings(early_stopping=early_stopping)
+    with pytest.raises(DataError, match="nothing to validate by in epoch 1"):
+        fit_towers(checkerboard()[0], settings, seed=1, device=CPU, validate=lambda v: np.array(figures))
+
+
+def test_averaging_nothing_keeps_exactly_the_last_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[torch.nn.Module] = []
+
+    class Spy(torch.optim.swa_utils.AveragedModel):
+        def update_parameters(self, model: torch.nn.Module) -> None:
+            super().update_parameters(model)
+            trained.append(model)
+
+    monkeypatch.setattr("retrieval.training.AveragedModel", Spy)
+    train, ratings = checkerboard()[0], checkerboard_ratings()[0]
+    by_towers = fit_towers(train, tower_settings(averaging_decay=0.0), seed=1, device=CPU, epochs=3)
+    raw = mf_settings(averaging_decay=0.0, standardise=False)
+    by_ratings = fit_neural_mf(ratings, raw, seed=1, device=CPU, epochs=3)
+    for fitted, model in ((by_towers, trained[2]), (by_ratings, trained[5])):
+        last = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        assert same(fitted.weights, last)
+
+
 @pytest.mark.parametrize("decay", [0.5, 0.9])
 def test_kept_weights_are_a_moving_average_over_epochs(decay: float) -> None:
     def weights(decay: float, epochs: int) -> tuple[Weights, Weights]:
@@ -242,13 +315,8 @@ def test_kept_weights_are_a_moving_average_over_epochs(decay: float) -> None:
 
 
 def test_neural_mf_keeps_the_last_epoch_that_is_no_worse_than_chance_explains() -> None:
-    """On few, noisy ratings the error on validation soon rises; the rule again, over a fit for each epoch."""
-    rng = np.random.default_rng(0)
-    pairs = rng.choice(N_USERS * N_ITEMS, 400, replace=False)
-    users, items = np.divmod(pairs, N_ITEMS)
-    ratings = rng.integers(1, 6, 400).astype(np.float32)
-    train = encoded(users[:200], items[:200], ratings[:200], N_USERS, N_ITEMS)
-    validation = encoded(users[200:], items[200:], ratings[200:], N_USERS, N_ITEMS)
+    """The rule again, over a fit for each epoch."""
+    train, validation = noise()
     settings = mf_settings(dropout=0.3, weight_decay=0.0, batch_size=16, max_epochs=20)
     fitted = fit_neural_mf(train, settings, seed=0, device=CPU, validation=validation)
 
@@ -340,10 +408,104 @@ def test_neural_mf_beats_the_mean_rating_on_held_out_pairs() -> None:
     assert rmse < 0.4 * of_the_mean
 
 
+def by_item(data: EncodedInteractions) -> NDArray[np.float32]:
+    """About 4.5 for even items and 1.5 for odd ones: learnt in an epoch or two."""
+    noise = np.random.default_rng(1).normal(0, 0.2, len(data))
+    return (np.where(data.items % 2 == 0, 4.5, 1.5) + noise).astype(np.float32)
+
+
+def on_scale(data: EncodedInteractions, factor: float, offset: float) -> EncodedInteractions:
+    assert data.ratings is not None
+    return replace(data, ratings=(factor * data.ratings + offset).astype(np.float32))
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(4.0, 0.0), (25.0, -25.0), (0.01, 7.0)])
+def test_ratings_on_another_scale_give_the_same_predictions_on_that_scale(
+    factor: float, offset: float
+) -> None:
+    """Ratings a * r + b give predictions a * p + b, losses a * a * loss and validation a * RMSE."""
+    train, held_out = (replace(data, ratings=by_item(data)) for data in checkerboard_ratings())
+    one = fit_neural_mf(train, mf_settings(max_epochs=4), seed=0, device=CPU, validation=held_out)
+    moved, moved_held_out = (on_scale(data, factor, offset) for data in (train, held_out))
+    other = fit_neural_mf(moved, mf_settings(max_epochs=4), seed=0, device=CPU, validation=moved_held_out)
+    predicted = one.model.predict_pairs(held_out.users, held_out.items)
+    assert predicted.std() > 0.5
+    expected = factor * predicted + offset
+    assert other.model.predict_pairs(held_out.users, held_out.items) == pytest.approx(
+        expected, abs=2e-3 * factor
+    )
+    assert other.epochs == one.epochs
+    for mine, theirs in zip(other.curve, one.curve, strict=True):
+        assert theirs.validation is not None
+        assert mine.loss == pytest.approx(factor**2 * theirs.loss, rel=1e-3)
+        assert mine.validation == pytest.approx(factor * theirs.validation, rel=1e-3)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_losses_and_validation_are_those_of_the_exported_model(standardise: bool) -> None:
+    train, held_out = (on_scale(data, 20.0, 0.0) for data in checkerboard_ratings())
+    settings = mf_settings(standardise=standardise, averaging_decay=0.0, dropout=0.0, batch_size=10_000)
+    settings = replace(settings, early_stopping=False, max_epochs=3)
+    fitted = fit_neural_mf(train, settings, seed=0, device=CPU, validation=held_out)
+    before = fit_neural_mf(train, settings, seed=0, device=CPU, epochs=2).model
+    assert train.ratings is not None and held_out.ratings is not None
+    errors = fitted.model.predict_pairs(held_out.users, held_out.items) - held_out.ratings
+    assert fitted.curve[-1].validation == pytest.approx(float(np.sqrt(np.mean(errors**2))), rel=1e-4)
+    # One step an epoch: its loss is that of the weights before it.
+    errors = before.predict_pairs(train.users, train.items) - train.ratings
+    assert fitted.curve[-1].loss == pytest.approx(float(np.mean(errors**2)), rel=1e-4)
+
+
+def test_a_scale_of_0_to_100_is_learnt_as_well_as_one_of_1_to_5() -> None:
+    train, held_out = (on_scale(data, 25.0, -25.0) for data in checkerboard_ratings())
+    assert train.ratings is not None and held_out.ratings is not None
+    of_the_mean = float(np.std(held_out.ratings))
+    rmse = {}
+    for standardise in (True, False):
+        settings = mf_settings(standardise=standardise, learning_rate=3e-3)
+        model = fit_neural_mf(train, settings, seed=0, device=CPU, epochs=25).model
+        errors = model.predict_pairs(held_out.users, held_out.items) - held_out.ratings
+        rmse[standardise] = float(np.sqrt(np.mean(errors**2)))
+    assert rmse[True] < 0.4 * of_the_mean < 0.8 * of_the_mean < rmse[False]
+
+
+def test_equal_ratings_are_predicted_as_such() -> None:
+    train, _ = checkerboard()
+    fitted = fit_neural_mf(on_scale(train, 0.0, 3.3), mf_settings(), seed=0, device=CPU, epochs=10)
+    predicted = fitted.model.predict_pairs(train.users, train.items)
+    assert predicted == pytest.approx(np.full(len(train), 3.3), abs=0.1)
+
+
+def test_a_weight_decay_of_0_is_plain_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+    ratings, _ = checkerboard_ratings()
+    decoupled = fit_neural_mf(ratings, mf_settings(weight_decay=0.0), seed=0, device=CPU, epochs=3)
+    monkeypatch.setattr(torch.optim, "AdamW", torch.optim.Adam)
+    plain = fit_neural_mf(ratings, mf_settings(weight_decay=0.0), seed=0, device=CPU, epochs=3)
+    assert same(decoupled.weights, plain.weights)
+
+
+def test_neural_mf_needs_ratings() -> None:
+    train, held_out = checkerboard_ratings()
+    for standardise in (True, False):
+        settings = mf_settings(standardise=standardise)
+        with pytest.raises(ValueError, match="have none"):
+            fit_neural_mf(replace(train, ratings=None), settings, seed=0, device=CPU)
+        with pytest.raises(ValueError, match="have none"):
+            fit_neural_mf(train, settings, seed=0, device=CPU, validation=replace(held_out, ratings=None))
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_towers_train_without_ratings_and_timestamps(kind: UserTowerKind) -> None:
+    clicks = replace(checkerboard()[0], ratings=None, timestamps=None)
+    fitted = fit_towers(clicks, tower_settings(kind, l2=0.03), seed=1, device=CPU, epochs=12)
+    scores = fitted.vectors.users @ fitted.vectors.items.T
+    assert share_of_users_in_order(scores, checkerboard()[1]) > 0.9
+
+
 def test_the_numpy_twin_is_the_trained_network() -> None:
     train, _ = checkerboard_ratings()
     fitted = neural_mf()
-    model = NeuralMF(N_USERS, N_ITEMS, 0.0, mf_settings()).eval()
+    model = NeuralMF(N_USERS, N_ITEMS, mf_settings()).eval()
     model.load_state_dict({name: torch.from_numpy(array) for name, array in fitted.weights.items()})
     with torch.no_grad():
         expected = model(torch.from_numpy(train.users), torch.from_numpy(train.items)).numpy()
