@@ -1,131 +1,27 @@
-"""Public data sets by name: where they come from, and how their rows are known to be the right ones."""
+"""Data sets by name: read from the data folder or downloaded into it, and never used unverified."""
 
-import difflib
 import shutil
-import subprocess
-import sys
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
-from retrieval.errors import DataError, EnvironmentProblem, UsageError
+from retrieval.columns import ITEM, RATING, USER
+from retrieval.downloads import Source, ZipArchive, ZipOnDisk, extract, file_sha256
+from retrieval.errors import DataError, EnvironmentProblem
+from retrieval.fetching import TIMEOUT, Log, OnBytes, SourceFailedError, Watch, size_text
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.items import ItemTable, find_items_beside, read_items
-
-Log = Callable[[str], None]
-
-SAMPLE = "sample"
-_CONNECT_SECONDS, _READ_SECONDS, _PIP_SECONDS = 10, 60, 300
-_REASONS = {
-    "ConnectTimeout": f"no answer within {_CONNECT_SECONDS} seconds",
-    "ReadTimeout": f"no data for {_READ_SECONDS} seconds",
-    "ConnectionError": "the server cannot be reached",
-    "ProxyError": "the proxy refused",
-    "SSLError": "no trusted TLS connection",
-}
-
-
-class SourceFailedError(Exception):
-    """One source could not deliver; the next one is tried. The message is the reason."""
-
-
-class Source(Protocol):
-    """Somewhere to get the files of a data set from.
-
-    Attributes:
-        name: for messages.
-        members: the files in the archive, the ratings first; they keep their last name on disk.
-    """
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def members(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    def fetch(self, folder: Path) -> Path:
-        """Download into `folder` and give the archive's path; `SourceFailedError` with a reason."""
-        ...
-
-
-@dataclass(frozen=True)
-class ZipArchive:
-    """A zip file at a URL."""
-
-    url: str
-    members: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The URL."""
-        return self.url
-
-    def fetch(self, folder: Path) -> Path:
-        """Download the zip."""
-        import pooch
-
-        pooch.get_logger().setLevel("ERROR")
-        download = pooch.HTTPDownloader(timeout=(_CONNECT_SECONDS, _READ_SECONDS))
-        try:
-            # The rows are checked, not the archive: one digest for every source.
-            return Path(pooch.retrieve(self.url, None, fname="archive.zip", path=folder, downloader=download))
-        except (OSError, ValueError) as error:
-            # The errors of requests are OSErrors without a number; one with a number is the disk's.
-            if getattr(error, "errno", None) is not None:
-                raise
-            reason = _REASONS.get(type(error).__name__, _one_line(str(error)))
-            raise SourceFailedError(reason) from error
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A package on the registry that pip is set up for; downloaded, never installed."""
-
-    requirement: str
-    members: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The requirement, as pip takes it."""
-        return f"pip download {self.requirement}"
-
-    def fetch(self, folder: Path) -> Path:
-        """Download the wheel."""
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
-        command += ["--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout"]
-        command += [str(_CONNECT_SECONDS), self.requirement, "-d", str(folder)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise SourceFailedError(f"not done within {_PIP_SECONDS} seconds") from error
-        if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise SourceFailedError(_one_line(lines[-1] if lines else f"pip ended with {done.returncode}"))
-        wheels = sorted(folder.glob("*.whl"))
-        if not wheels:
-            raise SourceFailedError("pip left no wheel")
-        return wheels[0]
-
-
-@dataclass(frozen=True)
-class NamedSet:
-    """A data set that can be asked for by name.
-
-    Attributes:
-        name: what `--dataset` takes.
-        description: one line for people.
-        digest: `Interactions.digest` of its rows, the same for every source.
-        sources: tried in this order.
-    """
-
-    name: str
-    description: str
-    digest: str
-    sources: tuple[Source, ...]
+from retrieval.named_sets import (
+    SAMPLE,
+    NamedSet,
+    Shape,
+    archives_by_hand,
+    find_set,
+    ratings_on_disk,
+    sample_folder,
+    sources,
+)
+from retrieval.workshop import own_workshop
 
 
 @dataclass(frozen=True)
@@ -147,128 +43,174 @@ class Dataset:
         return notes
 
 
-ML_100K = NamedSet(
-    name="ml-100k",
-    description="MovieLens 100K: 100,000 ratings, 943 users, 1,682 films, 1997-1998",
-    digest="6cfffb52c89b05fbc3afb75f6912eeda04c81c2add0dc58e773a0ef6c8adb160",
-    sources=(
-        ZipArchive(
-            "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-            ("ml-100k/u.data", "ml-100k/u.item", "ml-100k/u.genre", "ml-100k/README"),
-        ),
-        Wheel(
-            "recbole==1.2.1",
-            ("recbole/dataset_example/ml-100k/ml-100k.inter", "recbole/dataset_example/ml-100k/ml-100k.item"),
-        ),
-    ),
-)
-NAMED_SETS = {named.name: named for named in (ML_100K,)}
+@dataclass(frozen=True)
+class Verified:
+    """The ratings of a set, read and found to be the right rows.
+
+    Attributes:
+        path: the file on disk.
+        checked_by: what was compared: "the digest of its rows", "the digest of its file", "the digest of its
+            archive" or "these numbers" (rows, users, items); None for the sample, a part of the package.
+    """
+
+    path: Path
+    interactions: Interactions
+    checked_by: str | None
 
 
-def load_dataset(name: str, data_dir: Path, log: Log) -> Dataset:
+def load_dataset(
+    name: str,
+    data_dir: Path,
+    log: Log,
+    *,
+    on_bytes: OnBytes | None = None,
+    timeout: float = TIMEOUT,
+) -> Dataset:
     """A data set by name, from `data_dir` or downloaded into it once.
 
+    Args:
+        log: receives what a user should know, a line each.
+        on_bytes: receives the progress of a download: bytes there are, and of the whole or None.
+        timeout: seconds a server may stay silent.
+
     Raises:
-        UsageError: no set has this name.
+        UsageError: no set has this name, or RETRIEVAL_MIRROR is no URL.
         EnvironmentProblem: no source delivers, the disk refuses, or files on disk hold other rows.
     """
+    found = obtain(name, data_dir, log, on_bytes=on_bytes, timeout=timeout)
+    beside = find_items_beside(found.path)
+    return Dataset(name, found.interactions, read_items(beside) if beside else None)
+
+
+def obtain(
+    name: str,
+    data_dir: Path,
+    log: Log,
+    *,
+    on_bytes: OnBytes | None = None,
+    timeout: float = TIMEOUT,
+) -> Verified:
+    """The ratings of a set, verified; downloaded if they are not there. As `load_dataset`, without titles."""
+    named = find_set(name)
+    data_dir = Path(data_dir)
     if name == SAMPLE:
-        folder = sample_folder()
-        return Dataset(SAMPLE, read_interactions(folder / "ratings.csv"), read_items(folder / "movies.csv"))
-    if name not in NAMED_SETS:
-        known = [*NAMED_SETS, SAMPLE]
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        raise UsageError(f"no data set {name!r}; did you mean {close[0]}? There are {', '.join(known)}")
-    named = NAMED_SETS[name]
-    folder = Path(data_dir) / name
-    ratings = _ratings_on_disk(named, folder) or _download(named, folder, log)
+        path = sample_folder() / "ratings.csv"
+        return Verified(path, read_interactions(path), None)
+    ratings = ratings_on_disk(named, data_dir)
+    if ratings is not None:
+        return _from_disk(named, ratings)
+    watch = Watch(lambda line: log(f"{name}: {line}"), on_bytes, timeout)
+    return _download(named, data_dir, watch)
+
+
+def _from_disk(named: NamedSet, ratings: Path) -> Verified:
     try:
-        interactions = _verified(named, ratings)
+        return _verified(named, ratings)
     except (DataError, SourceFailedError) as error:
+        reason = str(error).removeprefix(f"{ratings}: ")
         raise EnvironmentProblem(
-            f"{ratings}: not the rows of {name} ({error}); delete this file and run again to download it"
+            f"{ratings}: not the rows of {named.name} ({reason}); delete this file and run again to download "
+            "it, or give it with build-index --ratings if it is a table of your own"
         ) from error
-    beside = find_items_beside(ratings)
-    return Dataset(name, interactions, read_items(beside) if beside else None)
+    except OSError as error:
+        raise EnvironmentProblem(f"{ratings}: cannot be read: {error.strerror or error}") from error
 
 
-def sample_folder() -> Path:
-    """Where the sample lies: inside the installed package, or in the checkout's data folder."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "sample_data", package.parent / "data" / "sample"):
-        if (folder / "ratings.csv").is_file():
-            return folder
-    raise EnvironmentProblem(
-        f"the sample is missing from {package.parent / 'data' / 'sample'}; install again"
-    )
-
-
-def _ratings_on_disk(named: NamedSet, folder: Path) -> Path | None:
-    candidates = [folder / PurePosixPath(source.members[0]).name for source in named.sources]
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _verified(named: NamedSet, ratings: Path) -> Interactions:
+def _verified(named: NamedSet, ratings: Path) -> Verified:
+    """Read the ratings and compare them with what is pinned; `SourceFailedError` if they differ."""
+    if named.rows_sha256 is not None:
+        interactions = read_interactions(ratings)
+        digest = interactions.digest()
+        if digest != named.rows_sha256:
+            expected = f"{named.rows_sha256[:12]}..."
+            raise SourceFailedError(
+                f"{len(interactions):,} rows with digest {digest[:12]}..., expected {expected}"
+            )
+        return Verified(ratings, interactions, "the digest of its rows")
+    if named.ratings_sha256 is not None:
+        digest = file_sha256(ratings)
+        if digest != named.ratings_sha256:
+            raise SourceFailedError(
+                f"{ratings.stat().st_size:,} bytes with SHA-256 {digest[:12]}..., "
+                f"expected {named.ratings_sha256[:12]}..."
+            )
     interactions = read_interactions(ratings)
-    digest = interactions.digest()
-    if digest != named.digest:
-        raise SourceFailedError(
-            f"{len(interactions)} rows with digest {digest[:12]}..., expected {named.digest[:12]}..."
-        )
-    return interactions
-
-
-def _download(named: NamedSet, folder: Path, log: Log) -> Path:
-    """Fetch from the first source that delivers the right rows; nothing appears in `folder` before that."""
-    failures = []
-    for source in named.sources:
-        log(f"{named.name}: downloading ({source.name})")
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{named.name}-", dir=folder.parent) as temporary:
-                staging = Path(temporary) / "complete"
-                staging.mkdir()
-                _extract(source.fetch(Path(temporary)), source.members, staging)
-                _verified(named, staging / PurePosixPath(source.members[0]).name)
-                return _publish(staging, folder, source)
-        except (SourceFailedError, DataError) as error:
-            failures.append(f"{source.name} ({error})")
-            log(f"{named.name}: {source.name} failed: {error}")
-        except OSError as error:
-            raise EnvironmentProblem(
-                f"{folder}: cannot be written: {error.strerror or error}; choose another data folder"
-            ) from error
-    raise EnvironmentProblem(
-        f"{named.name}: no source could deliver it; tried {'; '.join(failures)}; "
-        "give a file of your own with --ratings PATH"
+    _check_shape(named, interactions)
+    return Verified(
+        ratings, interactions, "these numbers" if named.ratings_sha256 is None else "the digest of its file"
     )
 
 
-def _extract(archive: Path, members: tuple[str, ...], folder: Path) -> None:
-    """Copy the members into `folder`; only the first one, the ratings, has to be there."""
+def _check_shape(named: NamedSet, interactions: Interactions) -> None:
+    frame, expected = interactions.frame, named.shape
+    if not interactions.has_ratings or not interactions.has_timestamps:
+        raise SourceFailedError(f"columns {', '.join(interactions.columns_found)}, expected four")
+    ratings = frame[RATING].to_numpy()
+    found = Shape(
+        rows=len(interactions),
+        users=frame[USER].n_unique(),
+        items=frame[ITEM].n_unique(),
+        lowest=float(ratings.min()),
+        highest=float(ratings.max()),
+    )
+    if found != expected:
+        raise SourceFailedError(f"{found}; expected {expected}")
+
+
+def _download(named: NamedSet, data_dir: Path, watch: Watch) -> Verified:
+    """Fetch from the first source that delivers the right rows; under its final name only then."""
+    candidates = sources(named, data_dir)
+    failures: list[str] = []
     try:
-        with zipfile.ZipFile(archive) as opened:
-            present = set(opened.namelist())
-            if members[0] not in present:
-                raise SourceFailedError(f"no {members[0]} in {archive.name}")
-            for member in members:
-                if member in present:
-                    target = folder / PurePosixPath(member).name
-                    with opened.open(member) as read, target.open("wb") as write:
-                        shutil.copyfileobj(read, write)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise SourceFailedError(f"a damaged archive: {error}") from error
+        with own_workshop(data_dir, watch.log) as folder:
+            ratings = ratings_on_disk(named, data_dir)
+            if ratings is not None:  # another process was faster
+                return _from_disk(named, ratings)
+            _check_space(named, candidates[0], folder)
+            for source in candidates:
+                watch.log(f"trying {source.name}")
+                try:
+                    return _from_source(named, source, folder, data_dir, watch)
+                except SourceFailedError as error:
+                    failures.append(f"{source.name} ({error})")
+                    if source is not candidates[-1]:
+                        watch.log(f"failed: {error}")
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{data_dir}: {named.name} cannot be written here: {error.strerror or error}; free some space or "
+            "choose another data folder with --data"
+        ) from error
+    archive, _ = archives_by_hand(named, data_dir)
+    raise EnvironmentProblem(
+        f"{named.name}: no source could deliver it; tried {'; '.join(failures)}; fetch {archive.name} in "
+        f"another way and save it as {archive}, or its ratings as {data_dir / named.archive.members[0]}, and "
+        "run again; or give a file of your own with build-index --ratings PATH"
+    )
+
+
+def _from_source(named: NamedSet, source: Source, folder: Path, data_dir: Path, watch: Watch) -> Verified:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        archive = source.fetch(Path(temporary), watch)
+        watch.log("unpacking and verifying")
+        staging = Path(temporary) / named.name
+        staging.mkdir()
+        extract(archive, source.members, staging, max(named.ratings_bytes.values()))
+        try:
+            found = _verified(named, staging / PurePosixPath(source.members[0]).name)
+        except DataError as error:
+            raise SourceFailedError(str(error).replace(f"{staging}/", "")) from error
+        path = _publish(staging, data_dir / named.name, source)
+    checked_by = found.checked_by
+    if isinstance(source, (ZipArchive, ZipOnDisk)) and source.sha256 is not None:
+        checked_by = "the digest of its archive"
+    return Verified(path, replace(found.interactions, source=str(path)), checked_by)
 
 
 def _publish(staging: Path, folder: Path, source: Source) -> Path:
     """Move complete files to their final place, the ratings last: where they are, everything is."""
     if not folder.exists():
-        try:
-            staging.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-    if staging.exists():
+        staging.rename(folder)
+    else:
         for member in reversed(source.members):
             name = PurePosixPath(member).name
             if (staging / name).exists():
@@ -276,6 +218,13 @@ def _publish(staging: Path, folder: Path, source: Source) -> Path:
     return folder / PurePosixPath(source.members[0]).name
 
 
-def _one_line(text: str) -> str:
-    text = " ".join(text.split()).removeprefix("ERROR: ")
-    return text if len(text) <= 160 else text[:160] + "..."
+def _check_space(named: NamedSet, source: Source, folder: Path) -> None:
+    """Before a long download, not after it."""
+    download = 0 if isinstance(source, ZipOnDisk) else named.archive.size
+    needed = download + max(named.ratings_bytes.values())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise EnvironmentProblem(
+            f"{folder.parent}: {size_text(needed)} are needed for {named.name}, {size_text(free)} are free; "
+            "free some space or choose another data folder with --data"
+        )

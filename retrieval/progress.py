@@ -4,13 +4,16 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives the phases of a build and the epochs inside them."""
+    """Receives the phases of a job and what goes on inside them."""
 
     def phase(self, text: str) -> None:
         """A new phase begins; the one before it is over."""
 
     def epoch(self, epoch: int, of: int, text: str) -> None:
         """An epoch of the current phase is done."""
+
+    def downloaded(self, received: int, total: int | None) -> None:
+        """How far a download of the current phase is, in bytes; `total` is None where nobody knows."""
 
     def note(self, text: str) -> None:
         """Something worth knowing, a line."""
@@ -23,6 +26,9 @@ class Silent:
         """Do nothing."""
 
     def epoch(self, epoch: int, of: int, text: str) -> None:
+        """Do nothing."""
+
+    def downloaded(self, received: int, total: int | None) -> None:
         """Do nothing."""
 
     def note(self, text: str) -> None:

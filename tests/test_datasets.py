@@ -1,28 +1,30 @@
-import functools
+import contextlib
+import os
+import shutil
 import subprocess
+import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
-from retrieval import datasets
-from retrieval.datasets import (
-    ML_100K,
-    Dataset,
-    NamedSet,
-    SourceFailedError,
-    Wheel,
-    ZipArchive,
-    load_dataset,
-)
+from retrieval import datasets, named_sets
+from retrieval.datasets import Dataset, load_dataset, obtain
+from retrieval.downloads import Source, ZipArchive
 from retrieval.errors import EnvironmentProblem, UsageError
+from retrieval.fetching import SourceFailedError, Watch
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.items import ItemTable
+from retrieval.named_sets import ML_1M, ML_100K, NAMED_SETS, NamedSet, Shape, standing
+from retrieval.split import split_by_time
+from retrieval.workshop import FOLDER, LOCK
+from tests.file_server import FileServer
 
 ROOT = Path(__file__).parent.parent
 U_DATA = "1\t32\t5\t881250949\n2\t33\t4\t881250950\n42\t32\t1\t881250951\n"
@@ -31,25 +33,19 @@ INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + U_DATA
 ITEM = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n32\tFilm 32\t1995\tDrama\n"
 # sha256 of U_DATA, whose lines are the canonical ones already
 DIGEST = "b184d1ea407e926089cdfe1647924e7621fa2c909d34a8c758e195d202657f88"
+CLOSED = ZipArchive("http://127.0.0.1:1/ml-100k.zip", ("ml-100k/u.data", "ml-100k/u.item"), 1000)
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "RETRIEVAL_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A web server on this machine, and the folder it serves."""
-    folder = tmp_path / "www"
-    folder.mkdir()
-    handler = functools.partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", folder
-        running.shutdown()
-        thread.join()
+def server() -> Iterator[FileServer]:
+    with contextlib.closing(FileServer()) as running:
+        yield running
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class FromDisk:
     archive: Path | None = None
     error: BaseException | None = None
 
-    def fetch(self, folder: Path) -> Path:
+    def fetch(self, folder: Path, watch: Watch) -> Path:
         if self.error is not None:
             (folder / "half").write_text("half")
             raise self.error
@@ -70,15 +66,18 @@ class FromDisk:
 
 
 def archive(path: Path, **members: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as opened:
         for name, content in members.items():
             opened.writestr(name, content)
     return path
 
 
-def register(monkeypatch: pytest.MonkeyPatch, *sources: datasets.Source) -> NamedSet:
-    named = replace(ML_100K, digest=DIGEST, sources=sources)
-    monkeypatch.setitem(datasets.NAMED_SETS, "ml-100k", named)
+def register(monkeypatch: pytest.MonkeyPatch, *sources: Source, **changes: Any) -> NamedSet:
+    if not any(isinstance(source, ZipArchive) for source in sources):
+        sources = (*sources, CLOSED)
+    named = replace(ML_100K, **{"rows_sha256": DIGEST, "sources": sources} | changes)
+    monkeypatch.setitem(NAMED_SETS, "ml-100k", named)
     return named
 
 
@@ -87,46 +86,77 @@ def no_log(message: str) -> None:
 
 
 def left_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) if folder.exists() else []
+    """What there is but the empty lock."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != LOCK)
 
 
 def test_the_first_source_is_downloaded_once(
-    server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, folder = server
-    packed = archive(folder / "ml-100k.zip", **{"ml-100k/u.data": U_DATA, "ml-100k/u.item": U_ITEM})
-    register(
-        monkeypatch, ZipArchive(f"{url}/ml-100k.zip", ("ml-100k/u.data", "ml-100k/u.item", "ml-100k/u.genre"))
-    )
+    members = {"ml-100k/u.data": U_DATA, "ml-100k/u.item": U_ITEM}
+    server.files["/ml-100k.zip"] = archive(tmp_path / "m.zip", **members).read_bytes()
+    register(monkeypatch, ZipArchive(f"{server.url}/ml-100k.zip", (*members, "ml-100k/u.genre"), 1000))
     data = tmp_path / "data"
     log: list[str] = []
-    first = load_dataset("ml-100k", data, log.append)
-    assert log == [f"ml-100k: downloading ({url}/ml-100k.zip)"]
+    told: list[tuple[int, int | None]] = []
+    first = load_dataset("ml-100k", data, log.append, on_bytes=lambda r, t: told.append((r, t)))
+    assert log == [f"ml-100k: trying {server.url}/ml-100k.zip", "ml-100k: unpacking and verifying"]
+    size = len(server.files["/ml-100k.zip"])
+    assert set(told) == {(size, size)}
     assert left_in(data) == ["ml-100k", "ml-100k/u.data", "ml-100k/u.item"]
+    assert [path.stat().st_size for path in data.glob(LOCK)] in ([0], [])  # older filelocks remove it
+    assert first.interactions.source == str(data / "ml-100k" / "u.data")
     assert first.items is not None
     assert first.items.titles_for([33]) == ["Film 33 (1995)"]
 
-    packed.unlink()
+    server.files.clear()
     second = load_dataset("ml-100k", data, log.append)
     assert second.interactions.frame.equals(first.interactions.frame)
-    assert len(log) == 1
+    assert len(log) == 2
 
 
 def test_the_second_source_is_tried_when_the_first_fails(
-    server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, _ = server
     wheel = archive(tmp_path / "w.whl", **{"r/x.inter": INTER, "r/x.item": ITEM})
-    register(
-        monkeypatch,
-        ZipArchive(f"{url}/gone.zip", ("u.data",)),
-        FromDisk("wheel", ("r/x.inter", "r/x.item"), wheel),
-    )
+    register(monkeypatch, CLOSED, FromDisk("wheel", ("r/x.inter", "r/x.item"), wheel))
     log: list[str] = []
     loaded = load_dataset("ml-100k", tmp_path / "data", log.append)
     assert loaded.items is not None
     assert loaded.items.titles_for(["32"]) == ["Film 32 (1995)"]
-    assert any("404" in line for line in log)
+    assert log[1] == "ml-100k: failed: Connection refused"
+
+
+def test_the_mirror_is_asked_first_and_for_the_same_file_name(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, CLOSED)
+    server.files["/m/ml-100k.zip"] = archive(tmp_path / "m.zip", **{"ml-100k/u.data": U_DATA}).read_bytes()
+    monkeypatch.setenv("RETRIEVAL_MIRROR", f"{server.url}/m/")
+    assert len(load_dataset("ml-100k", tmp_path / "data", no_log).interactions) == 3
+    assert server.requests == ["/m/ml-100k.zip"]
+
+
+@pytest.mark.parametrize("place", ["ml-100k.zip", "ml-100k/ml-100k.zip"])
+def test_a_zip_put_into_the_data_folder_is_taken_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    named = register(monkeypatch, CLOSED, ratings_bytes={"u.data": len(U_DATA)})
+    archive(tmp_path / place, **{"ml-100k/u.data": U_DATA, "ml-100k/u.item": U_ITEM})
+    assert standing(named, tmp_path).state == "archive"
+    assert len(load_dataset("ml-100k", tmp_path, no_log).interactions) == 3
+    assert set(left_in(tmp_path)) == {place, "ml-100k", "ml-100k/u.data", "ml-100k/u.item"}
+    assert standing(named, tmp_path).state == "here"
+
+
+def test_a_wrong_zip_in_the_data_folder_is_named_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, CLOSED)
+    (tmp_path / "ml-100k.zip").write_text("<html>")
+    with pytest.raises(EnvironmentProblem, match=r"ml-100k\.zip \(a damaged archive: .*\); http://127"):
+        load_dataset("ml-100k", tmp_path, no_log)
+    assert left_in(tmp_path) == ["ml-100k.zip"]
 
 
 def test_both_sources_hold_the_same_rows_under_one_digest(tmp_path: Path) -> None:
@@ -140,26 +170,28 @@ def test_when_all_sources_fail_one_line_says_what_was_tried_and_what_to_do(
 ) -> None:
     register(
         monkeypatch,
-        ZipArchive("http://127.0.0.1:1/ml.zip", ("u.data",)),
+        CLOSED,
         FromDisk("the wheel", ("u.data",), error=SourceFailedError("no such package")),
     )
+    data = tmp_path / "data"
     with pytest.raises(EnvironmentProblem) as caught:
-        load_dataset("ml-100k", tmp_path / "data", no_log)
-    message = str(caught.value)
-    assert "http://127.0.0.1:1/ml.zip (the server cannot be reached)" in message
-    assert "the wheel (no such package)" in message
-    assert "--ratings PATH" in message
-    assert "\n" not in message
+        load_dataset("ml-100k", data, no_log)
+    assert str(caught.value) == (
+        "ml-100k: no source could deliver it; tried http://127.0.0.1:1/ml-100k.zip (Connection refused); "
+        f"the wheel (no such package); fetch ml-100k.zip in another way and save it as {data}/ml-100k.zip, "
+        f"or its ratings as {data}/ml-100k/u.data, and run again; or give a file of your own with "
+        "build-index --ratings PATH"
+    )
     assert caught.value.exit_code == 6
-    assert left_in(tmp_path / "data") == []
+    assert left_in(data) == []
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (U_DATA.replace("\t5\t", "\t4\t"), "3 rows with digest"),
-        (U_DATA + "1\t2\n", "expected 4 fields"),
-        ("", "0 interactions"),
+        (U_DATA.replace("\t5\t", "\t4\t"), r"mirror \(3 rows with digest"),
+        (U_DATA + "1\t2\n", r"mirror \(u.data:4: expected 4 fields"),
+        ("", r"mirror \(u.data: 0 interactions"),
     ],
 )
 def test_wrong_rows_are_never_put_in_place(
@@ -172,25 +204,73 @@ def test_wrong_rows_are_never_put_in_place(
     assert left_in(tmp_path / "data") == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"<html>no</html>", "truncated"])
-def test_damaged_archives_count_as_failed_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | str
+def test_a_wrong_download_is_not_kept(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packed = archive(tmp_path / "m.zip", **{"u.data": U_DATA})
-    packed.write_bytes(packed.read_bytes()[:-30] if isinstance(damage, str) else damage)
-    register(monkeypatch, FromDisk("mirror", ("u.data",), packed))
-    with pytest.raises(EnvironmentProblem, match=r"mirror \(a damaged archive"):
-        load_dataset("ml-100k", tmp_path / "data", no_log)
+    server.files["/m.zip"] = b"PK\x03\x04 not really"
+    register(monkeypatch, ZipArchive(f"{server.url}/m.zip", ("ml-100k/u.data",), 1000))
+    for _ in range(2):
+        with pytest.raises(EnvironmentProblem, match="a damaged archive"):
+            load_dataset("ml-100k", tmp_path / "data", no_log)
+        assert left_in(tmp_path / "data") == []
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
-def test_an_interrupt_leaves_nothing_behind(
+def test_an_interrupt_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     register(monkeypatch, FromDisk("slow", ("u.data",), error=error))
     with pytest.raises(type(error)):
         load_dataset("ml-100k", tmp_path / "data", no_log)
     assert left_in(tmp_path / "data") == []
+
+
+def test_a_stalled_download_leaves_nothing_and_starts_over(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/m.zip"] = archive(tmp_path / "m.zip", **{"ml-100k/u.data": U_DATA}).read_bytes()
+    server.stalls_after = 100
+    named = register(monkeypatch, ZipArchive(f"{server.url}/m.zip", ("ml-100k/u.data",), 1000))
+    data = tmp_path / "data"
+    with pytest.raises(EnvironmentProblem, match=r"/m\.zip \(no data for 0\.2 seconds\)"):
+        load_dataset("ml-100k", data, no_log, timeout=0.2)
+    assert left_in(data) == []
+    assert standing(named, data).state == "no"
+    server.stalls_after = None
+    load_dataset("ml-100k", data, no_log)
+    assert left_in(data) == ["ml-100k", "ml-100k/u.data"]
+
+
+def test_leftovers_of_a_killed_download_are_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LooksAround(FromDisk):
+        def fetch(self, folder: Path, watch: Watch) -> Path:
+            assert list(folder.parent.iterdir()) == [folder] and list(folder.iterdir()) == []
+            return super().fetch(folder, watch)
+
+    packed = archive(tmp_path / "m.zip", **{"u.data": U_DATA})
+    register(monkeypatch, LooksAround("mirror", ("u.data",), packed))
+    left = tmp_path / "data" / FOLDER / "tmpx"
+    left.mkdir(parents=True)
+    (left / "ml-100k.zip").write_text("half")
+    load_dataset("ml-100k", tmp_path / "data", no_log)
+    assert left_in(tmp_path / "data") == ["ml-100k", "ml-100k/u.data"]
+
+
+def test_what_a_failed_source_left_is_gone_before_the_next_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LooksAround(FromDisk):
+        def fetch(self, folder: Path, watch: Watch) -> Path:
+            assert left_in(folder.parent) == [folder.name]
+            return super().fetch(folder, watch)
+
+    packed = archive(tmp_path / "m.zip", **{"u.data": U_DATA})
+    failing = FromDisk("mirror", ("u.data",), error=SourceFailedError("no"))
+    register(monkeypatch, failing, LooksAround("other", ("u.data",), packed))
+    assert len(load_dataset("ml-100k", tmp_path / "data", no_log).interactions) == 3
 
 
 def test_a_changed_file_on_disk_is_named_and_not_used(
@@ -204,6 +284,47 @@ def test_a_changed_file_on_disk_is_named_and_not_used(
         load_dataset("ml-100k", tmp_path, no_log)
     path.write_text(U_DATA)
     assert len(load_dataset("ml-100k", tmp_path, no_log).interactions) == 3
+
+
+SHAPE = Shape(rows=3, users=3, items=2, lowest=1, highest=5)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (U_DATA.replace("42\t", "2\t"), "3 rows, 2 users, 2 items, rated 1 to 5"),
+        (U_DATA.replace("\t33\t", "\t32\t"), "3 rows, 3 users, 1 items, rated 1 to 5"),
+        (U_DATA.replace("\t5\t", "\t4\t"), "3 rows, 3 users, 2 items, rated 1 to 4"),
+        (U_DATA + "1\t33\t3\t5\n", "4 rows, 3 users, 2 items, rated 1 to 5"),
+    ],
+)
+def test_without_a_digest_the_shape_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, found: str
+) -> None:
+    register(monkeypatch, CLOSED, rows_sha256=None, shape=SHAPE)
+    path = tmp_path / "ml-100k" / "u.data"
+    path.parent.mkdir()
+    path.write_text(U_DATA)
+    assert obtain("ml-100k", tmp_path, no_log).checked_by == "these numbers"
+    path.write_text(content)
+    with pytest.raises(
+        EnvironmentProblem, match=rf"\({found}; expected 3 rows, 3 users, 2 items, rated 1 to"
+    ):
+        load_dataset("ml-100k", tmp_path, no_log)
+
+
+def test_a_pinned_digest_of_the_file_decides_before_the_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of U_DATA the digest of the rows and that of the file are the same.
+    register(monkeypatch, CLOSED, rows_sha256=None, ratings_sha256=DIGEST, shape=SHAPE)
+    path = tmp_path / "ml-100k" / "u.data"
+    path.parent.mkdir()
+    path.write_text(U_DATA)
+    assert obtain("ml-100k", tmp_path, no_log).checked_by == "the digest of its file"
+    path.write_text(U_DATA.replace("881250951", "881250952"))
+    with pytest.raises(EnvironmentProblem, match=r"\(52 bytes with SHA-256 .*, expected b184d1ea407e"):
+        load_dataset("ml-100k", tmp_path, no_log)
 
 
 def test_a_folder_that_holds_other_files_is_completed(
@@ -227,36 +348,114 @@ def test_a_data_folder_that_cannot_be_made_is_a_problem_of_the_environment(
         load_dataset("ml-100k", tmp_path / "file", no_log)
 
 
-def test_pip_downloads_the_wheel_without_installing_it(
+def test_a_disk_that_fills_up_leaves_nothing_behind(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/m.zip"] = archive(tmp_path / "m.zip", **{"ml-100k/u.data": U_DATA}).read_bytes()
+    register(monkeypatch, ZipArchive(f"{server.url}/m.zip", ("ml-100k/u.data",), 1000))
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(datasets, "extract", full)
+    with pytest.raises(EnvironmentProblem, match=r"cannot be written here: No space left on device; free"):
+        load_dataset("ml-100k", tmp_path / "data", no_log)
+    assert left_in(tmp_path / "data") == []
+
+
+def test_a_disk_without_room_is_refused_before_the_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commands: list[list[str]] = []
-
-    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        commands.append(command)
-        archive(tmp_path / "recbole-1.2.1-py3-none-any.whl", **{"a": "b"})
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(subprocess, "run", run)
-    assert Wheel("recbole==1.2.1", ()).fetch(tmp_path).name == "recbole-1.2.1-py3-none-any.whl"
-    assert commands[0][1:4] == ["-m", "pip", "download"]
-    assert "--no-deps" in commands[0] and "recbole==1.2.1" in commands[0]
+    register(monkeypatch, FromDisk("never", ("u.data",), error=AssertionError("downloaded")))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_500_000))
+    with pytest.raises(
+        EnvironmentProblem, match=r"2\.0 MB are needed for ml-100k, 1\.5 MB are free; free some"
+    ):
+        load_dataset("ml-100k", tmp_path / "data", no_log)
+    assert left_in(tmp_path / "data") == []
 
 
-def test_what_pip_says_last_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = subprocess.CompletedProcess(
-        [], 1, "", "WARNING: x\nERROR: No matching distribution found for y\n\n"
-    )
-    monkeypatch.setattr(subprocess, "run", lambda *args, **options: failed)
-    with pytest.raises(SourceFailedError, match=r"^No matching distribution found for y$"):
-        Wheel("y", ()).fetch(tmp_path)
+def test_two_downloads_at_once_do_the_work_once(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/m.zip"] = archive(tmp_path / "m.zip", **{"ml-100k/u.data": U_DATA}).read_bytes()
+    server.waits = True
+    register(monkeypatch, ZipArchive(f"{server.url}/m.zip", ("ml-100k/u.data",), 1000))
+    logs: tuple[list[str], list[str]] = ([], [])
+    rows: list[int] = []
+
+    def load(log: list[str]) -> None:
+        rows.append(len(load_dataset("ml-100k", tmp_path / "data", log.append, timeout=10).interactions))
+
+    threads = [threading.Thread(target=load, args=(log,)) for log in logs]
+    threads[0].start()
+    while not server.requests:
+        time.sleep(0.01)
+    threads[1].start()
+    while not logs[1]:
+        time.sleep(0.01)
+    assert logs[1] == ["ml-100k: another process is downloading into this folder; waiting for that"]
+    server.go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert rows == [3, 3]
+    assert server.requests == ["/m.zip"]
+    assert left_in(tmp_path / "data") == ["ml-100k", "ml-100k/u.data"]
 
 
 def test_unknown_names_get_the_nearest_one_and_the_list() -> None:
     with pytest.raises(
-        UsageError, match="no data set 'ml100k'; did you mean ml-100k\\? There are ml-100k, sample"
+        UsageError,
+        match=r"no data set 'ml1m'; did you mean ml-1m\? There are ml-100k, ml-1m, ml-latest-small, ml-20m",
     ):
-        load_dataset("ml100k", Path("unused"), no_log)
+        load_dataset("ml1m", Path("unused"), no_log)
+
+
+def test_what_is_pinned_is_whole() -> None:
+    for named in NAMED_SETS.values():
+        if named.name == "sample":
+            continue
+        assert named.archive.url == f"https://files.grouplens.org/datasets/movielens/{named.name}.zip"
+        assert set(named.ratings_bytes) == {source.members[0].rsplit("/", 1)[1] for source in named.sources}
+        digests = (named.rows_sha256, named.ratings_sha256, named.archive.sha256)
+        assert all(digest is None or len(bytes.fromhex(digest)) == 32 for digest in digests)
+        if named.name != "ml-latest-small":
+            assert any(digests), named.name
+
+
+def test_the_sample_has_the_numbers_that_are_listed() -> None:
+    frame = load_dataset("sample", Path("unused"), no_log).interactions.frame
+    shape = named_sets.SAMPLE_SET.shape
+    assert (len(frame), frame["user"].n_unique(), frame["item"].n_unique()) == (
+        shape.rows,
+        shape.users,
+        shape.items,
+    )
+
+
+def test_short_files_stand_as_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "ml-100k" / "u.data"
+    path.parent.mkdir()
+    path.write_text(U_DATA)
+    assert standing(ML_100K, tmp_path).state == "damaged"
+    with path.open("wb") as file:
+        file.truncate(1_979_173)
+    assert standing(ML_100K, tmp_path).state == "here"
+    assert standing(ML_1M, tmp_path).state == "no"
+
+
+def test_the_list_of_sets_needs_nothing_heavy() -> None:
+    code = "import retrieval.named_sets, sys; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    heavy = {"polars", "numpy", "torch", "rich", "urllib.request", "ssl", "zipfile", "click", "hashlib"}
+    assert not heavy & set(done.stdout.split())
 
 
 def test_ml_100k_on_disk_has_the_pinned_digest() -> None:
@@ -265,9 +464,31 @@ def test_ml_100k_on_disk_has_the_pinned_digest() -> None:
         pytest.skip("data/ml-100k is not downloaded")
     loaded = load_dataset("ml-100k", folder.parent, no_log)
     assert isinstance(loaded.interactions, Interactions)
-    assert len(loaded.interactions) == 100_000
+    shape = ML_100K.shape
+    frame = loaded.interactions.frame
+    assert len(frame) == shape.rows == 100_000
+    assert (frame["user"].n_unique(), frame["item"].n_unique()) == (shape.users, shape.items)
+    assert standing(ML_100K, folder.parent).state == "here"
     assert loaded.items is not None
     assert loaded.items.titles_for([50]) == ["Star Wars (1977)"]
+
+
+def test_the_whole_of_ml_1m_is_split_as_published() -> None:
+    """The counts of the reference: 700,148 / 100,020 / 200,041 rows."""
+    folders = [Path(os.environ.get("RETRIEVAL_TEST_DATA", "none")), ROOT / "data"]
+    data = next((folder for folder in folders if standing(ML_1M, folder).state in ("here", "archive")), None)
+    if data is None:
+        pytest.skip("no ml-1m in data/ or the folder RETRIEVAL_TEST_DATA names: retrieval datasets ml-1m")
+    split = split_by_time(load_dataset("ml-1m", data, no_log).interactions)
+    counts = split.counts
+    assert (counts.train, counts.validation, counts.test) == (700_148, 100_020, 200_041)
+    assert (counts.warm_validation, counts.warm_test) == (26_246, 84_804)
+    assert (counts.users, counts.items) == (4_870, 3_633)
+    times = split.train["timestamp"].max(), split.test["timestamp"].min()
+    assert [f"{pl.Series([t]).cast(pl.Datetime('ms'))[0]}" for t in (t * 1000 for t in times)] == [
+        "2000-11-22 03:06:26",
+        "2000-12-02 14:52:28",
+    ]
 
 
 def test_titles_that_fit_hardly_any_item_are_noted() -> None:
