@@ -9,7 +9,6 @@ import polars as pl
 from index import OperatingPoint, faiss_threads
 from retrieval.alpha import choose_alpha
 from retrieval.baselines import BaselineSet, popular_now
-from retrieval.columns import ITEM, RATING, USER
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
@@ -19,6 +18,7 @@ from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
 from retrieval.judgements import Judgements
 from retrieval.progress import Progress, Silent
+from retrieval.reading.columns import ITEM, RATING, USER
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import Split, split_interactions

@@ -5,13 +5,9 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from retrieval.columns import ITEM, RATING, USER
-from retrieval.downloads import Source, ZipArchive, ZipOnDisk, extract, file_sha256
-from retrieval.errors import DataError, EnvironmentProblem
-from retrieval.fetching import TIMEOUT, Log, OnBytes, SourceFailedError, Watch, size_text
-from retrieval.interactions import Interactions, read_interactions
-from retrieval.items import ItemTable, find_items_beside, read_items
-from retrieval.named_sets import (
+from retrieval.downloads.archives import Source, ZipArchive, ZipOnDisk, extract, file_sha256
+from retrieval.downloads.fetching import TIMEOUT, Log, OnBytes, SourceFailedError, Watch, size_text
+from retrieval.downloads.named_sets import (
     SAMPLE,
     NamedSet,
     Shape,
@@ -21,7 +17,11 @@ from retrieval.named_sets import (
     sample_folder,
     sources,
 )
-from retrieval.workshop import own_workshop
+from retrieval.downloads.workshop import own_workshop
+from retrieval.errors import DataError, EnvironmentProblem
+from retrieval.interactions import Interactions, read_interactions
+from retrieval.items import ItemTable, find_items_beside, read_items
+from retrieval.reading.columns import ITEM, RATING, USER
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from index import ItemLists
-from retrieval.columns import RATING, TIMESTAMP
 from retrieval.ids import IdMap
+from retrieval.reading.columns import RATING, TIMESTAMP
 
 
 @dataclass(frozen=True)

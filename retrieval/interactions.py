@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from retrieval.cells import MEND, BadRowError
-from retrieval.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, ColumnNames, rating_note
 from retrieval.errors import DataError
-from retrieval.headers import headerless_note, ratings_layout
-from retrieval.sources import open_table
-from retrieval.text_tables import TextTable
-from retrieval.values import from_pandas, typed_frame
+from retrieval.reading.cells import MEND, BadRowError
+from retrieval.reading.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, ColumnNames, rating_note
+from retrieval.reading.headers import headerless_note, ratings_layout
+from retrieval.reading.sources import open_table
+from retrieval.reading.text_tables import TextTable
+from retrieval.reading.values import from_pandas, typed_frame
 
 if TYPE_CHECKING:
     import pandas as pd

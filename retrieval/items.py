@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from retrieval.cells import MEND, BadRowError
-from retrieval.columns import ITEM
 from retrieval.errors import DataError
 from retrieval.ids import Id, IdMap
-from retrieval.item_columns import GENRES, TITLE, item_columns, item_frame, items_layout
-from retrieval.sources import open_table
-from retrieval.text_tables import TextTable
-from retrieval.values import from_pandas
+from retrieval.reading.cells import MEND, BadRowError
+from retrieval.reading.columns import ITEM
+from retrieval.reading.item_columns import GENRES, TITLE, item_columns, item_frame, items_layout
+from retrieval.reading.sources import open_table
+from retrieval.reading.text_tables import TextTable
+from retrieval.reading.values import from_pandas
 
 if TYPE_CHECKING:
     import pandas as pd

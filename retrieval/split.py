@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from retrieval.columns import ITEM, RATING, TIMESTAMP, USER
 from retrieval.errors import DataError
 from retrieval.interactions import Interactions
+from retrieval.reading.columns import ITEM, RATING, TIMESTAMP, USER
 from retrieval.settings import SplitKind, SplitSettings
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from retrieval.cli.datasets import complete_name, datasets
-from retrieval.named_sets import NAMED_SETS
-from retrieval.workshop import FOLDER, LOCK
+from retrieval.downloads.named_sets import NAMED_SETS
+from retrieval.downloads.workshop import FOLDER, LOCK
 from tests.file_server import FileServer
 
 ROOT = Path(__file__).parent.parent

@@ -1,7 +1,7 @@
 import pytest
 
-from retrieval.columns import COLUMNS, ColumnNames, plain_name, rating_note
 from retrieval.errors import DataError, UsageError
+from retrieval.reading.columns import COLUMNS, ColumnNames, plain_name, rating_note
 
 # Headers of public data sets, and where user, item, rating and timestamp stand in them.
 HEADERS = {

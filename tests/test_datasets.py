@@ -14,16 +14,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from retrieval import datasets, named_sets
+from retrieval import datasets
 from retrieval.datasets import Dataset, load_dataset, obtain
-from retrieval.downloads import Source, ZipArchive
+from retrieval.downloads import named_sets
+from retrieval.downloads.archives import Source, ZipArchive
+from retrieval.downloads.fetching import SourceFailedError, Watch
+from retrieval.downloads.named_sets import ML_1M, ML_100K, NAMED_SETS, NamedSet, Shape, standing
+from retrieval.downloads.workshop import FOLDER, LOCK
 from retrieval.errors import EnvironmentProblem, UsageError
-from retrieval.fetching import SourceFailedError, Watch
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.items import ItemTable
-from retrieval.named_sets import ML_1M, ML_100K, NAMED_SETS, NamedSet, Shape, standing
 from retrieval.split import split_by_time
-from retrieval.workshop import FOLDER, LOCK
 from tests.file_server import FileServer
 
 ROOT = Path(__file__).parent.parent
@@ -446,7 +447,7 @@ def test_short_files_stand_as_damaged(tmp_path: Path) -> None:
 
 
 def test_the_list_of_sets_needs_nothing_heavy() -> None:
-    code = "import retrieval.named_sets, sys; print(*sorted(sys.modules))"
+    code = "import retrieval.downloads.named_sets, sys; print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

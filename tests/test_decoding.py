@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.decoding import to_utf8
 from retrieval.errors import DataError
+from retrieval.reading.decoding import to_utf8
 
 TEXT = "naïve,日本,𝄞\nb\n"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pooch
 import pytest
 
-from retrieval import downloads
-from retrieval.downloads import Wheel, ZipArchive, ZipOnDisk, extract, mirror_url
+from retrieval.downloads import archives
+from retrieval.downloads.archives import Wheel, ZipArchive, ZipOnDisk, extract, mirror_url
+from retrieval.downloads.fetching import SourceFailedError, Watch, fetch
 from retrieval.errors import UsageError
-from retrieval.fetching import SourceFailedError, Watch, fetch
 from tests.file_server import FileServer
 
 CONTENT = bytes(range(256)) * 4_000  # 1,024,000 bytes
@@ -266,13 +266,13 @@ def test_what_pip_says_last_is_the_reason(
     "value", ["mirror.example", "ftp://m/x", "http://", "https://a b/", "http://u:p@m/", "http://m:x/"]
 )
 def test_a_mirror_that_is_no_url_is_wrong_use(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv(downloads.MIRROR, value)
+    monkeypatch.setenv(archives.MIRROR, value)
     with pytest.raises(UsageError, match=r"RETRIEVAL_MIRROR is '.*'; expected a URL such as https://"):
         mirror_url()
 
 
 def test_a_mirror_is_taken_with_or_without_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(downloads.MIRROR, "https://m.example/movielens/")
+    monkeypatch.setenv(archives.MIRROR, "https://m.example/movielens/")
     assert mirror_url() == "https://m.example/movielens"
-    monkeypatch.setenv(downloads.MIRROR, "")
+    monkeypatch.setenv(archives.MIRROR, "")
     assert mirror_url() is None

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from retrieval.errors import DataError
-from retrieval.files import load, locate, parquet_parts
+from retrieval.reading.files import load, locate, parquet_parts
 
 NAMES = ("ratings.csv", "*.inter")
 

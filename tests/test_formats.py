@@ -1,9 +1,9 @@
 import pytest
 
-from retrieval.columns import ColumnNames
 from retrieval.errors import DataError
-from retrieval.formats import TextLayout, first_lines, header_layout, shorten, split_fields
-from retrieval.headers import headerless_note, ratings_layout
+from retrieval.reading.columns import ColumnNames
+from retrieval.reading.formats import TextLayout, first_lines, header_layout, shorten, split_fields
+from retrieval.reading.headers import headerless_note, ratings_layout
 
 
 def layout(*lines: str, columns: ColumnNames | None = None) -> TextLayout:

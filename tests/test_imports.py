@@ -1,12 +1,20 @@
+"""What imports what: nothing at import time, nothing undeclared, nothing against the arrows of the design."""
+
 import ast
+import importlib.metadata
+import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+OURS = ("retrieval", "index")
 HEAVY = {"torch", "polars", "pandas", "scipy", "faiss", "numpy", "rich", "safetensors", "pooch", "click"}
 
 
@@ -24,8 +32,66 @@ def modules_after(code: str, *arguments: str, cwd: Path | None = None) -> set[st
     return set(done.stdout.splitlines()[-1].split()[1:])
 
 
-def test_importing_retrieval_does_no_work() -> None:
-    assert not modules_after("import retrieval") & (HEAVY | {"index"})
+def test_importing_retrieval_loads_no_other_package() -> None:
+    loaded = modules_after("import retrieval") - modules_after("")
+    assert loaded - sys.stdlib_module_names == {"retrieval"}
+
+
+def test_importing_the_recommender_loads_nothing_that_trains_or_reads_tables() -> None:
+    loaded = modules_after("from retrieval import Recommender")
+    assert "faiss" in loaded
+    assert not loaded & {"torch", "polars", "pandas", "scipy"}
+
+
+EVERY_MODULE = """
+import importlib, json, os, pkgutil, signal, sys, threading
+
+happened = []
+harmless = {"os.listdir", "os.scandir", "os.putenv", "os.unsetenv"}  # polars sets a variable of its allocator
+
+def watch(event, arguments):
+    if event == "open":
+        if isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            happened.append(f"{event} {arguments}")
+    elif event.startswith(("os.", "socket.", "subprocess.", "shutil.", "tempfile.")):
+        happened.extend([f"{event} {arguments}"] * (event not in harmless))
+
+sys.addaudithook(watch)
+import index, retrieval
+names = ["index", "retrieval"]
+for package in (index, retrieval):
+    names += [module.name for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+names = [name for name in names if not name.endswith("__main__")]
+for name in names:
+    for loaded in [loaded for loaded in sys.modules if loaded.split(".")[0] in ("index", "retrieval")]:
+        del sys.modules[loaded]  # so that each is imported first, by itself
+    importlib.import_module(name)
+    happened += [f"{name} left {thread}" for thread in threading.enumerate()[1:]]
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        happened.append(f"{name} took SIGINT")
+print(json.dumps([names, happened]))
+"""
+
+
+def test_importing_any_module_prints_writes_starts_and_fetches_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", EVERY_MODULE],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    names, happened = json.loads(done.stdout)
+    assert happened == []
+    assert not any(tmp_path.iterdir())
+    assert set(names) == {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for package in OURS
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__main__.py"
+    }
 
 
 def test_every_public_name_can_be_imported_and_others_cannot() -> None:
@@ -75,6 +141,55 @@ except UsageError:
     pass
 """
     assert not modules_after(code.replace(", pytest", "")) & (HEAVY - {"click"})
+
+
+# names
+
+
+def test_no_file_of_ours_has_the_name_of_another_module() -> None:
+    scripts = [path.stem for folder in ("scripts", "data") for path in (ROOT / folder).glob("*.py")]
+    inside = [path.stem for name in OURS for path in (ROOT / name).rglob("[!_]*.py")]
+    assert not {*OURS, *scripts, *inside} & sys.stdlib_module_names
+    # Only these two, and what lies beside a script that is run, are ever on the path by these names.
+    owners = importlib.metadata.packages_distributions()
+    others = {name for name, dists in owners.items() if set(dists) != {"two-stage-retrieval"}}
+    assert len(others) > 20
+    assert not {*OURS, *scripts} & others
+
+
+# dependencies
+
+
+def guarded_and_bare_imports(tree: ast.AST, guarded: bool = False) -> Iterator[tuple[str, bool]]:
+    """Top-level names of imported modules, and whether an ImportError around them is caught."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], guarded) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0], guarded
+        handlers = node.handlers if isinstance(node, ast.Try) else []
+        catches = any(each.type and "ImportError" in ast.dump(each.type) for each in handlers)
+        yield from guarded_and_bare_imports(node, guarded or catches)
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w.-]+", each)[0].lower().replace("_", "-") for each in requirements}  # type: ignore[index]
+
+
+def test_every_import_is_declared_and_everything_declared_is_imported() -> None:
+    distributions = importlib.metadata.packages_distributions()
+    needed: set[str] = set()
+    optional: set[str] = set()
+    for path in (path for name in OURS for path in (ROOT / name).rglob("*.py")):
+        for name, guarded in guarded_and_bare_imports(ast.parse(path.read_text())):
+            if name not in {*OURS, *sys.stdlib_module_names}:
+                (optional if guarded else needed).update(distributions[name])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: each for name, each in project["optional-dependencies"].items() if name != "dev"}
+    assert needed == names_of(project["dependencies"])
+    assert optional == set().union(*map(names_of, extras.values()))
 
 
 def imports_of(path: Path) -> set[str]:

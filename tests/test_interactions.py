@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrieval import text_tables
-from retrieval.columns import COLUMNS, ColumnNames
 from retrieval.errors import DataError
 from retrieval.interactions import Interactions, read_interactions
+from retrieval.reading import text_tables
+from retrieval.reading.columns import COLUMNS, ColumnNames
 
 ROWS = [(1, 1193, 5.0, 978300760), (1, 661, 3.5, 978302109), (2, 1193, 4.0, 978298413)]
 DIGEST = hashlib.sha256(b"1\t661\t3.5\t978302109\n1\t1193\t5\t978300760\n2\t1193\t4\t978298413\n").hexdigest()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.lines import Records, StrayQuoteError, find_records
+from retrieval.reading.lines import Records, StrayQuoteError, find_records
 
 
 def found(

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from retrieval.columns import ColumnNames
 from retrieval.errors import DataError
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.items import read_items
+from retrieval.reading.columns import ColumnNames
 
 FRAME = pl.DataFrame({"user_id": [1, 2], "movieId": ["a", "b"], "rating": [3.5, 4.0], "ts": [10, 20]})
 

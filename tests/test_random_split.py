@@ -22,7 +22,6 @@ from retrieval.bundle import open_bundle
 from retrieval.cli import build_index as build_index_module
 from retrieval.cli.evaluate import evaluate as evaluate_command
 from retrieval.cli.report_text import report_text
-from retrieval.columns import COLUMNS, RATING, TIMESTAMP
 from retrieval.datasets import Dataset
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError, UsageError
@@ -31,6 +30,7 @@ from retrieval.fitting import ids_of
 from retrieval.interactions import Interactions
 from retrieval.judgements import Judgements
 from retrieval.publishing import new_bundle
+from retrieval.reading.columns import COLUMNS, RATING, TIMESTAMP
 from retrieval.settings import BuildSettings, SplitSettings, TowerSettings
 from retrieval.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.storage import read_evaluated, write_build

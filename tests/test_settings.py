@@ -132,7 +132,7 @@ def test_messages_are_one_line_and_name_the_value() -> None:
 def test_choices_are_listed_in_words() -> None:
     with pytest.raises(UsageError, match=r"^--device must be auto, cpu or cuda, not 'gpu'$"):
         BuildSettings(device="gpu")
-    with pytest.raises(UsageError, match=r"^--recency-half-life must be a positive number or none, not 0; leave"):
+    with pytest.raises(UsageError, match=r"^--recency-half-life must be a positive number or none, not 0; "):
         TowerSettings(recency_half_life_days=0)
 
 

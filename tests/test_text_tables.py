@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.formats import TextLayout
-from retrieval.text_tables import TextTable
+from retrieval.reading.formats import TextLayout
+from retrieval.reading.text_tables import TextTable
 
 NAMES = ("a", "b", "c")
 CSV = TextLayout(",", NAMES, header=False, quoted=True)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.cells import BadRowError
-from retrieval.timestamps import to_seconds
+from retrieval.reading.cells import BadRowError
+from retrieval.reading.timestamps import to_seconds
 
 ISO = "timestamps were read as ISO 8601, UTC where they name no zone"
 DAYS = "timestamps were read as days written yyyymmdd, UTC"

@@ -15,9 +15,9 @@ from retrieval.settings import LARGEST_COUNT, BuildSettings, NeuralMFSettings, S
 if TYPE_CHECKING:
     from retrieval.building import Build
     from retrieval.cli.options import ProgressMode
-    from retrieval.columns import ColumnNames
     from retrieval.datasets import Dataset
     from retrieval.progress import Progress
+    from retrieval.reading.columns import ColumnNames
 
 COLUMN_FLAGS = {"user": "user", "item": "item", "rating": "rating", "timestamp": "time"}
 # What a preset decides; a flag beside it would silently win or lose.
@@ -36,7 +36,7 @@ COUNT = click.IntRange(1, LARGEST_COUNT)
 
 def _dataset_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """For the shell's completion."""
-    from retrieval.named_sets import NAMED_SETS, SAMPLE
+    from retrieval.downloads.named_sets import NAMED_SETS, SAMPLE
 
     return [name for name in (*NAMED_SETS, SAMPLE) if name.startswith(incomplete)]
 
@@ -174,9 +174,9 @@ def build_index(
     settings = _settings(options)
 
     from retrieval.cli.progress import progress_for
-    from retrieval.columns import ColumnNames
     from retrieval.datasets import load_dataset
     from retrieval.publishing import new_bundle
+    from retrieval.reading.columns import ColumnNames
 
     with progress_for(progress_mode) as progress:
         progress.phase("Reading the data")

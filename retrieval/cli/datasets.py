@@ -10,8 +10,17 @@ import click
 
 from retrieval.cli.options import SHARED, ProgressMode, debug_option, json_option, progress_option
 from retrieval.cli.tables import format_table, shorten, wrap
-from retrieval.fetching import TIMEOUT, size_text
-from retrieval.named_sets import NAMED_SETS, SAMPLE, TERMS, TERMS_URL, NamedSet, Standing, find_set, standing
+from retrieval.downloads.fetching import TIMEOUT, size_text
+from retrieval.downloads.named_sets import (
+    NAMED_SETS,
+    SAMPLE,
+    TERMS,
+    TERMS_URL,
+    NamedSet,
+    Standing,
+    find_set,
+    standing,
+)
 
 if TYPE_CHECKING:
     from retrieval.datasets import Verified

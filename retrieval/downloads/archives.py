@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from retrieval.downloads.fetching import SourceFailedError, Watch, fetch, size_text
 from retrieval.errors import UsageError
-from retrieval.fetching import SourceFailedError, Watch, fetch, size_text
 
 MIRROR = "RETRIEVAL_MIRROR"
 # A file this many times as long as expected is not the one that was asked for.

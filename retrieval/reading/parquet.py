@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from retrieval.errors import DataError
-from retrieval.tables import Rows
+from retrieval.reading.tables import Rows
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from retrieval.cells import (
+from retrieval.errors import DataError
+from retrieval.reading.cells import (
     BadRowError,
     has_decimal_comma,
     has_truth_values,
@@ -14,10 +15,9 @@ from retrieval.cells import (
     shown,
     to_numbers,
 )
-from retrieval.columns import ITEM, RATING, TIMESTAMP, USER
-from retrieval.errors import DataError
-from retrieval.formats import shorten
-from retrieval.timestamps import to_seconds
+from retrieval.reading.columns import ITEM, RATING, TIMESTAMP, USER
+from retrieval.reading.formats import shorten
+from retrieval.reading.timestamps import to_seconds
 
 _EXPECTED = {
     USER: "integers or text",

@@ -9,7 +9,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from retrieval.errors import DataError
-from retrieval.kinds import GZIP, PARQUET, WORKBOOK, ZIP, kind_of, refuse_other_archives, refuse_other_kinds
+from retrieval.reading.kinds import (
+    GZIP,
+    PARQUET,
+    WORKBOOK,
+    ZIP,
+    kind_of,
+    refuse_other_archives,
+    refuse_other_kinds,
+)
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".item", ".parquet", ".xlsx")
 _PARQUET_ENDINGS = (".parquet", ".parq", ".pq")

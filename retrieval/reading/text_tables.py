@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from retrieval.cells import MEND
 from retrieval.errors import DataError
-from retrieval.formats import TextLayout, shorten
-from retrieval.lines import Records, StrayQuoteError, find_records
-from retrieval.tables import Rows
+from retrieval.reading.cells import MEND
+from retrieval.reading.formats import TextLayout, shorten
+from retrieval.reading.lines import Records, StrayQuoteError, find_records
+from retrieval.reading.tables import Rows
 
 # Stand-ins for a separator of two characters, which polars' reader does not take.
 _SPARE_BYTES = [bytes([byte]) for byte in range(1, 32) if bytes([byte]) not in (b"\n", b"\r")]

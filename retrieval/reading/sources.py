@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from retrieval import files, formats
-from retrieval.decoding import to_utf8
 from retrieval.errors import DataError
-from retrieval.formats import TextLayout
-from retrieval.kinds import PARQUET, kind_of
-from retrieval.parquet import ParquetTable, Part, parquet_folder
-from retrieval.text_tables import TextTable
-from retrieval.workbooks import WorkbookTable, read_workbook
+from retrieval.reading import files, formats
+from retrieval.reading.decoding import to_utf8
+from retrieval.reading.formats import TextLayout
+from retrieval.reading.kinds import PARQUET, kind_of
+from retrieval.reading.parquet import ParquetTable, Part, parquet_folder
+from retrieval.reading.text_tables import TextTable
+from retrieval.reading.workbooks import WorkbookTable, read_workbook
 
 
 def open_table(

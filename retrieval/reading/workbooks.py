@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from retrieval.errors import DataError, EnvironmentProblem
-from retrieval.tables import Rows
+from retrieval.reading.tables import Rows
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from retrieval.formats import shorten
+from retrieval.reading.formats import shorten
 
 # What to do about a row that cannot be used; nothing is skipped in silence.
 MEND = "mend the row or remove it"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from retrieval.downloads import Source, Wheel, ZipArchive, ZipOnDisk, mirror_url
+from retrieval.downloads.archives import Source, Wheel, ZipArchive, ZipOnDisk, mirror_url
 from retrieval.errors import EnvironmentProblem, UsageError
 
 SAMPLE = "sample"
@@ -128,7 +128,7 @@ def standing(named: NamedSet, data_dir: Path) -> Standing:
 
 def sample_folder() -> Path:
     """Where the sample lies: inside the installed package, or in the checkout's data folder."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "sample_data", package.parent / "data" / "sample"):
         if (folder / "ratings.csv").is_file():
             return folder

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from retrieval.columns import COLUMNS, FLAGS, ITEM, RATING, TIMESTAMP, USER, ColumnNames
 from retrieval.errors import DataError
-from retrieval.formats import TextLayout, header_layout, shorten, split_fields
+from retrieval.reading.columns import COLUMNS, FLAGS, ITEM, RATING, TIMESTAMP, USER, ColumnNames
+from retrieval.reading.formats import TextLayout, header_layout, shorten, split_fields
 
 _SEPARATORS = ("::", "\t", ",", ";", "|", " ")
 _UNQUOTED = ("::", "\t", " ")

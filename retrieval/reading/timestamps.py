@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from retrieval.cells import BadRowError, is_empty, note_problem, shown, to_numbers
-from retrieval.formats import shorten
+from retrieval.reading.cells import BadRowError, is_empty, note_problem, shown, to_numbers
+from retrieval.reading.formats import shorten
 
 # Above the n-th bound a number is in the n-th unit, where it lies in 1973; in the unit below that is 5138.
 _BOUNDS = (10**11, 10**14, 10**17)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from retrieval.cells import BadRowError
-from retrieval.columns import ITEM, ColumnNames, plain_name
 from retrieval.errors import DataError
-from retrieval.formats import TextLayout, header_layout, shorten
-from retrieval.values import to_ids
+from retrieval.reading.cells import BadRowError
+from retrieval.reading.columns import ITEM, ColumnNames, plain_name
+from retrieval.reading.formats import TextLayout, header_layout, shorten
+from retrieval.reading.values import to_ids
 
 TITLE, GENRES = "title", "genres"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrieval.fetching import Log
+from retrieval.downloads.fetching import Log
 
 FOLDER, LOCK = ".retrieval-download", ".lock"
 
