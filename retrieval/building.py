@@ -1,5 +1,6 @@
 """The main job: split, fit on train, choose alpha, evaluate, refit on everything."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -85,12 +86,14 @@ def build(
     settings: BuildSettings | None = None,
     progress: Progress | None = None,
     name: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Build:
     """Run the main job.
 
     Args:
         items: titles, where there are any.
         name: of the data set, for the report; the interactions' source unless given.
+        notes: what else to know of the table, told once it has proved usable.
 
     Raises:
         DataError: if the data cannot be split or trained on.
@@ -100,9 +103,7 @@ def build(
     settings, progress = settings or BuildSettings(), progress or Silent()
     fitting = Fitting(settings, items, progress, choose_device(settings.device))
     threshold = settings.positive_threshold
-    table, notes = usable(interactions, threshold)
-    for note in notes:
-        progress.note(f"{name or interactions.source}: {note}")
+    table, own_notes = usable(interactions, threshold)
     with borrowed_torch(settings.resolved_threads), faiss_threads(settings.resolved_threads):
         progress.phase("Splitting at random" if settings.split.kind == "random" else "Splitting by time")
         split = split_interactions(table, settings.split, seed=settings.seed)
@@ -112,6 +113,8 @@ def build(
         if not (validation.n_relevant > 0).any():
             raise DataError(_nothing_to_choose_by(table, threshold))
         check_index(settings, len(items_of_train))
+        for note in (*notes, *own_notes):  # not before: a refusal is one line
+            progress.note(f"{name or interactions.source}: {note}")
         fitted = fitting.on_train(data.train, users, items_of_train, validation, data.validation)
         evaluated, alpha = fitted.system, None
         if fitted.system.model.rating_model is not None:

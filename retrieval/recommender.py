@@ -69,7 +69,9 @@ class Recommender:
             interactions = Interactions.from_frame(interactions)
         if items is not None and not isinstance(items, ItemTable):
             items = ItemTable.from_frame(items)
-        built = build(interactions, items=items, settings=settings, progress=progress)
+        built = build(
+            interactions, items=items, settings=settings, progress=progress, notes=interactions.notes
+        )
         return cls(built.served, built)
 
     @classmethod

@@ -141,7 +141,7 @@ def scaled(low: float, high: float) -> pl.DataFrame:
 
 
 def everything_cold() -> str:
-    rows = [f"u{n},i{n},5,{1_600_000_000 + n}" for n in range(300)]
+    rows = [f"u{n},i{n},{n % 5 + 1},{1_600_000_000 + n}" for n in range(300)]
     return "\n".join(["user,item,rating,timestamp", *rows]) + "\n"
 
 

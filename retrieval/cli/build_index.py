@@ -184,8 +184,6 @@ def build_index(
             table = load_dataset(dataset or "ml-100k", data, progress.note, on_bytes=progress.downloaded)
         else:
             table = _read(ratings, items, ColumnNames(**columns), progress)
-        for note in table.notes():
-            progress.note(f"{table.name}: {note}")
         with new_bundle(artifacts) as writer:
             # It takes seconds: not before the data is read and the folder can be written.
             progress.phase("Loading torch")
@@ -193,7 +191,12 @@ def build_index(
             from retrieval.storage import write_build
 
             built = build(
-                table.interactions, items=table.items, settings=settings, progress=progress, name=table.name
+                table.interactions,
+                items=table.items,
+                settings=settings,
+                progress=progress,
+                name=table.name,
+                notes=table.notes(),
             )
             progress.phase("Publishing the bundle")
             folder = write_build(writer, built, before_publishing=ignore_signals)
