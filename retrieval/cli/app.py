@@ -1,28 +1,18 @@
 """What every command shares: loading on demand, errors in one line, exit codes."""
 
-import difflib
 import errno
 import os
 import re
-import signal
 import sys
+from collections.abc import Collection
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from retrieval.errors import EnvironmentProblem, RetrievalError
-
-DEBUG = "RETRIEVAL_DEBUG"
-STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
-
-
-class Stopped(BaseException):
-    """A signal asked the process to end. Not an `Exception`: nothing on the way up may swallow it."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.word, self.exit_code = STOPPED[signal.Signals(signum)]
+from retrieval.cli.process import READER_GONE, discard, report
+from retrieval.cli.process import ignore_signals as ignore_signals
+from retrieval.errors import EnvironmentProblem, RetrievalError, UsageError
 
 
 class LazyGroup(click.Group):
@@ -42,78 +32,126 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command, None where there is none of that name."""
-        if cmd_name not in self._commands_at:
-            return None
-        module, attribute = self._commands_at[cmd_name].split(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
+        return load(self._commands_at[cmd_name]) if cmd_name in self._commands_at else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click's, but an unknown name is answered with the nearest and the whole list."""
-        if args and args[0] not in self._commands_at:
-            close = difflib.get_close_matches(args[0], self._commands_at, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise click.UsageError(f"no command {args[0]!r}; {hint}there are {', '.join(self._commands_at)}")
+        if args and args[0] not in self._commands_at and not ctx.resilient_parsing:  # as in completion
+            there_are = ", ".join(self._commands_at)
+            hint = _did_you_mean(args[0], self._commands_at)
+            raise click.UsageError(f"no command {args[0]!r} among {there_are}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click's, but what a command is for is wrapped, not cut off."""
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in commands if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
-def run(command: click.Command, name: str) -> NoReturn:
-    """Run a command and end the process: 0, or one line on stderr and the error's exit code.
 
-    Only errors a user can meet become a line; anything else is a bug and shows its traceback, and so
-    does everything with ``--debug`` or ``RETRIEVAL_DEBUG=1``.
+def load(where: str) -> click.Command:
+    """Import the command at "module:attribute"."""
+    module, attribute = where.split(":")
+    command: click.Command = getattr(import_module(module), attribute)
+    return command
+
+
+def run(command: click.Command, name: str) -> int:
+    """Run a command and return its exit code: 0, or the error's after its one line on stderr.
+
+    Only errors a user can meet become a line; anything else is a bug and is raised.
     """
-    for signum in STOPPED:
-        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(signum, _stop)
     try:
-        code = command.main(prog_name=name, standalone_mode=False)
+        return _invoke(command, name)
     except click.ClickException as error:
-        _fail(_usage_message(error, name), error.exit_code)
+        return _failed(error, _usage_message(error, name), error.exit_code)
     except RetrievalError as error:
-        if os.environ.get(DEBUG):
-            raise
-        _fail(str(error), error.exit_code)
-    except Stopped as stopped:
-        _fail(f"{stopped.word}; nothing half done was published", stopped.exit_code)
-    except click.Abort as abort:
-        # click makes one of an EOFError too, which is a bug of ours: no command asks anything.
-        raise abort.__cause__ or abort from None
+        return _failed(error, str(error), error.exit_code)
     except (MemoryError, RuntimeError) as error:
         # torch says it with a RuntimeError.
         if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
             raise
-        _fail("not enough memory; free some, or ask for less", EnvironmentProblem.exit_code)
+        return _failed(error, "not enough memory; free some, or ask for less", EnvironmentProblem.exit_code)
+    except BrokenPipeError:
+        discard(sys.stdout)
+        return READER_GONE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        # Python flushes stdout once more at exit; what is left in it has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _fail(f"{error.filename or 'output'}: {error.strerror}; free some", EnvironmentProblem.exit_code)
-    sys.exit(code if isinstance(code, int) else 0)
+        discard(sys.stdout)
+        message = f"{error.filename or 'output'}: {error.strerror}; free some"
+        return _failed(error, message, EnvironmentProblem.exit_code)
+
+
+def _invoke(command: click.Command, name: str) -> int:
+    # click's own main has other ideas of how a process ends.
+    variable = f"_{name}_COMPLETE".replace("-", "_").upper()
+    instruction = os.environ.get(variable)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        if shell_complete(command, {}, name, variable, instruction) != 0:
+            raise UsageError(f"{variable}={instruction} is no request; see retrieval completion --help")
+        return 0
+    try:
+        with command.make_context(name, sys.argv[1:]) as context:
+            command.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def _failed(error: Exception, message: str, code: int) -> int:
+    ignore_signals()  # it is over anyway, and one line is enough
+    report(message, error)
+    return code
 
 
 def _usage_message(error: click.ClickException, name: str) -> str:
-    message = re.sub(r"\s*\n\s*", " ", error.format_message().strip())
+    """What click says on one line, with the nearest name and where to look it up."""
     context = getattr(error, "ctx", None)
+    message = re.sub(r"\s*\n\s*", " ", error.format_message().strip()).rstrip(".")
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        typed = _as_typed(error.option_name)
+        options = context.command.get_params(context)
+        flags = [flag for option in options for flag in (*option.opts, *option.secondary_opts)]
+        message = f"no option {typed}{_did_you_mean(typed, flags)}"
+    elif isinstance(error, click.BadParameter) and error.param is not None:
+        choices = getattr(error.param.type, "choices", ())
+        wrong = re.match(r"'(.*?)' is not ", error.message)  # "one of" where there are several
+        if wrong and choices:
+            message += _did_you_mean(wrong[1], choices)
     path = context.command_path if context is not None else name
-    return f"{message.rstrip('.?')}; see {path} --help"
+    return f"{message}{' ' if message.endswith('?') else '; '}see {path} --help"
 
 
-def _stop(signum: int, frame: object) -> NoReturn:
-    ignore_signals()  # cleaning up is not interrupted again
-    raise Stopped(signum)
+def _as_typed(option: str) -> str:
+    """The whole word: click takes -user apart and names -u."""
+    words = [word.split("=")[0] for word in sys.argv[1:]]
+    return next((word for word in words if word.startswith(option)), option)
 
 
-def ignore_signals() -> None:
-    """From here to the end of the process: for what must not stop half way, as publishing a bundle."""
-    for signum in STOPPED:
-        signal.signal(signum, signal.SIG_IGN)
+def _did_you_mean(typed: str, names: Collection[str]) -> str:
+    close = nearest(typed, names)
+    return "" if close is None else f"; did you mean {close}?"
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    # One line, whatever is in the message; spaces inside an id stay as they are.
-    click.echo("error: " + re.sub(r"\s*[\r\n]\s*", " ", message.strip()), err=True)
-    sys.exit(code)
+def nearest(typed: str, names: Collection[str]) -> str | None:
+    """The name that was probably meant: alike in spelling, else one it is part or the initials of.
+
+    >>> nearest("qury", ["query", "evaluate"]), nearest("--lr", ["--user", "--learning-rate"])
+    ('query', '--learning-rate')
+    """
+    from difflib import get_close_matches
+
+    plain = {name.strip("-").lower(): name for name in names}
+    word = typed.strip("-").lower()
+    part_of = [name for name in plain if len(word) > 1 and word in name]
+    initials = [
+        name for name in plain if "-" in name and word == "".join(part[0] for part in name.split("-"))
+    ]
+    found = [*get_close_matches(word, plain, n=1), *initials, *part_of]
+    return plain[found[0]] if found else None

@@ -36,9 +36,9 @@ COUNT = click.IntRange(1, LARGEST_COUNT)
 
 def _dataset_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """For the shell's completion."""
-    from retrieval.downloads.named_sets import NAMED_SETS, SAMPLE
+    from retrieval.downloads.named_sets import NAMED_SETS
 
-    return [name for name in (*NAMED_SETS, SAMPLE) if name.startswith(incomplete)]
+    return [name for name in NAMED_SETS if name.startswith(incomplete)]
 
 
 @click.command("build-index", context_settings=SHARED)

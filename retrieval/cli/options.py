@@ -3,16 +3,17 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
-from retrieval.cli.app import DEBUG
+from retrieval.cli.process import DEBUG
 
 # Settings of every command.
 SHARED = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+ProgressMode = Literal["auto", "always", "never"]
 
 artifacts_option = click.option(
     "--artifacts",
@@ -35,4 +36,19 @@ def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> N
 
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show an error's traceback too."
+)
+
+
+def _progress_mode(context: click.Context, parameter: click.Parameter, value: bool | None) -> ProgressMode:
+    if value is None:
+        return "auto"
+    return "always" if value else "never"
+
+
+progress_option = click.option(
+    "--progress/--quiet",
+    "progress_mode",
+    default=None,
+    callback=_progress_mode,
+    help="Tell of each phase also in logs; or print nothing but errors.  [default: tell a terminal]",
 )

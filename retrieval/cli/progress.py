@@ -1,56 +1,153 @@
-"""Progress on stderr: a live line on a terminal, a line a phase elsewhere."""
+"""Progress on stderr: a live line on a terminal, a line a phase on request elsewhere."""
 
+import os
+import sys
+import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.status import Status
+from retrieval.cli.process import CLEAR_LINE, is_live, write_stderr
+from retrieval.cli.tables import WIDTH, printable, shorten
+from retrieval.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from retrieval.cli.options import ProgressMode
+
+REDRAW_SECONDS = 0.1
+
+
+def progress_for(mode: "ProgressMode") -> AbstractContextManager[Progress]:
+    """What a command tells of its work, to be used with `with`.
+
+    Args:
+        mode: "auto" tells of phases only where stderr is a terminal, and notes everywhere; "always"
+            prints the line of a phase that is done also in logs; "never" tells nothing.
+    """
+    return nullcontext(Silent()) if mode == "never" else TerminalProgress(tell_phases=mode == "always")
 
 
 class TerminalProgress:
-    """A `Progress` that shows the current phase and epoch, and what each phase took. Use with `with`."""
+    """A `Progress` that prints what each phase took and, where it can be drawn over, what runs now.
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._status: Status | None = None
+    A stderr that takes no more is no reason to lose the work: it goes on without.
+
+    Args:
+        tell_phases: also where stderr is no terminal.
+    """
+
+    def __init__(self, tell_phases: bool = False) -> None:
+        self._tells_phases = tell_phases or (sys.stderr is not None and sys.stderr.isatty())
+        self._line = _LiveLine() if is_live(sys.stderr) else None
         self._phase = ""
         self._last = ""
         self._started = 0.0
 
     def __enter__(self) -> "TerminalProgress":
-        if self._console.is_terminal:
-            self._status = self._console.status("")
-            self._status.start()
+        if self._line is not None:
+            self._line.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._finish()
-        if self._status is not None:
-            self._status.stop()
+        try:
+            if kind is None:
+                self._finish()
+            self._end()
+        except BaseException:  # a signal; a second one waits until this is done
+            self._end()
+            raise
 
     def phase(self, text: str) -> None:
         """Print what the phase before took, and show the new one."""
         self._finish()
         self._phase, self._last, self._started = text, "", time.perf_counter()
-        if self._status is not None:
-            self._status.update(text)
+        self._show(text)
 
     def epoch(self, epoch: int, of: int, text: str) -> None:
         """Show the epoch beside the phase."""
         self._last = f"epoch {epoch}, {text}"
-        if self._status is not None:
-            self._status.update(f"{self._phase}: epoch {epoch} of at most {of}, {text}")
+        self._show(f"{self._phase}: epoch {epoch} of at most {of}, {text}")
+
+    def downloaded(self, received: int, total: int | None) -> None:
+        """Show how far a download of the current phase is, in bytes; `total` is None where nobody knows."""
+        from retrieval.downloads.fetching import progress_text
+
+        self._last = progress_text(received, total)
+        self._show(f"{self._phase or 'Downloading'}: {self._last}")
 
     def note(self, text: str) -> None:
         """Print a line of its own."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._print(printable(text))
+
+    def _show(self, text: str) -> None:
+        if self._line is not None:
+            self._line.show(text, self._started)
 
     def _finish(self) -> None:
-        if self._phase:
+        self._show("")
+        if self._phase and self._tells_phases:
             seconds = time.perf_counter() - self._started
             last = f" ({self._last})" if self._last else ""
-            self.note(f"{seconds:5.1f} s  {self._phase}{last}")
+            self._print(printable(f"{seconds:5.1f} s  {self._phase}{last}"))
         self._phase = ""
+
+    def _print(self, line: str) -> None:
+        if self._line is None:
+            write_stderr(f"{line}\n")
+        else:
+            self._line.print_above(line)
+
+    def _end(self) -> None:
+        if self._line is not None:
+            self._line.end()
+
+
+class _LiveLine:
+    """The last line of a terminal, drawn over and over: the seconds since something began, and what.
+
+    It is never wider than the terminal, so that going back to its start is enough to draw over it.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._since = 0.0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._clock = threading.Thread(target=self._tick, daemon=True)
+
+    def start(self) -> None:
+        """Draw now and then until the end."""
+        self._clock.start()
+
+    def show(self, text: str, since: float) -> None:
+        """Draw another text, with the seconds since `since` (of `time.perf_counter`)."""
+        with self._lock:
+            self._text, self._since = text, since
+            self._draw()
+
+    def print_above(self, line: str) -> None:
+        """Leave a line above."""
+        with self._lock:
+            write_stderr(f"{CLEAR_LINE}{line}\n")
+            self._draw()
+
+    def end(self) -> None:
+        """Erase it, for good; may be called again."""
+        self._ended.set()
+        with self._lock:
+            self._text = ""
+            write_stderr(CLEAR_LINE)
+
+    def _tick(self) -> None:
+        while not self._ended.wait(REDRAW_SECONDS):
+            with self._lock:
+                self._draw()
+
+    def _draw(self) -> None:
+        if self._text and not self._ended.is_set():
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH
+            text = f"{time.perf_counter() - self._since:5.1f} s  {self._text}"
+            write_stderr(CLEAR_LINE + shorten(text, columns - 1))

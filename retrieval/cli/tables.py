@@ -1,37 +1,87 @@
-"""Plain tables and paragraphs for people, within 80 columns."""
+"""Plain tables and paragraphs for people, within 80 columns of a terminal."""
 
+import re
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 
 WIDTH = 80
+# Controls, lone surrogates, line separators and what turns the direction of writing: titles and ids
+# come from data, and a terminal obeys them.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+NARROWEST = 8
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+def format_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    shrink: Sequence[int] = (),
+) -> str:
     """Columns as wide as their widest cell, two spaces between them.
 
     Args:
         right: positions of the columns that are aligned to the right.
+        shrink: positions of the columns whose cells are shortened where the table is wider than
+            `WIDTH`, the first of them first.
 
     >>> print(format_table(["item", "score"], [["Alien", "1.5"]], right=[1]))
     item   score
     Alien    1.5
     """
-    lines = [list(header), *map(list, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    lines = [[printable(text) for text in line] for line in (header, *rows)]
+    widths = [max(cell_width(line[column]) for line in lines) for column in range(len(header))]
+    for column in shrink:
+        excess = sum(widths) + 2 * (len(widths) - 1) - WIDTH
+        widths[column] = max(min(NARROWEST, widths[column]), widths[column] - max(excess, 0))
 
     def cell(text: str, column: int) -> str:
-        return text.rjust(widths[column]) if column in right else text.ljust(widths[column])
+        text = shorten(text, widths[column])
+        padding = " " * (widths[column] - cell_width(text))
+        return padding + text if column in right else text + padding
 
     return "\n".join("  ".join(cell(text, i) for i, text in enumerate(line)).rstrip() for line in lines)
 
 
+def printable(text: str) -> str:
+    r"""The same text with everything a terminal would obey rather than show written as an escape.
+
+    >>> print(printable("Alien \x1b[31m(1979)"))
+    Alien \x1b[31m(1979)
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def cell_width(text: str) -> int:
+    """Columns a text takes in a terminal: two for wide characters, none for combining marks.
+
+    >>> cell_width("Amélie"), cell_width("Ame\u0301lie"), cell_width("千と千尋")
+    (6, 6, 8)
+    """
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def _width(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf") or "\u1160" <= character <= "\u11ff":
+        return 0  # the latter are the vowels and finals of Korean syllables written in parts
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
 def shorten(text: str, width: int) -> str:
-    """At most `width` characters, an ellipsis in place of what was cut.
+    """At most `width` columns, printable, an ellipsis in place of what was cut.
 
     >>> shorten("Shawshank Redemption", 10)
     'Shawshank…'
     """
-    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+    text = printable(text)
+    if cell_width(text) <= width:
+        return text
+    taken = 0
+    for end, character in enumerate(text):
+        taken += _width(character)
+        if taken > width - 1:
+            return text[:end].rstrip() + "…"
+    return text
 
 
 def wrap(text: str) -> str:
