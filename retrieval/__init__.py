@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retrieval.interactions import Interactions
     from retrieval.recommender import Recommender
-    from retrieval.settings import BuildSettings
+    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
 
-__all__ = ["BuildSettings", "Interactions", "Recommender"]
+__all__ = ["BuildSettings", "Interactions", "NeuralMFSettings", "Recommender", "TowerSettings"]
 
 _HOMES = {
     "BuildSettings": "retrieval.settings",
     "Interactions": "retrieval.interactions",
+    "NeuralMFSettings": "retrieval.settings",
     "Recommender": "retrieval.recommender",
+    "TowerSettings": "retrieval.settings",
 }
 
 

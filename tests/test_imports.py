@@ -220,6 +220,15 @@ def test_index_knows_nothing_of_recommending() -> None:
         assert not wrong, path
 
 
+@pytest.mark.parametrize("room", ["reading", "downloads"])
+def test_the_rooms_below_know_nothing_of_what_is_above(room: str) -> None:
+    paths = list((ROOT / "retrieval" / room).rglob("*.py"))
+    assert len(paths) >= 3
+    for path in paths:
+        ours = {name for name in imports_of(path) if name.split(".")[0] in OURS}
+        assert all(name == "retrieval.errors" or name.startswith(f"retrieval.{room}") for name in ours), path
+
+
 def test_what_the_query_path_relies_on_survives_python_o() -> None:
     for name in ("bundle", "storage", "fitted", "recommender", "two_stage", "vectors", "rating_model", "ids"):
         tree = ast.parse((ROOT / "retrieval" / f"{name}.py").read_text())

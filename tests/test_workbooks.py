@@ -159,5 +159,5 @@ except EnvironmentProblem as problem:
 """
     assert printed(code) == (
         f"6 {path}: an Excel workbook, which needs an optional package: "
-        'pip install "two-stage-retrieval[excel]"; or save the sheet as CSV\n'
+        "pip install fastexcel; or save the sheet as CSV\n"
     )

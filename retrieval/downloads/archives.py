@@ -101,7 +101,16 @@ class Wheel:
         """Download the wheel."""
         import subprocess
 
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--quiet",
+        ]
         command += ["--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout"]
         command += [str(_PIP_CONNECT_SECONDS), self.requirement, "-d", str(folder)]
         try:

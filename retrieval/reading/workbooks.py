@@ -53,7 +53,7 @@ def read_workbook(data: bytes, label: str) -> WorkbookTable:
     except ImportError as error:
         raise EnvironmentProblem(
             f"{label}: an Excel workbook, which needs an optional package: "
-            'pip install "two-stage-retrieval[excel]"; or save the sheet as CSV'
+            "pip install fastexcel; or save the sheet as CSV"
         ) from error
     # Its warnings about empty columns would stand on stderr.
     logging.getLogger("fastexcel").addHandler(logging.NullHandler())
