@@ -14,37 +14,42 @@ from torch import Tensor, nn
 from retrieval.settings import NeuralMFSettings
 from retrieval.vectors import Weights
 
+# What the network puts out for the mean rating, in standard deviations; about where the scale of 1 to 5 has
+# it. With 0 the RMSE on validation was higher by 0.001 (half of MovieLens 1M) to 0.007 (100K).
+CENTRE = 3.0
+
 
 @dataclass(frozen=True)
 class RatingScale:
-    """What 0 and 1 mean to the network, in the table's own ratings: rating = mean + std * output.
+    """What 0 and 1 mean to the network, in the table's own ratings: rating = zero + std * output.
 
     Trained on the ratings as they are, a network would hardly move on a scale of 0 to 100, and its
     settings would mean something else on every scale.
     """
 
-    mean: float = 0.0
+    zero: float = 0.0
     std: float = 1.0
 
     @classmethod
     def of(cls, ratings: NDArray[np.float32]) -> "RatingScale":
-        """Mean and standard deviation of the ratings, shape (n,); a deviation of 1 where all are equal.
+        """The scale on which the mean of the ratings, shape (n,), is `CENTRE`; std 1 where all are equal.
 
         >>> RatingScale.of(np.array([1, 5], dtype=np.float32))
-        RatingScale(mean=3.0, std=2.0)
+        RatingScale(zero=-3.0, std=2.0)
         """
         values = ratings.astype(np.float64)
         # Not std == 0: the mean of equal numbers can be a hair beside them.
-        return cls(float(values.mean()), float(values.std()) if np.ptp(values) > 0 else 1.0)
+        std = float(values.std()) if np.ptp(values) > 0 else 1.0
+        return cls(float(values.mean()) - CENTRE * std, std)
 
     def standardised(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the network is to put out for these ratings: shape (n,)."""
-        return ((ratings.astype(np.float64) - self.mean) / self.std).astype(np.float32)
+        return ((ratings.astype(np.float64) - self.zero) / self.std).astype(np.float32)
 
     def fold_into(self, weights: Weights) -> Weights:
         """The weights of a network that puts out ratings where `weights` put out standardised ones."""
         output = weights["output.weight"].astype(np.float64) * self.std
-        bias = weights["output.bias"].astype(np.float64) * self.std + self.mean
+        bias = weights["output.bias"].astype(np.float64) * self.std + self.zero
         folded = {"output.weight": output.astype(np.float32), "output.bias": bias.astype(np.float32)}
         return {**weights, **folded}
 
@@ -69,7 +74,7 @@ class NeuralMF(nn.Module):
         for table in (self.users, self.items):
             nn.init.normal_(table.weight, std=settings.initial_std)
         if settings.standardise:
-            nn.init.zeros_(self.output.bias)  # the mean rating
+            nn.init.constant_(self.output.bias, CENTRE)  # the mean rating
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Output for pairs: (B,) and (B,) int64 rows -> (B,) float32."""

@@ -120,9 +120,9 @@ class NeuralMFSettings:
         hidden: widths of the two hidden layers.
         dropout: after each hidden layer, in training only.
         initial_std: standard deviation of the embeddings before training.
-        standardise: whether training sees (rating - mean) / standard deviation, so that these
-            settings mean the same on every scale; predictions are in the table's own scale either
-            way. False trains on the ratings as they are, and the output starts near 0.
+        standardise: whether training sees ratings in standard deviations, so that these settings mean
+            the same on every scale; predictions are in the table's own scale either way. False trains
+            on the ratings as they are, and the output starts near 0.
         learning_rate, weight_decay, batch_size: of Adam with decoupled weight decay; a decay of 0 is
             plain Adam.
         max_epochs, patience, early_stopping, averaging_decay: as for the towers, by squared error on

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from retrieval.neural_mf import NeuralMF, RatingScale
+from retrieval.neural_mf import CENTRE, NeuralMF, RatingScale
 from retrieval.rating_model import WEIGHTS, RatingModel
 from retrieval.settings import NeuralMFSettings
 
@@ -105,7 +105,7 @@ def test_the_state_dict_is_what_the_numpy_twin_reads(model: NeuralMF) -> None:
 def test_training_starts_near_the_mean_rating() -> None:
     torch.manual_seed(0)
     fresh = NeuralMF(N_USERS, N_ITEMS, SETTINGS).eval()
-    weights = RatingScale(mean=55.0, std=10.0).fold_into(weights_of(fresh))
+    weights = RatingScale(zero=55.0 - 10.0 * CENTRE, std=10.0).fold_into(weights_of(fresh))
     predicted = RatingModel.from_weights(weights).predict_pairs(*all_pairs())
     assert np.abs(predicted - 55.0).max() < 6
 
@@ -119,9 +119,11 @@ def test_embeddings_start_as_spread_as_asked(std: float) -> None:
 
 
 def test_a_scale_is_mean_and_standard_deviation() -> None:
-    assert RatingScale.of(np.array([0, 100, 0, 100], dtype=np.float32)) == RatingScale(50.0, 50.0)
+    scale = RatingScale.of(np.array([0, 100, 0, 100], dtype=np.float32))
+    assert scale == RatingScale(50.0 - 50.0 * CENTRE, 50.0)
     scale = RatingScale.of(np.array([1, 2, 4, 5], dtype=np.float32))
-    assert scale.standardised(np.array([3, 5], dtype=np.float32)).tolist() == pytest.approx([0, 2 / 2.5**0.5])
+    given = scale.standardised(np.array([3, 5], dtype=np.float32))
+    assert given.tolist() == pytest.approx([CENTRE, CENTRE + 2 / 2.5**0.5])
     assert RatingScale().standardised(np.array([3.3], dtype=np.float32)) == np.float32(3.3)
 
 
@@ -131,11 +133,11 @@ def test_equal_ratings_have_no_spread_to_divide_by(rating: float) -> None:
     ratings = np.full(7, rating, dtype=np.float32)
     scale = RatingScale.of(ratings)
     assert scale.std == 1.0
-    assert scale.standardised(ratings) == pytest.approx(np.zeros(7), abs=abs(rating) * 1e-6)
+    assert scale.standardised(ratings) == pytest.approx(np.full(7, CENTRE), abs=1e-6 + abs(rating) * 1e-6)
 
 
 def test_a_folded_network_puts_out_ratings(model: NeuralMF) -> None:
-    scale, weights = RatingScale(mean=62.0, std=21.0), weights_of(model)
+    scale, weights = RatingScale(zero=62.0, std=21.0), weights_of(model)
     kept = {name: array.copy() for name, array in weights.items()}
     folded = RatingModel.from_weights(scale.fold_into(weights))
     expected = 62.0 + 21.0 * torch_ratings(model).ravel()
