@@ -118,19 +118,22 @@ class Bench:
         )
 
     def refused(
-        self, fault: int, program: str, *arguments: object, code: int, given: str = "", **more: str
+        self, fault: int, program: str, *arguments: object, code: int, given: str | None = None, **more: str
     ) -> str:
         """Run what must be refused: one line with `code`, and every file as before. Returns the line.
 
         Args:
-            given: what was wrong, for the table of faults; the command line unless said.
+            given: what was wrong, for the table of faults; the command line unless said, "" to leave it out.
         """
         before = files_of(self.folder), files_of(self.artifacts.parent)
         ran = self.run(program, *arguments, **more)
         line = ran.refusal(code)
         assert (files_of(self.folder), files_of(self.artifacts.parent)) == before, "files changed"
         assert "; " in line, f"nothing is said on what to do next: {line}"
-        record(fault, given or f"`{' '.join([program, *map(str, arguments)])}`", ran)
+        if given is None:
+            given = f"`{' '.join([program, *map(str, arguments)])}`"
+        if given:
+            record(fault, given, ran)
         return line
 
     def answer(self) -> Any:

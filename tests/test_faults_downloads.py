@@ -119,7 +119,7 @@ def test_a_download_that_fails_says_what_was_tried_and_leaves_nothing(
     bench: Bench, server: Server, kind: str, name: str, reason: str
 ) -> None:
     line = refused(bench, name, server.mirror(kind), f"`retrieval datasets {name}`, {reason.strip()}")
-    assert f"/{name}.zip ({reason}" in line or reason in line
+    assert reason in line
 
 
 def test_without_a_network_a_build_ends_with_6_and_how_to_give_a_file(bench: Bench) -> None:
@@ -180,6 +180,7 @@ def test_ctrl_c_in_a_download_ends_with_130_and_leaves_nothing_under_the_final_n
     )
     assert server.asked.wait(60)
     time.sleep(0.3)  # for what was sent to arrive
+    assert not (bench.folder / "data" / "ml-latest-small").exists()  # or `kill -9` would leave it
     process.send_signal(signal.SIGINT)
     ran = Ran(process.wait(30), *(stream.read() for stream in (process.stdout, process.stderr) if stream))
     assert ran.refusal(130).startswith("error: interrupted")

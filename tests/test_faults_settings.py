@@ -60,7 +60,8 @@ def test_a_misspelt_flag_or_choice_is_answered_with_the_right_one(bench: Bench, 
     program, *start = words.split()
     for option in options(ONCE[words]):
         for flag in (*option.opts, *option.secondary_opts):
-            line = bench.refused(14, program, *start, flag + flag[-1], code=2)
+            listed = None if option is options(ONCE[words])[0] else ""  # one a command is enough
+            line = bench.refused(14, program, *start, flag + flag[-1], code=2, given=listed)
             assert f"no option {flag}{flag[-1]}; did you mean {flag}?" in line
             assert line.endswith(f"see {words} --help")
         for choice in option.type.choices if isinstance(option.type, click.Choice) else ():
@@ -126,7 +127,8 @@ def test_a_number_out_of_its_range_is_refused_before_any_work(bench: Bench, word
         if (flag, value) in MEANINGFUL:
             assert "nothing" in bench.run(*command, **more).refusal(3)
         else:
-            line = bench.refused(15, *command, code=2, given=f"`{words} {flag} {value}`", **more)
+            given = f"`{words} {flag} {value}`" if value in ("0", "nan") else ""
+            line = bench.refused(15, *command, code=2, given=given, **more)
             assert flag in line
 
 
@@ -154,7 +156,7 @@ FACTORIES = [
     ("IVF2;Flat", ["'IVF2;Flat' is unknown"], True),
     ("IVF0,Flat", ["out of range"], True),
     ("HNSW0", ["out of range"], True),
-    ("IVF1000000000,Flat", ["lists for 112 items"], True),
+    ("IVF100000000,Flat", ["lists for 112 items"], True),
     ("PCA4,Flat", ["changes inner products"], True),
     ("OPQ2,IVF2,PQ2", ["cuts 9 numbers into 2 parts"], True),
 ]
