@@ -6,6 +6,7 @@ With FAULTS_TABLE=path the answers that were recorded are written there, as Mark
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -78,14 +79,26 @@ def record(fault: int, given: str, ran: Ran) -> Ran:
     """Keep the outcome for the table of faults."""
     path = os.environ.get("FAULTS_TABLE")
     if path:
-        said = " / ".join(ran.err.splitlines()) or "(nothing)"
+        said = " / ".join([*ran.err.splitlines(), *_notes(ran.out)]) or "(nothing)"
+        said = re.sub(r"(127\.0\.0\.1):\d+", r"\1", said)  # the port is another every time
         cells = (str(fault), given, said, str(ran.code))
         escaped = (cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
         _table[fault, given] = f"| {' | '.join(escaped)} |\n"
-        head = "| fault | input | what stderr says | exit |\n|---|---|---|---|\n"
+        head = "| fault | input | what it says | exit |\n|---|---|---|---|\n"
         rows = [_table[key] for key in sorted(_table, key=lambda key: key[0])]
         Path(path).write_text(head + "".join(rows), encoding="utf-8")
     return ran
+
+
+def _notes(out: str) -> list[str]:
+    """What stdout says beside the answer itself."""
+    if not out.startswith("{"):
+        return [line for line in out.splitlines() if line.startswith("note: ")]
+    document = json.loads(out)
+    counts = document.get("split", {}) | document
+    repeated = {name: counts.get(name) for name in ("duplicates", "seen_test_rows")}
+    notes = [f"note: {note}" for note in document.get("notes", ())]
+    return notes + [f"{name}: {count}" for name, count in repeated.items() if count]
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -360,6 +360,8 @@ def test_a_query_fits_80_columns_and_obeys_no_title(own_artifacts: Path) -> None
     assert r"\x1b[2J\x1b]0;owned\x07" in ran.stdout
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", ran.stdout)
     assert max(map(cell_width, ran.stdout.splitlines())) <= WIDTH
+    noted = run([*words[:-1], "--history", "1,2,x\x1b]0;owned\x07"])
+    assert r"left out: x\x1b]0;owned\x07" in noted.stdout and "\x1b" not in noted.stdout
     refused = run([*words, "x\x1b[2J\ny"])
     assert (refused.returncode, refused.stderr.count("\n")) == (5, 1)
     assert r"x\x1b[2J" in refused.stderr and "\x1b" not in refused.stderr

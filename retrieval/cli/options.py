@@ -35,7 +35,11 @@ def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> N
 
 
 debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show an error's traceback too, as RETRIEVAL_DEBUG=1 does."
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_debug,
+    help="Show an error's traceback too, as RETRIEVAL_DEBUG=1 does.",
 )
 
 
