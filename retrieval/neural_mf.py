@@ -15,7 +15,9 @@ from retrieval.settings import NeuralMFSettings
 from retrieval.vectors import Weights
 
 # What the network puts out for the mean rating, in standard deviations; about where the scale of 1 to 5 has
-# it. With 0 the RMSE on validation was higher by 0.001 (half of MovieLens 1M) to 0.007 (100K).
+# it. Weight decay wears the output's bias down, so that the hidden layers carry a part of the constant, and
+# such networks predict better: with 0, or with biases that do not decay, the RMSE on validation was higher
+# by 0.003 to 0.007 on MovieLens 100K (two slices of time), with 0 by 0.001 on the half of 1M.
 CENTRE = 3.0
 
 
@@ -38,8 +40,7 @@ class RatingScale:
         RatingScale(zero=-3.0, std=2.0)
         """
         values = ratings.astype(np.float64)
-        # Not std == 0: the mean of equal numbers can be a hair beside them.
-        std = float(values.std()) if np.ptp(values) > 0 else 1.0
+        std = float(values.std()) or 1.0  # in float64 the mean of equal float32 numbers is exact
         return cls(float(values.mean()) - CENTRE * std, std)
 
     def standardised(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -247,7 +247,7 @@ def test_pip_downloads_the_wheel_without_installing_it(
 
     monkeypatch.setattr(subprocess, "run", run)
     assert Wheel("recbole==1.2.1", ()).fetch(tmp_path, watch(log)).name == "recbole-1.2.1-py3-none-any.whl"
-    assert commands[0][1:4] == ["-m", "pip", "download"]
+    assert commands[0][1:5] == ["-P", "-m", "pip", "download"]
     assert "--no-deps" in commands[0] and "recbole==1.2.1" in commands[0]
 
 

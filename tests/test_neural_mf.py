@@ -129,7 +129,6 @@ def test_a_scale_is_mean_and_standard_deviation() -> None:
 
 @pytest.mark.parametrize("rating", [3.3, 0.1, 0.0, -1e30])
 def test_equal_ratings_have_no_spread_to_divide_by(rating: float) -> None:
-    """Not even the one that rounding the mean of 0.1s leaves."""
     ratings = np.full(7, rating, dtype=np.float32)
     scale = RatingScale.of(ratings)
     assert scale.std == 1.0

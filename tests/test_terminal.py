@@ -168,6 +168,24 @@ def test_an_error_stands_alone_where_the_live_line_was() -> None:
     assert untimed(screen(written, 120)) == untimed([NOTE, *PHASES[:2], "error: line 3 is bad", ""])
 
 
+def test_a_signal_while_the_live_line_is_being_erased_leaves_none_of_it() -> None:
+    stopping = """
+import os, signal
+from retrieval.cli import progress
+end = progress._LiveLine.end
+def interrupted(self):
+    progress._LiveLine.end = end
+    os.kill(os.getpid(), signal.SIGTERM)
+    end(self)
+progress._LiveLine.end = interrupted
+start("""
+    words = [sys.executable, "-c", WORKING.replace("\nstart(", stopping), "auto"]
+    code, out, written = on_terminal(words, columns=120, NO_COLOR="1")
+    assert (code, out) == (143, "")
+    said = "error: terminated; what was there before is unchanged"
+    assert untimed(screen(written, 120)) == untimed([NOTE, *PHASES, said, ""])
+
+
 @pytest.mark.parametrize(
     ("mode", "lines"),
     [("auto", [NOTE]), ("always", [NOTE, *PHASES]), ("never", [])],
@@ -374,6 +392,7 @@ def test_a_query_fits_80_columns_and_obeys_no_title(own_artifacts: Path) -> None
         ("Alien", 5),
         ("Amélie", 6),
         (unicodedata.normalize("NFD", "Amélie"), 6),
+        ("A\u20dd", 1),
         ("千と千尋の神隠し", 16),
         ("기생충", 6),
         (unicodedata.normalize("NFD", "기생충"), 6),

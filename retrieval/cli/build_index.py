@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from retrieval.cli.app import ignore_signals
 from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, progress_option
+from retrieval.cli.process import holding_signals, ignore_signals
 from retrieval.errors import DataError, UsageError
 from retrieval.settings import LARGEST_COUNT, BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
 
@@ -32,6 +32,18 @@ PRESET_FLAGS = (
 )
 PATH = click.Path(path_type=Path)
 COUNT = click.IntRange(1, LARGEST_COUNT)
+
+
+class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A number of days, or none."""
+
+    name = "DAYS|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """As click's float, but for the word."""
+        if isinstance(value, str) and value.lower() == "none":
+            return None
+        return float(click.FLOAT.convert(value, param, ctx))
 
 
 def _dataset_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -129,8 +141,9 @@ def _dataset_names(context: click.Context, parameter: click.Parameter, incomplet
 @click.option("--learning-rate", default=TowerSettings.learning_rate, help="Learning rate of the towers.")
 @click.option(
     "--recency-half-life",
+    type=Days(),
     default=TowerSettings.recency_half_life_days,
-    help="Days after which a positive weighs half in the towers' training.",
+    help="Days after which a positive weighs half in the towers' training; none: all weigh the same.",
 )
 @click.option(
     "--seed",
@@ -187,8 +200,9 @@ def build_index(
         with new_bundle(artifacts) as writer:
             # It takes seconds: not before the data is read and the folder can be written.
             progress.phase("Loading torch")
-            from retrieval.building import build
-            from retrieval.storage import write_build
+            with holding_signals():
+                from retrieval.building import build
+                from retrieval.storage import write_build
 
             built = build(
                 table.interactions,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, k_option
-from retrieval.cli.tables import format_table, shorten
+from retrieval.cli.tables import format_table, printable, shorten
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def _text(answer: "Recommendations") -> str:
         ]
         for rank, item in enumerate(answer.items, start=1)
     ]
-    first = f"{len(rows)} recommendation{'' if len(rows) == 1 else 's'} for {who}"
-    notes = [f"note: {note}" for note in answer.notes]
+    first = printable(f"{len(rows)} recommendation{'' if len(rows) == 1 else 's'} for {who}")
+    notes = [printable(f"note: {note}") for note in answer.notes]
     if not rows:
         return "\n".join([first, *notes])
     header = ["", "item", *["title"] * titled, "score", *["rating"] * rated, "retrieved"]
