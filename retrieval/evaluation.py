@@ -90,6 +90,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         split_kind=data.split_kind,
         judged_users=judged.judged,
         cold_test_rows=data.counts.test - data.counts.warm_test,
+        seen_test_rows=len(data.test) - len(data.test.without(data.train)),
         stages={name: stage_report(stage, popularity_rank) for name, stage in judged.scores.items()},
         comparisons=compare_stages(judged.scores),
         ann=ann_report(model, judged.users, k),

@@ -103,6 +103,7 @@ class Report:
             them here.
         rating, alpha: None where there are no ratings: no NeuralMF, nothing re-ranked.
         baselines: settings of the baselines that were chosen on validation.
+        seen_test_rows: test rows whose pair of user and item train has too; they are no relevant items.
         split_kind: "time", or "random", which is kinder than what comes true.
     """
 
@@ -120,6 +121,7 @@ class Report:
     alpha: AlphaChoice | None
     baselines: dict[str, float]
     split_kind: SplitKind = "time"
+    seen_test_rows: int = 0
 
     @property
     def served(self) -> str:
@@ -137,6 +139,7 @@ class Report:
             "split": {"kind": self.split_kind, **asdict(self.split)},
             "judged_users": self.judged_users,
             "cold_test_rows": self.cold_test_rows,
+            "seen_test_rows": self.seen_test_rows,
             "stages": {
                 name: {
                     f"precision@{k}": asdict(stage.precision),

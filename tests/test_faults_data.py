@@ -365,6 +365,7 @@ def test_repeats_and_equal_times_give_the_same_bundle_whatever_the_row_order(ben
     seen = {row[:2] for row in kept[0]}
     liked = {row[:2] for row in kept[2] if row[2] >= 4}
     assert report["judged_users"] == len(dict(liked - seen)) < len(dict(liked))
+    assert report["seen_test_rows"] == sum(row[:2] in seen for row in kept[2]) > 3
     stored = pl.read_parquet(Path(report["bundle"]) / "evaluated" / "interactions.parquet")
     for name, part in zip(("train", "validation", "test"), kept, strict=True):
         columns = ["user", "item", "rating", "timestamp"]

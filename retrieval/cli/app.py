@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from retrieval.cli.process import READER_GONE, discard, report
-from retrieval.cli.process import ignore_signals as ignore_signals
+from retrieval.cli.process import READER_GONE, discard, ignore_signals, report
 from retrieval.errors import EnvironmentProblem, RetrievalError, UsageError
 
 

@@ -42,6 +42,8 @@ def _heading(report: Report) -> str:
     ]
     if split.duplicates:
         rows.append(["repeats", f"{split.duplicates:,} rows left out: the same pair again inside a slice"])
+    if report.seen_test_rows:
+        rows.append(["seen", f"{report.seen_test_rows:,} test rows are pairs of train: no relevant items"])
     name = shorten(report.dataset, WIDTH - len(title))
     lines = [name + title, *(f"  {label:<10}  {text}" for label, text in rows)]
     if report.split_kind == "random":
