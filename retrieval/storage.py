@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -177,6 +176,8 @@ def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Re
 
 def _description(build: "Build") -> dict[str, Any]:
     """What the manifest says of a build."""
+    from importlib.metadata import version
+
     return {
         "data": {"name": build.name, "sha256": build.digest, "rows": build.split.rows},
         "split": {

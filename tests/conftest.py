@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Before anything imports torch or FAISS; the commands that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
-for name in ("RETRIEVAL_DATA", "RETRIEVAL_ARTIFACTS", "RETRIEVAL_DEBUG"):
+for name in ("RETRIEVAL_DATA", "RETRIEVAL_ARTIFACTS", "RETRIEVAL_DEBUG", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
 
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, k_option
-from retrieval.cli.tables import format_table, printable, shorten
+from retrieval.cli.tables import format_table, printable
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
     from retrieval.recommendations import Fallback, Recommendations
-
-TITLE_WIDTH = 40
 
 
 @click.command(context_settings=SHARED)
@@ -70,7 +68,7 @@ def _text(answer: "Recommendations") -> str:
         [
             str(rank),
             str(item.item),
-            *([shorten(item.title or "", TITLE_WIDTH)] if titled else []),
+            *([item.title or ""] if titled else []),
             f"{item.score:.3f}",
             *([f"{item.predicted_rating:.2f}"] if item.predicted_rating is not None else []),
             str(item.retrieval_rank),
@@ -83,4 +81,6 @@ def _text(answer: "Recommendations") -> str:
         return "\n".join([first, *notes])
     header = ["", "item", *["title"] * titled, "score", *["rating"] * rated, "retrieved"]
     numbers = [0, *range(header.index("score"), len(header))]
-    return "\n".join([first, format_table(header, rows, right=numbers), *notes])
+    return "\n".join(
+        [first, format_table(header, rows, right=numbers, shrink=[2, 1] if titled else [1]), *notes]
+    )
