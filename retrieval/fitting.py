@@ -1,7 +1,7 @@
 """One fit: both models and their index; on train with early stopping, or on all interactions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ from index import (
     choose_nprobe,
     default_factory,
 )
-from retrieval.baselines import popular_now
+from retrieval.baselines import Scores, popular_now
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
 from retrieval.fitted import FittedSystem, title_array
@@ -112,9 +112,7 @@ class Fitting:
         frame = latest_of_each_pair(interactions.frame)
         users, items = ids_of(frame)
         everything = EncodedInteractions.from_frame(frame, users, items)
-        fitted = self._fit("Refitting", everything, users, items, epochs=epochs)
-        popular = popular_now(everything.positives(self.settings.positive_threshold), window)
-        return replace(fitted, system=replace(fitted.system, popularity=popular))
+        return self._fit("Refitting", everything, users, items, epochs=epochs, window=window)
 
     def _fit(
         self,
@@ -126,6 +124,7 @@ class Fitting:
         validate: Callable[[TowerVectors], Merits] | None = None,
         validation: EncodedInteractions | None = None,
         epochs: tuple[int | None, int | None] = (None, None),
+        window: float | None = None,
     ) -> Fitted:
         """Both models, stopped by validation or after so many epochs, and what belongs to them."""
         settings = self.settings
@@ -152,13 +151,15 @@ class Fitting:
                 epochs=epochs[1],
                 on_epoch=self._shown(epochs[1] or settings.neural_mf.max_epochs, "RMSE"),
             )
-        return self._assemble(interactions, users, items, towers, neural_mf)
+        popularity = popular_now(positives, window)
+        return self._assemble(interactions, users, items, popularity, towers, neural_mf)
 
     def _assemble(
         self,
         interactions: EncodedInteractions,
         users: IdMap,
         items: IdMap,
+        popularity: Scores,
         towers: FittedTowers,
         neural_mf: FittedNeuralMF | None,
     ) -> Fitted:
@@ -176,7 +177,7 @@ class Fitting:
             users=users,
             items=items,
             titles=title_array(titles),
-            popularity=popular_now(interactions.positives(self.settings.positive_threshold), None),
+            popularity=popularity,
             tower_weights=towers.weights,
             neural_mf_weights=None if neural_mf is None else neural_mf.weights,
         )

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from retrieval.cli.datasets import complete_name, datasets
+from retrieval.cli.datasets import datasets
+from retrieval.cli.options import complete_set_name
 from retrieval.downloads.named_sets import NAMED_SETS
 from retrieval.downloads.workshop import FOLDER, LOCK
 from tests.file_server import FileServer
@@ -367,8 +368,8 @@ def test_help_has_an_example() -> None:
 def test_the_shell_completes_names_that_are_not_given_yet() -> None:
     context = datasets.make_context("datasets", ["ml-1m"])
     names = next(parameter for parameter in datasets.params if parameter.name == "names")
-    assert complete_name(context, names, "ml-") == ["ml-100k", "ml-latest-small", "ml-20m", "ml-25m"]
-    assert complete_name(context, names, "s") == ["sample"]
+    assert complete_set_name(context, names, "ml-") == ["ml-100k", "ml-latest-small", "ml-20m", "ml-25m"]
+    assert complete_set_name(context, names, "s") == ["sample"]
     done = subprocess.run(
         [sys.executable, "-m", "retrieval"],
         capture_output=True,

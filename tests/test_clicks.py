@@ -25,26 +25,10 @@ from retrieval.publishing import new_bundle
 from retrieval.recommendations import Recommendations
 from retrieval.settings import BuildSettings
 from retrieval.storage import read_evaluated, write_build
+from tests.recording import Record
 
 STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann"]
 LEFT_OUT = "Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from."
-
-
-class Record:
-    """A `Progress` that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.notes: list[str] = []
-
-    def phase(self, text: str) -> None:
-        self.phases.append(text)
-
-    def epoch(self, epoch: int, of: int, text: str) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture(scope="module", autouse=True)

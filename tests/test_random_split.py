@@ -34,6 +34,7 @@ from retrieval.reading.columns import COLUMNS, RATING, TIMESTAMP
 from retrieval.settings import BuildSettings, SplitSettings, TowerSettings
 from retrieval.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.storage import read_evaluated, write_build
+from tests.recording import Record
 
 TOO_KIND = "train knows everybody's future, so all figures are too kind"
 SLICES = ("train", "validation", "test")
@@ -267,23 +268,6 @@ def test_without_times_all_positives_weigh_the_same() -> None:
 
 
 # The whole system
-
-
-class Record:
-    """A `Progress` that keeps the phases and notes."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.notes: list[str] = []
-
-    def phase(self, text: str) -> None:
-        self.phases.append(text)
-
-    def epoch(self, epoch: int, of: int, text: str) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, progress_option
+from retrieval.cli.options import (
+    SHARED,
+    artifacts_option,
+    complete_set_name,
+    data_option,
+    debug_option,
+    json_option,
+    progress_option,
+)
 from retrieval.cli.process import holding_signals, ignore_signals
 from retrieval.errors import DataError, UsageError
 from retrieval.settings import LARGEST_COUNT, BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
@@ -46,18 +54,11 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
         return float(click.FLOAT.convert(value, param, ctx))
 
 
-def _dataset_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """For the shell's completion."""
-    from retrieval.downloads.named_sets import NAMED_SETS
-
-    return [name for name in NAMED_SETS if name.startswith(incomplete)]
-
-
 @click.command("build-index", context_settings=SHARED)
 @click.option(
     "--dataset",
     metavar="NAME",
-    shell_complete=_dataset_names,
+    shell_complete=complete_set_name,
     help="A named data set, see `retrieval datasets`; sample is made up and small.  [default: ml-100k]",
 )
 @click.option(
@@ -68,14 +69,7 @@ def _dataset_names(context: click.Context, parameter: click.Parameter, incomplet
 @click.option("--item-column", metavar="NAME", help="Likewise.")
 @click.option("--rating-column", metavar="NAME", help="Likewise; without one every row is a positive.")
 @click.option("--time-column", metavar="NAME", help="Likewise; without one give --split random.")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("data"),
-    envvar="RETRIEVAL_DATA",
-    show_envvar=True,
-    help="Folder of downloaded data sets.",
-)
+@data_option
 @artifacts_option
 @click.option(
     "--index", default=BuildSettings.index, help="auto, or a FAISS factory string such as IVF64,Flat."

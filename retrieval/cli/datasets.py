@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval.cli.options import SHARED, ProgressMode, debug_option, json_option, progress_option
+from retrieval.cli.options import (
+    SHARED,
+    ProgressMode,
+    complete_set_name,
+    data_option,
+    debug_option,
+    json_option,
+    progress_option,
+)
 from retrieval.cli.tables import format_table, shorten, wrap
 from retrieval.downloads.fetching import TIMEOUT, size_text
 from retrieval.downloads.named_sets import (
@@ -28,12 +36,6 @@ if TYPE_CHECKING:
 HERE_WIDTH = 24
 
 
-def complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of data sets that begin with what is typed, for the shell; not those that are given already."""
-    given = context.params.get(parameter.name or "") if parameter.nargs == -1 else None
-    return [name for name in NAMED_SETS if name.startswith(incomplete) and name not in (given or ())]
-
-
 def _refuse_nan(context: click.Context, parameter: click.Parameter, value: float) -> float:
     """NaN lies in every range: no comparison with it says otherwise."""
     if math.isnan(value):
@@ -42,15 +44,8 @@ def _refuse_nan(context: click.Context, parameter: click.Parameter, value: float
 
 
 @click.command("datasets", context_settings=SHARED)
-@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_name)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("data"),
-    envvar="RETRIEVAL_DATA",
-    show_envvar=True,
-    help="Folder of downloaded data sets.",
-)
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_set_name)
+@data_option
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True, max=3600),

@@ -23,10 +23,26 @@ artifacts_option = click.option(
     show_envvar=True,
     help="Folder of the bundles.",
 )
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("data"),
+    envvar="RETRIEVAL_DATA",
+    show_envvar=True,
+    help="Folder of downloaded data sets.",
+)
 k_option = click.option("--k", type=click.IntRange(min=1), default=10, help="Length of the list.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
+
+
+def complete_set_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of data sets that begin with what is typed, for the shell; not those that are given already."""
+    from retrieval.downloads.named_sets import NAMED_SETS
+
+    given = context.params.get(parameter.name or "") if parameter.nargs == -1 else None
+    return [name for name in NAMED_SETS if name.startswith(incomplete) and name not in (given or ())]
 
 
 def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -1,0 +1,21 @@
+"""What a build says of its work, kept for tests to look at."""
+
+
+class Record:
+    """A `Progress` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.notes: list[str] = []
+
+    def phase(self, text: str) -> None:
+        self.phases.append(text)
+
+    def epoch(self, epoch: int, of: int, text: str) -> None:
+        pass
+
+    def downloaded(self, received: int, total: int | None) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
