@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from retrieval.building import Build
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 for name in ("RETRIEVAL_DATA", "RETRIEVAL_ARTIFACTS", "RETRIEVAL_DEBUG", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
+
+
+# The same examples in every run, so that a test fails by a change and not by chance, nor because the machine
+# was slow. `pytest --hypothesis-profile=search` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("search", max_examples=2000)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def catalogues(draw):
     return values[:n].astype(np.float32), values[n:].astype(np.float32)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(catalogues(), st.integers(1, 70), st.integers(1, 16), st.sampled_from(["", "RR8,"]))
 def test_looking_at_every_list_equals_exact_search(catalogue, k, nlist, rotation):
     vectors, queries = catalogue
@@ -58,7 +58,7 @@ def test_looking_at_every_list_equals_exact_search(catalogue, k, nlist, rotation
     assert_same_up_to_ties(index.search(queries, k), exact, vectors, queries)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(catalogues(), st.integers(1, 70), st.integers(2, 16))
 def test_few_probes_give_ordered_distinct_rows_then_padding(catalogue, k, nlist):
     vectors, queries = catalogue

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from index import ExactIndex, ItemLists, check_queries, check_vectors
@@ -31,7 +31,6 @@ def catalogues(draw):
     return values[:n].astype(np.float32), values[n:].astype(np.float32), rng
 
 
-@settings(deadline=None)
 @given(catalogues(), st.integers(1, 45))
 def test_equals_brute_force_ties_by_row(catalogue, k):
     vectors, queries, _ = catalogue
@@ -41,7 +40,6 @@ def test_equals_brute_force_ties_by_row(catalogue, k):
     assert result.scores.tolist() == scores.tolist()
 
 
-@settings(deadline=None)
 @given(catalogues(), st.integers(1, 45))
 def test_excluded_items_never_come_out_and_lines_are_padded_only_when_the_catalogue_is_spent(catalogue, k):
     vectors, queries, rng = catalogue

@@ -29,7 +29,7 @@ def cases(draw):
     return index, ExactIndex(vectors), queries, draw(st.integers(1, 90)), exclude
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(cases())
 def test_full_depth_equals_filtered_exact_search(case):
     index, exact, queries, k, exclude = case
@@ -44,7 +44,7 @@ def test_full_depth_equals_filtered_exact_search(case):
         assert set(clear.tolist()) <= set(found.result.rows[line].tolist())
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(cases())
 def test_no_excluded_item_no_duplicate_and_k_whenever_the_catalogue_has_them(case):
     index, exact, queries, k, exclude = case
@@ -66,7 +66,7 @@ def test_no_excluded_item_no_duplicate_and_k_whenever_the_catalogue_has_them(cas
         np.testing.assert_allclose(exact.vectors[real] @ queries[line], scores[:owed], rtol=1e-4, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases())
 def test_without_rescue_lines_may_be_short_but_are_still_filtered(case):
     index, exact, queries, k, exclude = case

@@ -527,7 +527,7 @@ def written(rows: list[tuple[str, str, float, int]], folder: Path) -> dict[str, 
     return found | {"zip": folder / "zip", "parquet": folder / "parquet"}
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=TABLE)
 def test_one_table_is_the_same_in_every_format(
     rows: list[tuple[str, str, float, int]], tmp_path: Path

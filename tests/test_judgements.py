@@ -96,7 +96,7 @@ def seen_lists(pairs: list[tuple[int, int]], n_users: int) -> ItemLists:
 
 
 @given(tied_cases(), st.integers(1, 40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_ranking_by_scores_is_a_sort_of_the_unseen_whatever_the_block_size(case, scores_a_block) -> None:
     scores, users, pairs, k = case
     seen = seen_lists(pairs, len(scores))
@@ -127,7 +127,7 @@ def test_a_scorers_own_array_is_left_as_it_is() -> None:
 
 
 @given(tied_cases(), st.integers(0, 2**32 - 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_scores_to_metrics_agrees_with_ir_measures_ties_seen_pairs_and_idle_users_included(
     case, seed
 ) -> None:

@@ -42,7 +42,7 @@ def judged_lists(draw: st.DrawFn) -> tuple[list[list[int]], list[set[int]], int]
 
 
 @given(judged_lists())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_agrees_with_ir_measures_on_short_lists_any_k_and_users_without_relevant_items(case) -> None:
     lists, relevant, k = case
     hits = np.array(

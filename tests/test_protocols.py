@@ -197,7 +197,7 @@ def test_ndcg_judges_also_those_who_liked_nothing() -> None:
 
 @given(cases(), st.sampled_from([1, 10, 20, 4_000_000]))
 @example(BY_HAND, 1)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_the_notebook_protocol_is_the_naive_one_whatever_the_blocks(case: Case, a_block: int) -> None:
     calls: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -218,7 +218,6 @@ def test_the_notebook_protocol_is_the_naive_one_whatever_the_blocks(case: Case, 
 
 
 @given(cases())
-@settings(deadline=None)
 def test_lists_are_those_of_the_standard_protocol_and_hold_nothing_seen(case: Case) -> None:
     notebook, standard = case.judged(), case.judged(judge_standard)
     seen = case.slices[1].item_lists().take(notebook.users)

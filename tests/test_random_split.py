@@ -75,7 +75,7 @@ def rows_of(split: Split) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @given(tables, lacking, fractions, seeds, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_seed_alone_decides_not_the_order_of_the_rows(
     rows: list[Row], without: tuple[str, ...], shares: tuple[float, float], seed: int, chance: random.Random
 ) -> None:
@@ -89,7 +89,7 @@ def test_the_seed_alone_decides_not_the_order_of_the_rows(
 
 
 @given(tables, lacking, fractions, seeds)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_every_row_is_in_one_slice_and_the_sizes_are_the_shares(
     rows: list[Row], without: tuple[str, ...], shares: tuple[float, float], seed: int
 ) -> None:
@@ -105,7 +105,7 @@ def test_every_row_is_in_one_slice_and_the_sizes_are_the_shares(
 
 
 @given(tables, lacking, seeds)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_inside_a_slice_the_best_row_of_each_pair_stays(
     rows: list[Row], without: tuple[str, ...], seed: int
 ) -> None:
@@ -129,7 +129,7 @@ def test_inside_a_slice_the_best_row_of_each_pair_stays(
 
 
 @given(tables, lacking, seeds)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_pair_of_train_is_no_relevant_item_of_test(
     rows: list[Row], without: tuple[str, ...], seed: int
 ) -> None:

@@ -80,7 +80,7 @@ def test_a_blend_worked_by_hand() -> None:
 
 
 @given(candidates())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_alpha_0_keeps_the_retrieval_order_exactly(case) -> None:
     found, ratings = case
     ranked = blend(found, ratings, 0.0)
@@ -89,7 +89,7 @@ def test_alpha_0_keeps_the_retrieval_order_exactly(case) -> None:
 
 
 @given(candidates())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_huge_alpha_orders_by_rating(case) -> None:
     found, ratings = case
     ranked = blend(found, ratings, 1e6)
@@ -99,7 +99,7 @@ def test_a_huge_alpha_orders_by_rating(case) -> None:
 
 
 @given(candidates(), st.sampled_from([0.0, 0.3, 1.0, 50.0]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_blend_permutes_the_candidates_and_its_columns_stay_together(case, alpha) -> None:
     found, ratings = case
     ranked = blend(found, ratings, alpha)

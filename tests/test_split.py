@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from retrieval.errors import DataError
@@ -95,7 +95,6 @@ def test_labels_say_which_slice() -> None:
 
 
 @given(tables, fractions)
-@settings(deadline=None)
 def test_slices_agree_with_a_naive_split(rows: list[Row], shares: tuple[float, float]) -> None:
     test_share, validation_share = shares
     split = split_or_reject(rows, SplitSettings(test_share, validation_share))
@@ -124,7 +123,6 @@ def test_slices_agree_with_a_naive_split(rows: list[Row], shares: tuple[float, f
 
 
 @given(tables)
-@settings(deadline=None)
 def test_train_ends_before_validation_and_validation_before_test(rows: list[Row]) -> None:
     split = split_or_reject(rows)
     slices = (split.train, split.validation, split.test)
@@ -136,7 +134,6 @@ def test_train_ends_before_validation_and_validation_before_test(rows: list[Row]
 
 
 @given(tables, st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_the_order_of_the_rows_does_not_matter(rows: list[Row], chance: random.Random) -> None:
     split = split_or_reject(rows)
     shuffled = rows.copy()
@@ -149,7 +146,6 @@ def test_the_order_of_the_rows_does_not_matter(rows: list[Row], chance: random.R
 
 
 @given(tables, st.data())
-@settings(deadline=None)
 def test_nothing_after_the_cut_changes_train(rows: list[Row], data: st.DataObject) -> None:
     """Whatever happens later (duplicates of train's pairs with other ratings too), train stays."""
     split = split_or_reject(rows)

@@ -57,6 +57,15 @@ def test_a_double_colon_separates_and_may_stand_beside_any_other_byte() -> None:
     assert problem.startswith("t:2: expected 3 fields separated by '::', found 2: '1::2'; mend")
 
 
+@pytest.mark.parametrize("text", ["x::1::2\n", "xڀ::1::2\n", "x\x9c::1::2\n", "x^::1::2\nx^::3::4\n"])
+def test_text_that_begins_like_a_compressed_stream_is_text(text: str) -> None:
+    """polars takes `x` and \\x01, \\x9c or \\xda, which begins "ڀ", for zlib; `::` becomes \\x01."""
+    expected = [(f"t:{line}", *row.split("::")) for line, row in enumerate(text.splitlines(), start=1)]
+    assert rows_of(text, TextLayout("::", NAMES, header=False)) == (expected, "")
+    assert rows_of(text.replace("::", ","), CSV) == (expected, "")
+    assert rows_of("a,b,c\n" + text.replace("::", ","), TextLayout(",", NAMES, header=True))[0]
+
+
 @pytest.mark.parametrize(
     ("text", "rows", "problem"),
     [

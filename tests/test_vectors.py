@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -40,7 +40,6 @@ def test_pooling_by_hand() -> None:
 
 
 @given(st.lists(st.sets(st.integers(0, N_ITEMS - 1)).map(sorted), max_size=12))
-@settings(deadline=None)
 def test_pooling_agrees_with_a_loop(histories: list[list[int]]) -> None:
     table, given_lists = normal(N_ITEMS, 3), lists(histories)
     pooled = pool_histories(table, given_lists)

@@ -134,11 +134,12 @@ def _parse(
     text = data[first:last]
     if rows < stop:
         text = _without_blank(text, records.starts[:stop] - first, keep)
+    # A header of ours, as polars takes text that begins with "x" and certain bytes for a zlib stream.
+    header = separator.join(str(position).encode() for position in range(len(layout.names)))
     try:
         frame = pl.read_csv(
-            text,
+            header + b"\n" + text,
             columns=positions,
-            has_header=False,
             separator=separator.decode(),
             quote_char='"' if layout.quoted and b'"' in text else None,
             infer_schema=False,
@@ -147,7 +148,6 @@ def _parse(
         raise StrayQuoteError from error
     if frame.height != rows or frame.width != len(positions):
         raise StrayQuoteError
-    frame.columns = [str(position) for position in positions]
     return frame
 
 
