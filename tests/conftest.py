@@ -26,6 +26,11 @@ settings.register_profile("search", max_examples=2000)
 settings.load_profile("repeatable")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are no names for tests: compressed ones hold the time, and must be the same in every worker."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def sample_set() -> "Dataset":
     """The tracked sample: 4,822 ratings of 150 users and 120 items."""
