@@ -21,8 +21,8 @@ for name in ("RETRIEVAL_DATA", "RETRIEVAL_ARTIFACTS", "RETRIEVAL_DEBUG", "NO_COL
 
 # The same examples in every run, so that a test fails by a change and not by chance, nor because the machine
 # was slow. `pytest --hypothesis-profile=search` looks for new ones.
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("search", max_examples=2000)
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("repeatable")
 
 
