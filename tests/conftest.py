@@ -2,11 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from tests.commands import Bench, standing_bundle
 
 if TYPE_CHECKING:
     from retrieval.building import Build
@@ -81,3 +84,25 @@ def artifacts(tiny_build: "Build", tmp_path_factory: pytest.TempPathFactory) -> 
 def own_artifacts(artifacts: Path, tmp_path: Path) -> Path:
     """A copy of `artifacts` to damage or to build into."""
     return Path(shutil.copytree(artifacts, tmp_path / "own artifacts"))
+
+
+@pytest.fixture(scope="module")
+def few_resamples(tiny_build: "Build") -> Iterator[None]:
+    """Intervals from few resamples. The session's own build is made before, with as many as ever."""
+    from retrieval import uncertainty
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uncertainty, "RESAMPLES", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def standing(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of `artifacts` of the module's own, which answers in the end as it did."""
+    yield from standing_bundle(artifacts, tmp_path_factory.mktemp("standing"))
+
+
+@pytest.fixture
+def bench(standing: Path, tmp_path: Path) -> Bench:
+    """An empty folder beside `standing`, to run commands in."""
+    return Bench(tmp_path, standing)

@@ -1,6 +1,5 @@
 import contextlib
 import hashlib
-import io
 import json
 import os
 import pty
@@ -20,10 +19,12 @@ from retrieval.cli.datasets import datasets
 from retrieval.cli.options import complete_set_name
 from retrieval.downloads.named_sets import NAMED_SETS
 from retrieval.downloads.workshop import FOLDER, LOCK
+from tests.archives import zipped
 from tests.file_server import FileServer
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["ml-100k", "ml-1m", "ml-latest-small", "ml-20m", "ml-25m", "sample"]
+WHOLE = ["ml-latest-small", "ml-latest-small/movies.csv", "ml-latest-small/ratings.csv"]  # nothing else
 LISTED = """\
 name                   rows    users   items  download  here, in {data}
 ml-100k             100,000      943   1,682    4.9 MB  no
@@ -56,16 +57,9 @@ def small() -> bytes:
         {
             "ml-latest-small/ratings.csv": "userId,movieId,rating,timestamp\n" + "\n".join(rows) + "\n",
             "ml-latest-small/movies.csv": "movieId,title,genres\n10000000,Film (1995),Drama\n",
-        }
+        },
+        zipfile.ZIP_DEFLATED,
     )
-
-
-def zipped(members: dict[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
-        for name, content in members.items():
-            opened.writestr(name, content)
-    return buffer.getvalue()
 
 
 def environment(mirror: str | None = None, **more: str) -> dict[str, str]:
@@ -279,11 +273,7 @@ def test_a_download_that_was_stopped_leaves_nothing_in_the_end(
     server.stalls_after = None
     done = run("ml-latest-small", data=tmp_path, mirror=server.url)
     assert done.returncode == 0, done.stderr
-    assert left_in(tmp_path) == [
-        "ml-latest-small",
-        "ml-latest-small/movies.csv",
-        "ml-latest-small/ratings.csv",
-    ]
+    assert left_in(tmp_path) == WHOLE
 
 
 def test_two_commands_at_once_do_no_harm(server: FileServer, small: bytes, tmp_path: Path) -> None:
@@ -306,11 +296,7 @@ def test_two_commands_at_once_do_no_harm(server: FileServer, small: bytes, tmp_p
     assert [one.returncode, other.returncode] == [0, 0], results
     assert {"100,836 rows" in out for out, _ in results} == {True}
     assert server.requests == ["/ml-latest-small.zip"]
-    assert left_in(tmp_path) == [
-        "ml-latest-small",
-        "ml-latest-small/movies.csv",
-        "ml-latest-small/ratings.csv",
-    ]
+    assert left_in(tmp_path) == WHOLE
 
 
 def test_progress_is_drawn_on_a_terminal_only(server: FileServer, small: bytes, tmp_path: Path) -> None:

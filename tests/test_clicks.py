@@ -1,7 +1,6 @@
 """What the ratings of a table say: nothing, always the same, or something on another scale."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from retrieval import Recommender, uncertainty
+from retrieval import Recommender
 from retrieval.building import Build, build, usable
 from retrieval.bundle import Bundle, open_bundle
 from retrieval.cli.evaluate import evaluate as evaluate_command
@@ -27,16 +26,9 @@ from retrieval.settings import BuildSettings
 from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann"]
 LEFT_OUT = "Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from."
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples(tiny_build: Build) -> Iterator[None]:
-    """The session's own build is made before, with as many as ever."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uncertainty, "RESAMPLES", 100)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from retrieval.errors import EnvironmentProblem, UsageError
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.items import ItemTable
 from retrieval.split import split_by_time
+from tests.archives import zipped
 from tests.file_server import FileServer
 
 ROOT = Path(__file__).parent.parent
@@ -68,9 +68,7 @@ class FromDisk:
 
 def archive(path: Path, **members: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as opened:
-        for name, content in members.items():
-            opened.writestr(name, content)
+    path.write_bytes(zipped(members))
     return path
 
 

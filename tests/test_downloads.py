@@ -5,7 +5,6 @@ import socket
 import ssl
 import subprocess
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from retrieval.downloads import archives
 from retrieval.downloads.archives import Wheel, ZipArchive, ZipOnDisk, extract, mirror_url
 from retrieval.downloads.fetching import SourceFailedError, Watch, fetch
 from retrieval.errors import UsageError
+from tests.archives import zipped
 from tests.file_server import FileServer
 
 CONTENT = bytes(range(256)) * 4_000  # 1,024,000 bytes
@@ -46,9 +46,7 @@ def left_in(folder: Path) -> list[str]:
 
 
 def packed(path: Path, **members: str) -> Path:
-    with zipfile.ZipFile(path, "w") as opened:
-        for name, content in members.items():
-            opened.writestr(name, content)
+    path.write_bytes(zipped(members))
     return path
 
 

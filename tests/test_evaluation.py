@@ -1,12 +1,10 @@
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from index import AnnIndex
-from retrieval import uncertainty
 from retrieval.alpha import AlphaChoice
 from retrieval.baselines import BaselineSet
 from retrieval.encoded import EncodedInteractions
@@ -27,6 +25,7 @@ from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate
 from retrieval.vectors import TowerVectors
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann", "exact+rerank", "ann+rerank"]
 K = 2
 
@@ -36,13 +35,6 @@ TRAIN = [(0, 0, 5), (0, 1, 4), (1, 0, 5), (1, 2, 4), (2, 0, 4), (2, 3, 2), (3, 1
 TEST = [(0, 0, 5), (0, 2, 5), (0, 3, 2), (1, 1, 4), (2, 4, 1)]
 PREDICTED = [5.0, 4.0, 4.5, 1.0, 2.0, 1.5]
 COUNTS = SplitCounts(8, 3, 20, 1, 5, 4, 6, 3, 0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uncertainty, "RESAMPLES", 200)
-        yield
 
 
 def encoded(rows: list[tuple[int, int, float]], n_items: int = 6) -> EncodedInteractions:

@@ -2,11 +2,9 @@
 
 import gzip
 import hashlib
-import io
 import json
 import random
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,23 +13,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.commands import Bench, Ran, record, standing_bundle
+from tests.archives import zipped
+from tests.commands import Bench, Ran, record
 
 Row = tuple[Any, ...]  # user, item, rating, timestamp
 HEADER = "userId,movieId,rating,timestamp"
 START = 978_300_760
 QUICK = ("--epochs", "1", "--threads", "1", "--dimension", "4", "--json")
 RATINGS_NAMES = ("ratings.dat", "u.data", "ratings.csv", "*.inter")
-
-
-@pytest.fixture(scope="module")
-def standing(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield from standing_bundle(artifacts, tmp_path_factory.mktemp("standing"))
-
-
-@pytest.fixture
-def bench(standing: Path, tmp_path: Path) -> Bench:
-    return Bench(tmp_path, standing)
 
 
 def table(side: int = 12, first: int = 1) -> list[Row]:
@@ -52,14 +41,6 @@ def digest(rows: list[Row]) -> str:
     ordered = sorted(rows, key=lambda row: (row[0], row[1], row[3], row[2]))
     lines = (f"{user}\t{item}\t{rating:g}\t{time}\n" for user, item, rating, time in ordered)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def zipped(members: dict[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def manifest_of(built: Any) -> Any:

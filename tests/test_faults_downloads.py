@@ -1,6 +1,5 @@
 """Faults 13 and 18: downloads that fail in every way, from a server on this machine."""
 
-import io
 import signal
 import subprocess
 import threading
@@ -9,11 +8,11 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
-from tests.commands import NOWHERE, SCRIPTS, Bench, Ran, environment, files_of, record, standing_bundle
+from tests.archives import zipped
+from tests.commands import NOWHERE, SCRIPTS, Bench, Ran, environment, files_of, record
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 
@@ -22,14 +21,8 @@ GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 def whole_archive() -> bytes:
     """What passes for ml-latest-small, of which only the shape is known."""
     rows = (f"{n % 610 + 1},{n % 9724 + 1},{n % 10 / 2 + 0.5},{10**9 + n}" for n in range(100_836))
-    return zipped("ml-latest-small/ratings.csv", "\n".join(["userId,movieId,rating,timestamp", *rows]))
-
-
-def zipped(name: str, content: str) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, content)
-    return buffer.getvalue()
+    table = "\n".join(["userId,movieId,rating,timestamp", *rows])
+    return zipped({"ml-latest-small/ratings.csv": table}, zipfile.ZIP_DEFLATED)
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -42,7 +35,7 @@ class Mirror(BaseHTTPRequestHandler):
         kind = self.path.split("/")[1]
         body = {
             "page": b"<html>Sign in to the network</html>",
-            "other": zipped("ml-1m/ratings.dat", "1::2::3::4\n"),
+            "other": zipped({"ml-1m/ratings.dat": "1::2::3::4\n"}),
             "damaged": whole_archive()[:-1000],
         }.get(kind, whole_archive())
         if kind == "silent":
@@ -80,16 +73,6 @@ def server() -> Iterator[Server]:
         running.over.set()
         running.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def standing(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield from standing_bundle(artifacts, tmp_path_factory.mktemp("standing"))
-
-
-@pytest.fixture
-def bench(standing: Path, tmp_path: Path) -> Bench:
-    return Bench(tmp_path, standing)
 
 
 def refused(bench: Bench, name: str, mirror: str, given: str, *flags: str, fault: int = 13) -> str:

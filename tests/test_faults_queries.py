@@ -1,7 +1,7 @@
 """Faults 32 to 39: models that break, equal scores, and questions that have no plain answer."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,9 @@ from retrieval.ids import IdMap
 from retrieval.publishing import new_bundle
 from retrieval.storage import write_system
 from retrieval.vectors import TowerVectors
-from tests.commands import Bench, record, standing_bundle
+from tests.commands import Bench, record
 
 LEFT = [118, 7, 31, 110, 2, 56, 90, 19, 4, 77, 101, 65]  # items that somebody has not seen, by row
-
-
-@pytest.fixture(scope="module")
-def standing(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield from standing_bundle(artifacts, tmp_path_factory.mktemp("standing"))
-
-
-@pytest.fixture
-def bench(standing: Path, tmp_path: Path) -> Bench:
-    return Bench(tmp_path, standing)
 
 
 def published(system: FittedSystem, folder: Path) -> Path:

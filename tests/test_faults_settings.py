@@ -1,11 +1,7 @@
 """Faults 14 to 17: flags, values, index strings and extras; in all three commands."""
 
-import io
 import re
 import tomllib
-import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
@@ -14,21 +10,12 @@ from index import check_factory
 from retrieval.cli.build_index import build_index
 from retrieval.cli.group import retrieval as group
 from retrieval.cli.query import query
-from tests.commands import ROOT, Bench, standing_bundle
+from tests.archives import zipped
+from tests.commands import ROOT, Bench
 
 TINY = ("--dataset", "sample", "--epochs", "1", "--threads", "1", "--dimension", "8")
 # Values that would be wrong for most flags and mean something for these.
 MEANINGFUL = {("--seed", "0"), ("--positive-threshold", "0"), ("--positive-threshold", "-1")}
-
-
-@pytest.fixture(scope="module")
-def standing(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield from standing_bundle(artifacts, tmp_path_factory.mktemp("standing"))
-
-
-@pytest.fixture
-def bench(standing: Path, tmp_path: Path) -> Bench:
-    return Bench(tmp_path, standing)
 
 
 def commands() -> dict[str, click.Command]:
@@ -192,11 +179,9 @@ def test_the_index_that_is_suggested_works(bench: Bench) -> None:
 
 def workbook() -> bytes:
     """As much of an Excel workbook as it takes to be known as one."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name in ("[Content_Types].xml", "xl/workbook.xml", "xl/worksheets/sheet1.xml"):
-            archive.writestr(name, "<x/>")
-    return buffer.getvalue()
+    return zipped(
+        dict.fromkeys(("[Content_Types].xml", "xl/workbook.xml", "xl/worksheets/sheet1.xml"), "<x/>")
+    )
 
 
 def test_an_extra_that_is_not_installed_ends_with_6_and_the_command_that_installs_it(

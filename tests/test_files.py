@@ -5,7 +5,6 @@ import lzma
 import pickle
 import sqlite3
 import tarfile
-import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +12,7 @@ import pytest
 
 from retrieval.errors import DataError
 from retrieval.reading.files import load, locate, parquet_parts
+from tests.archives import zipped
 
 NAMES = ("ratings.csv", "*.inter")
 
@@ -21,15 +21,6 @@ def write(path: Path, content: bytes = b"user,item\n1,2\n") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
-
-
-def packed(members: dict[str, bytes]) -> bytes:
-    """A zip."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def parquet(**columns: list[int]) -> bytes:
@@ -78,7 +69,7 @@ def database(tmp_path: Path) -> bytes:
         (lzma.compress(b"1,2"), "compressed with xz; unpack it first"),
         (archive("w"), "a tar archive; unpack it first"),
         (archive("w:gz"), "a tar archive; unpack it first"),
-        (packed({"word/document.xml": b""}), "a Word document; export it as CSV or Parquet"),
+        (zipped({"word/document.xml": b""}), "a Word document; export it as CSV or Parquet"),
         (
             b"version https://git-lfs.github.com/spec/v1\n",
             "a Git LFS pointer, not the file itself; run `git lfs",
@@ -100,9 +91,9 @@ def test_text_that_only_begins_so_is_text(tmp_path: Path, content: bytes) -> Non
     assert load(write(tmp_path / "r", content), NAMES, "ratings")[0] == content
 
 
-def test_gzip_and_a_zips_member_are_unpacked(tmp_path: Path) -> None:
+def test_gzip_and_a_zips_member_are_unzipped(tmp_path: Path) -> None:
     assert load(write(tmp_path / "a", gzip.compress(b"1,2")), NAMES, "ratings") == (b"1,2", f"{tmp_path}/a")
-    content = packed({"README": b"", "x/ratings.csv": b"1,2", "__MACOSX/ratings.csv": b"junk"})
+    content = zipped({"README": b"", "x/ratings.csv": b"1,2", "__MACOSX/ratings.csv": b"junk"})
     assert load(write(tmp_path / "b", content), NAMES, "ratings") == (b"1,2", f"{tmp_path}/b/x/ratings.csv")
 
 
@@ -112,26 +103,26 @@ def test_gzip_and_a_zips_member_are_unpacked(tmp_path: Path) -> None:
 def test_the_only_table_of_a_zip_is_taken_whatever_its_name(
     tmp_path: Path, members: dict[str, bytes]
 ) -> None:
-    assert load(write(tmp_path / "z", packed(members)), NAMES, "ratings")[0] == b"1,2"
+    assert load(write(tmp_path / "z", zipped(members)), NAMES, "ratings")[0] == b"1,2"
 
 
 def test_a_zip_that_leaves_a_choice_is_listed(tmp_path: Path) -> None:
-    content = packed({f"t{i}.csv": b"" for i in range(8)})
+    content = zipped({f"t{i}.csv": b"" for i in range(8)})
     assert refusal(tmp_path / "z", content) == (
         ": no single ratings file in this zip; looked for ratings.csv, *.inter; "
         "it holds t0.csv, t1.csv, t2.csv, t3.csv, t4.csv, t5.csv and 2 more; "
         "unpack it and give the file to read"
     )
-    assert refusal(tmp_path / "y", packed({})).endswith("ratings.csv, *.inter; it is empty")
+    assert refusal(tmp_path / "y", zipped({})).endswith("ratings.csv, *.inter; it is empty")
 
 
 @pytest.mark.parametrize(
     "content",
     [
         gzip.compress(gzip.compress(b"1,2")),
-        packed({"ratings.csv": gzip.compress(b"1,2")}),
-        packed({"ratings.csv": packed({"a": b"1"})}),
-        gzip.compress(packed({"a": b"1"})),
+        zipped({"ratings.csv": gzip.compress(b"1,2")}),
+        zipped({"ratings.csv": zipped({"a": b"1"})}),
+        gzip.compress(zipped({"a": b"1"})),
     ],
 )
 def test_what_is_packed_twice_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -146,7 +137,7 @@ def test_what_is_packed_twice_is_refused(tmp_path: Path, content: bytes) -> None
         b"\x1f\x8bnot really",
         gzip.compress(b"1,2" * 99)[:-9],
         b"PK\x03\x04not really",
-        packed({"a": b"1"})[:-9],
+        zipped({"a": b"1"})[:-9],
     ],
 )
 def test_a_damaged_archive_cannot_be_read(tmp_path: Path, content: bytes) -> None:

@@ -1,7 +1,6 @@
 import gzip
 import hashlib
 import random
-import zipfile
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from retrieval.errors import DataError
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.reading import text_tables
 from retrieval.reading.columns import COLUMNS, ColumnNames
+from tests.archives import zipped
 
 ROWS = [(1, 1193, 5.0, 978300760), (1, 661, 3.5, 978302109), (2, 1193, 4.0, 978298413)]
 DIGEST = hashlib.sha256(b"1\t661\t3.5\t978302109\n1\t1193\t5\t978300760\n2\t1193\t4\t978298413\n").hexdigest()
@@ -65,18 +65,13 @@ def test_line_ends_byte_order_mark_and_blank_lines_do_not_matter(tmp_path: Path,
 def test_gzip_and_zip_are_read_as_they_are(tmp_path: Path, content: str) -> None:
     packed = write(tmp_path / "ratings", gzip.compress(content.encode()))
     assert read_interactions(packed).frame.rows() == ROWS
-    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
-        archive.writestr("ml/README", "read me")
-        archive.writestr("ml/u1.base", "1\t1\t1\t1\n")
-        archive.writestr("ml/ratings.dat", content)
-    assert read_interactions(tmp_path / "one.zip").frame.rows() == ROWS
+    members = {"ml/README": "read me", "ml/u1.base": "1\t1\t1\t1\n", "ml/ratings.dat": content}
+    assert read_interactions(write(tmp_path / "one.zip", zipped(members))).frame.rows() == ROWS
 
 
 def test_a_zip_with_two_candidates_and_none_is_refused(tmp_path: Path) -> None:
     for name, members in (("two.zip", ["a/ratings.csv", "b/ratings.csv"]), ("none.zip", ["a", "b"])):
-        with zipfile.ZipFile(tmp_path / name, "w") as archive:
-            for member in members:
-                archive.writestr(member, CSV)
+        write(tmp_path / name, zipped(dict.fromkeys(members, CSV)))
         with pytest.raises(
             DataError, match=rf"{name}: no single ratings file in this zip; looked for ratings.dat"
         ):
@@ -185,8 +180,7 @@ def test_bad_files_are_refused_with_file_and_line(tmp_path: Path, content: str |
 
 
 def test_a_zip_member_is_named_in_messages(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
-        archive.writestr("ml/ratings.dat", "1::2::x::4\n")
+    write(tmp_path / "m.zip", zipped({"ml/ratings.dat": "1::2::x::4\n"}))
     with pytest.raises(DataError, match=r"m.zip/ml/ratings.dat:1: rating 'x'"):
         read_interactions(tmp_path / "m.zip")
 
@@ -520,11 +514,10 @@ def written(rows: list[tuple[str, str, float, int]], folder: Path) -> dict[str, 
     found = {name: write(folder / name, text.encode()) for name, text in texts.items()}
     found["utf-16"] = write(folder / "utf-16", texts["tabs"].encode("utf-16"))
     found["gz"] = write(folder / "gz", gzip.compress(texts["quoted"].encode()))
-    with zipfile.ZipFile(folder / "zip", "w") as archive:
-        archive.writestr("x/ratings.csv", texts["quoted"])
+    found["zip"] = write(folder / "zip", zipped({"x/ratings.csv": texts["quoted"]}))
     frame = pl.DataFrame(rows, schema=["user", "item", "rating", "timestamp"], orient="row")
     frame.write_parquet(folder / "parquet")
-    return found | {"zip": folder / "zip", "parquet": folder / "parquet"}
+    return found | {"parquet": folder / "parquet"}
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,5 +1,4 @@
 import gzip
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from retrieval.errors import DataError
 from retrieval.items import ItemTable, find_items_beside, read_items
+from tests.archives import zipped
 
 TOY_STORY = "1|Toy Story (1995)|01-Jan-1995||http://x|" + "|".join(
     "1" if name in (3, 4, 5) else "0" for name in range(19)
@@ -153,9 +153,7 @@ def test_find_items_beside_gives_none_rather_than_a_strangers_file(tmp_path: Pat
 
 def test_find_items_beside_looks_into_a_folder_and_into_a_zip(tmp_path: Path) -> None:
     archive = tmp_path / "ml.zip"
-    with zipfile.ZipFile(archive, "w") as opened:
-        opened.writestr("ml/u.data", "1\t1\t5\t0\n")
-        opened.writestr("ml/u.item", TOY_STORY)
+    archive.write_bytes(zipped({"ml/u.data": "1\t1\t5\t0\n", "ml/u.item": TOY_STORY}))
     found = find_items_beside(archive)
     assert found == archive
     assert read_items(archive).titles_for([1]) == ["Toy Story (1995)"]

@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from index import AnnIndex, ItemLists
 from retrieval import protocols as protocols_module
-from retrieval import uncertainty
 from retrieval.baselines import Ease, positive_matrix, recent_popularity
 from retrieval.building import Build
 from retrieval.encoded import EncodedInteractions
@@ -23,6 +22,8 @@ from retrieval.rating_model import RatingModel
 from retrieval.report import Report
 from retrieval.two_stage import TwoStageModel
 from retrieval.vectors import TowerVectors
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 Row = tuple[int, int, float]
 # From a user and the items allowed to him (ascending ids), the order of a stage.
@@ -231,14 +232,6 @@ def test_lists_are_those_of_the_standard_protocol_and_hold_nothing_seen(case: Ca
 
 
 # The whole system
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples(tiny_build: Build) -> Iterator[None]:
-    """The session's own build is made before, with as many as ever."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uncertainty, "RESAMPLES", 200)
-        yield
 
 
 def planted_model(ratings: np.ndarray, seen: ItemLists) -> TwoStageModel:

@@ -1,7 +1,6 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ from click.testing import CliRunner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from retrieval import Recommender, uncertainty
+from retrieval import Recommender
 from retrieval.batches import TowerBatches, recency_weights
 from retrieval.building import Build, build, encode_split
 from retrieval.bundle import open_bundle
@@ -35,6 +34,8 @@ from retrieval.settings import BuildSettings, SplitSettings, TowerSettings
 from retrieval.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 TOO_KIND = "train knows everybody's future, so all figures are too kind"
 SLICES = ("train", "validation", "test")
@@ -268,14 +269,6 @@ def test_without_times_all_positives_weigh_the_same() -> None:
 
 
 # The whole system
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples(tiny_build: Build) -> Iterator[None]:
-    """The session's own build is made before, with as many as ever."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uncertainty, "RESAMPLES", 100)
-        yield
 
 
 @pytest.fixture(scope="module")

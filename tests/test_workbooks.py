@@ -1,7 +1,5 @@
-import io
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from retrieval.errors import DataError
 from retrieval.interactions import read_interactions
 from retrieval.items import read_items
+from tests.archives import zipped
 
 ROOT = Path(__file__).parent.parent
 NAMESPACE = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -53,11 +52,7 @@ def workbook(*sheets: list[list[object]]) -> bytes:
         '<xf numFmtId="22"/></cellXfs></styleSheet>',
     }
     parts |= {f"xl/worksheets/sheet{n}.xml": sheet(rows) for n, rows in zip(numbers, sheets, strict=True)}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, text in parts.items():
-            archive.writestr(name, text)
-    return buffer.getvalue()
+    return zipped(parts)
 
 
 ROWS: list[list[object]] = [
@@ -115,8 +110,7 @@ def test_bad_workbooks_are_one_line(path: Path, content: bytes, message: str) ->
 
 
 def test_a_damaged_workbook_is_one_line(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("xl/workbook.xml", "<x>")
+    path.write_bytes(zipped({"xl/workbook.xml": "<x>"}))
     with pytest.raises(DataError, match=r"r.xlsx: a damaged workbook: .*; save it again$"):
         read_interactions(path)
 
