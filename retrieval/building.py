@@ -14,7 +14,7 @@ from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
 from retrieval.fitted import FittedSystem
-from retrieval.fitting import CHOICE_K, Fitting, TrainingHistory, check_index, ids_of
+from retrieval.fitting import CHOICE_K, Fitting, check_index, ids_of
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
 from retrieval.judgements import Judgements
@@ -23,7 +23,7 @@ from retrieval.reading.columns import ITEM, RATING, USER
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import Split, split_interactions
-from retrieval.training import borrowed_torch, choose_device
+from retrieval.training import TrainingHistory, borrowed_torch, choose_device
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable

@@ -184,7 +184,8 @@ def candidate_recall(model: TwoStageModel, users: Rows, depth: int) -> tuple[NDA
     queries, exclude = model.vectors.users[users], model.seen.take(users)
     exact = model.candidates(queries, exclude, depth, "exact")
     own = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False).result
-    served = search_filtered(model.ann, model.exact, queries, depth, exclude)
+    short = np.flatnonzero((own.rows >= 0).sum(axis=1) < (exact.rows >= 0).sum(axis=1))
+    served = search_filtered(model.ann, model.exact, queries[short], depth, exclude.take(short))
     return recall_against_exact(own.rows, exact.rows), served.fallbacks / max(len(users), 1)
 
 

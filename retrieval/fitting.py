@@ -34,6 +34,7 @@ from retrieval.training import (
     FittedTowers,
     Merits,
     OnEpoch,
+    TrainingHistory,
     fit_neural_mf,
     fit_towers,
 )
@@ -46,14 +47,6 @@ if TYPE_CHECKING:
 # The lists everything is chosen by on validation, whatever k is asked for later.
 CHOICE_K = 10
 TUNING_QUERIES = 256
-
-
-@dataclass(frozen=True)
-class TrainingHistory:
-    """How a model's training on train went: its curve, and the epochs behind the kept weights."""
-
-    epochs: int
-    curve: tuple[EpochRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -181,8 +174,7 @@ class Fitting:
             tower_weights=towers.weights,
             neural_mf_weights=None if neural_mf is None else neural_mf.weights,
         )
-        rated = None if neural_mf is None else TrainingHistory(neural_mf.epochs, neural_mf.curve)
-        return Fitted(system, TrainingHistory(towers.epochs, towers.curve), rated, points)
+        return Fitted(system, towers.history, None if neural_mf is None else neural_mf.history, points)
 
     def _say_where_recall_stands(self, ann: AnnIndex, points: tuple[OperatingPoint, ...]) -> None:
         target = self.settings.recall_target

@@ -169,15 +169,19 @@ class Report:
             "rerank": None if self.alpha is None else self.alpha.to_json(),
             "baselines": self.baselines,
         }
-        return finite(document)  # type: ignore[no-any-return]
+        return finite(document)
 
 
-def finite(value: Any) -> Any:
+def finite(document: dict[str, Any]) -> dict[str, Any]:
     """The same document with null in place of NaN and infinities, which JSON does not know."""
+    return {key: _finite(value) for key, value in document.items()}
+
+
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
+        return finite(value)
     if isinstance(value, list):
-        return [finite(entry) for entry in value]
+        return [_finite(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -36,16 +36,20 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
-class FittedTowers:
-    """Trained towers: their weights by name, their exported vectors and how training went.
+class TrainingHistory:
+    """How a model's training went: the number of epochs behind the kept weights, and all that ran."""
 
-    `epochs` is the number of epochs behind the kept weights, not the number that ran.
-    """
+    epochs: int
+    curve: tuple[EpochRecord, ...]
+
+
+@dataclass(frozen=True)
+class FittedTowers:
+    """Trained towers: their weights by name, their exported vectors and how training went."""
 
     weights: Weights
     vectors: TowerVectors
-    epochs: int
-    curve: tuple[EpochRecord, ...]
+    history: TrainingHistory
 
 
 @contextmanager
@@ -119,9 +123,9 @@ def fit_towers(
         return validate(candidate.export(histories))
 
     loop = _Loop(model, run_epoch, validate and merits, lambda ndcg: float(ndcg.mean()), settings, on_epoch)
-    kept, kept_epoch, curve = loop.run(settings.max_epochs if epochs is None else epochs)
+    kept, history = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = {name: to_numpy(tensor) for name, tensor in kept.state_dict().items()}
-    return FittedTowers(weights, kept.export(histories), kept_epoch, curve)
+    return FittedTowers(weights, kept.export(histories), history)
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,7 @@ class FittedNeuralMF:
 
     weights: Weights
     model: RatingModel
-    epochs: int
-    curve: tuple[EpochRecord, ...]
+    history: TrainingHistory
 
 
 def fit_neural_mf(
@@ -197,9 +200,9 @@ def fit_neural_mf(
         settings,
         on_epoch,
     )
-    kept, kept_epoch, curve = loop.run(settings.max_epochs if epochs is None else epochs)
+    kept, history = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = scale.fold_into({name: to_numpy(tensor) for name, tensor in kept.state_dict().items()})
-    return FittedNeuralMF(weights, RatingModel.from_weights(weights), kept_epoch, curve)
+    return FittedNeuralMF(weights, RatingModel.from_weights(weights), history)
 
 
 def _rated(interactions: EncodedInteractions) -> NDArray[np.float32]:
@@ -231,8 +234,8 @@ class _Loop(Generic[Model]):
     settings: TowerSettings | NeuralMFSettings
     on_epoch: OnEpoch
 
-    def run(self, epochs: int) -> tuple[Model, int, tuple[EpochRecord, ...]]:
-        """The kept model, the number of epochs behind it, and the curve.
+    def run(self, epochs: int) -> tuple[Model, TrainingHistory]:
+        """The kept model and how it came about.
 
         Raises:
             DataError: if the loss or a weight stops being a number.
@@ -260,7 +263,7 @@ class _Loop(Generic[Model]):
                 kept, kept_epoch = copy.deepcopy(averaged), epoch
             elif epoch - kept_epoch >= self.settings.patience:
                 break
-        return kept, kept_epoch, tuple(curve)
+        return kept, TrainingHistory(kept_epoch, tuple(curve))
 
     def _check(self, loss: float, epoch: int) -> None:
         # The last step can break the weights after the last loss was taken.

@@ -63,12 +63,13 @@ def test_both_models_train_on_it() -> None:
         device=CPU,
         validate=lambda vectors: rng.random(9),
     )
-    assert towers.epochs == len(towers.curve) == 5
-    assert towers.curve[0].loss == pytest.approx(np.log(2), abs=0.01)
-    assert [record.loss for record in towers.curve] == sorted((r.loss for r in towers.curve), reverse=True)
+    assert towers.history.epochs == len(towers.history.curve) == 5
+    assert towers.history.curve[0].loss == pytest.approx(np.log(2), abs=0.01)
+    losses = [record.loss for record in towers.history.curve]
+    assert losses == sorted(losses, reverse=True)
     assert not towers.vectors.items[:, -1].any()
     neural_mf = fit_neural_mf(
         data, replace(settings.neural_mf, batch_size=16), seed=1, device=CPU, validation=data
     )
-    assert neural_mf.epochs == len(neural_mf.curve) == 5
-    assert neural_mf.curve[0].loss > neural_mf.curve[-1].loss
+    assert neural_mf.history.epochs == len(neural_mf.history.curve) == 5
+    assert neural_mf.history.curve[0].loss > neural_mf.history.curve[-1].loss

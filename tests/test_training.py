@@ -155,7 +155,7 @@ def test_the_same_seed_and_threads_repeat_bit_for_bit(name: str, threads: int) -
         np.random.seed(stray_seed)  # noqa: NPY002
         runs.append(MODELS[name](1))
     assert same(runs[0].weights, runs[1].weights)
-    assert runs[0].curve == runs[1].curve
+    assert runs[0].history.curve == runs[1].history.curve
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -192,16 +192,16 @@ def test_the_exported_vectors_are_those_of_the_kept_weights(kind: UserTowerKind)
 def test_epochs_trains_exactly_so_many(epochs: int) -> None:
     """More than `patience` too: without validation nothing stops early."""
     for fitted in (towers("history", epochs=epochs), neural_mf(epochs=epochs)):
-        assert fitted.epochs == epochs
-        assert [record.epoch for record in fitted.curve] == list(range(1, epochs + 1))
-        assert all(record.validation is None for record in fitted.curve)
+        assert fitted.history.epochs == epochs
+        assert [record.epoch for record in fitted.history.curve] == list(range(1, epochs + 1))
+        assert all(record.validation is None for record in fitted.history.curve)
 
 
 def test_without_epochs_or_validation_max_epochs_run() -> None:
     train, _ = checkerboard()
-    assert len(fit_towers(train, tower_settings(max_epochs=5), seed=0, device=CPU).curve) == 5
+    assert len(fit_towers(train, tower_settings(max_epochs=5), seed=0, device=CPU).history.curve) == 5
     ratings, _ = checkerboard_ratings()
-    assert len(fit_neural_mf(ratings, mf_settings(max_epochs=6), seed=0, device=CPU).curve) == 6
+    assert len(fit_neural_mf(ratings, mf_settings(max_epochs=6), seed=0, device=CPU).history.curve) == 6
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ def test_training_stops_early_and_keeps_the_best_epoch(figures: list[float], kep
         return np.full(5, figures[len(seen) - 1])
 
     fitted = towers("history", epochs=None, validate=scripted, on_epoch=records.append)
-    assert (fitted.epochs, len(fitted.curve), len(seen)) == (kept, ran, ran)
+    assert (fitted.history.epochs, len(fitted.history.curve), len(seen)) == (kept, ran, ran)
     assert [record.epoch for record in records] == list(range(1, ran + 1))
     assert [record.validation for record in records] == pytest.approx(figures[:ran])
-    assert list(fitted.curve) == records
+    assert list(fitted.history.curve) == records
     assert np.array_equal(fitted.vectors.items, seen[kept - 1].items)
     assert np.array_equal(fitted.vectors.users, seen[kept - 1].users)
     assert not any(np.array_equal(fitted.vectors.items, each.items) for each in seen[kept:])
@@ -243,8 +243,8 @@ def test_an_epoch_within_a_standard_error_of_the_best_is_as_good() -> None:
     """
     merits = iter([[1, 0, 1, 0], [0, 1, 0.5, 0], [0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0, 0, 0], [9, 9, 9, 9]])
     fitted = towers("id", epochs=None, validate=lambda vectors: np.array(next(merits), dtype=np.float64))
-    assert fitted.epochs == 2
-    assert [record.validation for record in fitted.curve] == [0.5, 0.375, 0.0, 0.125, 0.0]
+    assert fitted.history.epochs == 2
+    assert [record.validation for record in fitted.history.curve] == [0.5, 0.375, 0.0, 0.125, 0.0]
 
 
 def test_without_early_stopping_the_last_of_max_epochs_is_kept_and_validation_recorded() -> None:
@@ -252,19 +252,19 @@ def test_without_early_stopping_the_last_of_max_epochs_is_kept_and_validation_re
     figures = iter([0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1])
     settings = tower_settings(max_epochs=7, patience=1, early_stopping=False)
     fitted = fit_towers(train, settings, seed=1, device=CPU, validate=lambda v: np.full(5, next(figures)))
-    assert fitted.epochs == 7
-    assert [record.validation for record in fitted.curve] == [0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
+    assert fitted.history.epochs == 7
+    assert [record.validation for record in fitted.history.curve] == [0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
     assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU, epochs=7).weights)
     assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU).weights)
 
     train, held_out = noise()
     settings_mf = mf_settings(weight_decay=0.0, batch_size=16, max_epochs=15, patience=1)
     stopped = fit_neural_mf(train, settings_mf, seed=0, device=CPU, validation=held_out)
-    assert len(stopped.curve) < 15
+    assert len(stopped.history.curve) < 15
     settings_mf = replace(settings_mf, early_stopping=False)
     rated = fit_neural_mf(train, settings_mf, seed=0, device=CPU, validation=held_out)
-    assert rated.epochs == len(rated.curve) == 15
-    assert rated.curve[: len(stopped.curve)] == stopped.curve
+    assert rated.history.epochs == len(rated.history.curve) == 15
+    assert rated.history.curve[: len(stopped.history.curve)] == stopped.history.curve
     assert same(rated.weights, fit_neural_mf(train, settings_mf, seed=0, device=CPU, epochs=15).weights)
 
 
@@ -322,13 +322,13 @@ def test_neural_mf_keeps_the_last_epoch_that_is_no_worse_than_chance_explains() 
 
     fits = [
         fit_neural_mf(train, settings, seed=0, device=CPU, epochs=1 + epoch)
-        for epoch in range(len(fitted.curve))
+        for epoch in range(len(fitted.history.curve))
     ]
     squares = [
         (each.model.predict_pairs(validation.users, validation.items) - validation.ratings) ** 2
         for each in fits
     ]
-    assert [record.validation for record in fitted.curve] == pytest.approx(
+    assert [record.validation for record in fitted.history.curve] == pytest.approx(
         [float(np.sqrt(each.mean())) for each in squares], abs=1e-4
     )
     good = []
@@ -337,9 +337,9 @@ def test_neural_mf_keeps_the_last_epoch_that_is_no_worse_than_chance_explains() 
         worse = squares[epoch] - best
         if worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)):
             good.append(epoch + 1)
-    assert fitted.epochs == good[-1]
-    assert len(fitted.curve) == good[-1] + settings.patience < settings.max_epochs
-    assert same(fits[fitted.epochs - 1].weights, fitted.weights)
+    assert fitted.history.epochs == good[-1]
+    assert len(fitted.history.curve) == good[-1] + settings.patience < settings.max_epochs
+    assert same(fits[fitted.history.epochs - 1].weights, fitted.weights)
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,12 +352,12 @@ def test_the_loss_of_an_epoch_is_the_mean_over_rows(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(TwoTowerBPR, "loss", scripted)
     data = encoded([0, 0, 1, 1, 2], [0, 1, 1, 2, 0], [5] * 5, 3, 4)
     fitted = fit_towers(data, tower_settings(batch_size=2), seed=0, device=CPU, epochs=1)
-    assert fitted.curve[0].loss == pytest.approx(2.4)
+    assert fitted.history.curve[0].loss == pytest.approx(2.4)
 
 
 def test_the_loss_falls() -> None:
     for fitted in (towers("history", epochs=8), towers("id", epochs=8), neural_mf(epochs=8)):
-        assert fitted.curve[-1].loss < 0.6 * fitted.curve[0].loss
+        assert fitted.history.curve[-1].loss < 0.6 * fitted.history.curve[0].loss
 
 
 def share_of_users_in_order(scores: NDArray[np.float32], held_out: EncodedInteractions) -> float:
@@ -434,8 +434,8 @@ def test_ratings_on_another_scale_give_the_same_predictions_on_that_scale(
     assert other.model.predict_pairs(held_out.users, held_out.items) == pytest.approx(
         expected, abs=2e-3 * factor
     )
-    assert other.epochs == one.epochs
-    for mine, theirs in zip(other.curve, one.curve, strict=True):
+    assert other.history.epochs == one.history.epochs
+    for mine, theirs in zip(other.history.curve, one.history.curve, strict=True):
         assert theirs.validation is not None
         assert mine.loss == pytest.approx(factor**2 * theirs.loss, rel=1e-3)
         assert mine.validation == pytest.approx(factor * theirs.validation, rel=1e-3)
@@ -450,10 +450,10 @@ def test_losses_and_validation_are_those_of_the_exported_model(standardise: bool
     before = fit_neural_mf(train, settings, seed=0, device=CPU, epochs=2).model
     assert train.ratings is not None and held_out.ratings is not None
     errors = fitted.model.predict_pairs(held_out.users, held_out.items) - held_out.ratings
-    assert fitted.curve[-1].validation == pytest.approx(float(np.sqrt(np.mean(errors**2))), rel=1e-4)
+    assert fitted.history.curve[-1].validation == pytest.approx(float(np.sqrt(np.mean(errors**2))), rel=1e-4)
     # One step an epoch: its loss is that of the weights before it.
     errors = before.predict_pairs(train.users, train.items) - train.ratings
-    assert fitted.curve[-1].loss == pytest.approx(float(np.mean(errors**2)), rel=1e-4)
+    assert fitted.history.curve[-1].loss == pytest.approx(float(np.mean(errors**2)), rel=1e-4)
 
 
 def test_a_scale_of_0_to_100_is_learnt_as_well_as_one_of_1_to_5() -> None:

@@ -10,7 +10,7 @@ from retrieval.report import Report, finite
 from retrieval.uncertainty import Estimate
 
 if TYPE_CHECKING:
-    from retrieval.fitting import TrainingHistory
+    from retrieval.training import TrainingHistory
 
 # What the notebook reports for the whole of MovieLens 1M: RMSE and MAE, the three metrics at 10,
 # validation RMSE of NeuralMF and loss of TwoTowerBPR after each of five epochs.
@@ -100,7 +100,7 @@ def notebook_json(report: Report, curves: Curves) -> dict[str, Any]:
         "validation_rmse": {"here": list(curves.validation_rmse), "reported": list(VALIDATION_RMSE)},
         "bpr_loss": {"here": list(curves.bpr_loss), "reported": list(BPR_LOSS)},
     }
-    return finite(document)  # type: ignore[no-any-return]
+    return finite(document)
 
 
 def _figures(report: Report) -> list[Figure]:

@@ -15,22 +15,21 @@ SHARED = {"help_option_names": ["-h", "--help"], "show_default": True}
 Command = TypeVar("Command", bound=Callable[..., Any])
 ProgressMode = Literal["auto", "always", "never"]
 
-artifacts_option = click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("artifacts"),
-    envvar="RETRIEVAL_ARTIFACTS",
-    show_envvar=True,
-    help="Folder of the bundles.",
-)
-data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("data"),
-    envvar="RETRIEVAL_DATA",
-    show_envvar=True,
-    help="Folder of downloaded data sets.",
-)
+
+def folder_option(name: str, what: str) -> Callable[[Command], Command]:
+    """--NAME, a folder here of that name unless the variable RETRIEVAL_NAME says otherwise."""
+    return click.option(
+        f"--{name}",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(name),
+        envvar=f"RETRIEVAL_{name.upper()}",
+        show_envvar=True,
+        help=what,
+    )
+
+
+artifacts_option = folder_option("artifacts", "Folder of the bundles.")
+data_option = folder_option("data", "Folder of downloaded data sets.")
 k_option = click.option("--k", type=click.IntRange(min=1), default=10, help="Length of the list.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
