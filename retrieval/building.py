@@ -14,7 +14,7 @@ from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
 from retrieval.fitted import FittedSystem
-from retrieval.fitting import CHOICE_K, Fitting, check_index, ids_of
+from retrieval.fitting import Fitting, check_index, ids_of
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
 from retrieval.judgements import Judgements
@@ -24,6 +24,7 @@ from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import Split, split_interactions
 from retrieval.training import TrainingHistory, borrowed_torch, choose_device
+from retrieval.validation import CHOICE_K, ValidationLists
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
@@ -55,7 +56,7 @@ class Build:
     served: FittedSystem
     evaluation: Evaluated
     report: Report
-    towers: TrainingHistory
+    towers: tuple[TrainingHistory, ...]
     neural_mf: TrainingHistory | None
     operating_points: tuple[OperatingPoint, ...]
     served_operating_points: tuple[OperatingPoint, ...]
@@ -115,7 +116,10 @@ def build(
         check_index(settings, len(items_of_train))
         for note in (*notes, *own_notes):  # not before: a refusal is one line
             progress.note(f"{name or interactions.source}: {note}")
-        fitted = fitting.on_train(data.train, users, items_of_train, validation, data.validation)
+        lists = ValidationLists.of(
+            validation, data.train.item_lists(), split.validation, users, items_of_train, threshold
+        )
+        fitted = fitting.on_train(data.train, users, items_of_train, lists, data.validation)
         evaluated, alpha = fitted.system, None
         if fitted.system.model.rating_model is not None:
             progress.phase("Weighing the re-ranker on validation")
@@ -130,7 +134,10 @@ def build(
         evaluated = replace(evaluated, popularity=popular_now(positives, baselines.window))
         served, served_points = evaluated, fitted.operating_points
         if settings.refit:
-            epochs = (fitted.towers.epochs, fitted.neural_mf.epochs if fitted.neural_mf else None)
+            epochs = (
+                tuple(member.epochs for member in fitted.towers),
+                fitted.neural_mf.epochs if fitted.neural_mf else None,
+            )
             refitted = fitting.on_everything(table, epochs, baselines.window)
             served = with_alpha(refitted.system, alpha.alpha if alpha else 0.0)
             served_points = refitted.operating_points

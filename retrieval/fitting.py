@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 
 from index import (
     AnnIndex,
@@ -24,7 +23,6 @@ from retrieval.errors import UsageError
 from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
-from retrieval.judgements import Judgements, score_lists
 from retrieval.progress import Progress
 from retrieval.settings import BuildSettings
 from retrieval.split import latest_of_each_pair
@@ -39,13 +37,12 @@ from retrieval.training import (
     fit_towers,
 )
 from retrieval.two_stage import TwoStageModel
+from retrieval.validation import ValidationLists
 from retrieval.vectors import TowerVectors
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
 
-# The lists everything is chosen by on validation, whatever k is asked for later.
-CHOICE_K = 10
 TUNING_QUERIES = 256
 
 
@@ -58,7 +55,7 @@ class Fitted:
     """
 
     system: FittedSystem
-    towers: TrainingHistory
+    towers: tuple[TrainingHistory, ...]
     neural_mf: TrainingHistory | None
     operating_points: tuple[OperatingPoint, ...]
 
@@ -77,29 +74,24 @@ class Fitting:
         train: EncodedInteractions,
         users: IdMap,
         items: IdMap,
-        validation: Judgements,
+        validation: ValidationLists,
         validation_ratings: EncodedInteractions,
     ) -> Fitted:
         """With early stopping on validation: the towers by NDCG@10, NeuralMF by its squared error.
 
         NeuralMF is left out where there are no ratings.
         """
-        seen = train.item_lists().take(validation.users)
-
-        def ndcg(vectors: TowerVectors) -> NDArray[np.float64]:
-            queries = vectors.users[validation.users]
-            lists = ExactIndex(vectors.items).search(queries, CHOICE_K, seen).rows
-            return score_lists(lists, validation, CHOICE_K).ndcg
-
-        return self._fit("Training", train, users, items, validate=ndcg, validation=validation_ratings)
+        return self._fit(
+            "Training", train, users, items, validate=validation.ndcg, validation=validation_ratings
+        )
 
     def on_everything(
-        self, interactions: Interactions, epochs: tuple[int, int | None], window: float | None
+        self, interactions: Interactions, epochs: tuple[tuple[int, ...], int | None], window: float | None
     ) -> Fitted:
         """The same settings on all interactions.
 
         Args:
-            epochs: of the towers and of NeuralMF, as many as were kept on train.
+            epochs: of the towers' members and of NeuralMF, as many as were kept on train.
             window: share of the positives that counts as recent, as chosen on validation.
         """
         frame = latest_of_each_pair(interactions.frame)
@@ -116,7 +108,7 @@ class Fitting:
         *,
         validate: Callable[[TowerVectors], Merits] | None = None,
         validation: EncodedInteractions | None = None,
-        epochs: tuple[int | None, int | None] = (None, None),
+        epochs: tuple[tuple[int, ...] | None, int | None] = (None, None),
         window: float | None = None,
     ) -> Fitted:
         """Both models, stopped by validation or after so many epochs, and what belongs to them."""
@@ -130,7 +122,7 @@ class Fitting:
             device=self.device,
             validate=validate,
             epochs=epochs[0],
-            on_epoch=self._shown(epochs[0] or settings.towers.max_epochs, "NDCG@10"),
+            on_epoch=self._shown_of_members(epochs[0]),
         )
         neural_mf = None
         if interactions.ratings is not None:
@@ -174,7 +166,7 @@ class Fitting:
             tower_weights=towers.weights,
             neural_mf_weights=None if neural_mf is None else neural_mf.weights,
         )
-        return Fitted(system, towers.history, None if neural_mf is None else neural_mf.history, points)
+        return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history, points)
 
     def _say_where_recall_stands(self, ann: AnnIndex, points: tuple[OperatingPoint, ...]) -> None:
         target = self.settings.recall_target
@@ -184,12 +176,23 @@ class Fitting:
         elif reached < target:
             self.progress.note(f"index: {ann.name} finds {reached:.1%}: --recall-target {target:g} missed")
 
-    def _shown(self, of: int, figure: str) -> OnEpoch:
+    def _shown_of_members(self, epochs: tuple[int, ...] | None) -> Callable[[int, EpochRecord], None]:
+        """As `_shown`, for towers of several members."""
+        towers = self.settings.towers
+
+        def show(member: int, record: EpochRecord) -> None:
+            of = towers.max_epochs if epochs is None else epochs[member]
+            name = f"member {member + 1}/{towers.members}, " if towers.members > 1 else ""
+            self._shown(of, "NDCG@10", name)(record)
+
+        return show
+
+    def _shown(self, of: int, figure: str, name: str = "") -> OnEpoch:
         """Tells the progress about every epoch; `figure` is what was validated."""
 
         def show(record: EpochRecord) -> None:
             validated = "" if record.validation is None else f", {figure} {record.validation:.4f}"
-            self.progress.epoch(record.epoch, of, f"loss {record.loss:.4f}{validated}")
+            self.progress.epoch(record.epoch, of, f"{name}loss {record.loss:.4f}{validated}")
 
         return show
 

@@ -16,14 +16,13 @@ from retrieval.ids import IdMap
 from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
 from retrieval.two_stage import TwoStageModel
-from retrieval.vectors import TowerVectors
+from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors
 
 if TYPE_CHECKING:
     from retrieval.building import Build
     from retrieval.evaluation import Evaluated
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
-HISTORY_TABLE = "user_tower.table.weight"
 Read = TypeVar("Read")
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
@@ -103,6 +102,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             items=array("item_vectors"),
             users=array("user_vectors"),
             history_items=tower_weights[HISTORY_TABLE] if settings["takes_histories"] else None,
+            prior=tower_weights[PRIOR] if settings["takes_histories"] else None,
         )
         ann = AnnIndex.from_bytes(
             bundle.read(f"{part}/index.faiss"),
@@ -188,7 +188,7 @@ def _description(build: "Build") -> dict[str, Any]:
         },
         "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
         "training": {
-            "towers": asdict(build.towers),
+            "towers": [asdict(member) for member in build.towers],
             "neural_mf": build.neural_mf and asdict(build.neural_mf),
         },
         "operating_points": {

@@ -18,7 +18,14 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.process import holding_signals, ignore_signals
 from retrieval.errors import DataError, UsageError
-from retrieval.settings import LARGEST_COUNT, BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
+from retrieval.settings import (
+    LARGEST_COUNT,
+    BuildSettings,
+    NeuralMFSettings,
+    SplitSettings,
+    TowerSettings,
+    id_towers,
+)
 
 if TYPE_CHECKING:
     from retrieval.building import Build
@@ -31,6 +38,8 @@ COLUMN_FLAGS = {"user": "user", "item": "item", "rating": "rating", "timestamp":
 # What a preset decides; a flag beside it would silently win or lose.
 PRESET_FLAGS = (
     "user_tower",
+    "loss",
+    "members",
     "dimension",
     "negatives",
     "epochs",
@@ -39,6 +48,7 @@ PRESET_FLAGS = (
     "recency_half_life",
 )
 PATH = click.Path(path_type=Path)
+ID_TOWERS = id_towers()
 COUNT = click.IntRange(1, LARGEST_COUNT)
 
 
@@ -115,10 +125,25 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
     help="history also serves people who come with a list of items; id only users seen in training.",
 )
 @click.option(
+    "--loss",
+    type=click.Choice(["bpr", "softmax"]),
+    default=TowerSettings.loss,
+    help="bpr: each positive against single negatives; softmax: against all together (history tower).",
+)
+@click.option(
+    "--members",
+    type=COUNT,
+    help="Towers trained from different seeds and joined into one.  "
+    f"[default: {TowerSettings.members}; id tower: {ID_TOWERS.members}]",
+)
+@click.option(
     "--dimension", type=COUNT, default=TowerSettings.dimension, help="Numbers in an embedding of the towers."
 )
 @click.option(
-    "--negatives", type=COUNT, default=TowerSettings.negatives, help="Negatives sampled for each positive."
+    "--negatives",
+    type=COUNT,
+    help="Negatives drawn for each user and step; for each positive by the id tower.  "
+    f"[default: {TowerSettings.negatives}; id tower: {ID_TOWERS.negatives}]",
 )
 @click.option(
     "--epochs",
@@ -129,10 +154,15 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @click.option(
     "--batch-size",
     type=COUNT,
-    default=TowerSettings.batch_size,
-    help="Positives in a training step of the towers.",
+    help="Users in a training step of the towers; positives with the id tower.  "
+    f"[default: {TowerSettings.batch_size}; id tower: {ID_TOWERS.batch_size}]",
 )
-@click.option("--learning-rate", default=TowerSettings.learning_rate, help="Learning rate of the towers.")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Learning rate of the towers.  "
+    f"[default: {TowerSettings.learning_rate:g}; id tower: {ID_TOWERS.learning_rate:g}]",
+)
 @click.option(
     "--recency-half-life",
     type=Days(),
@@ -222,7 +252,7 @@ def _report(built: "Build") -> tuple[dict[str, Any], str]:
         from retrieval.evaluation import evaluate
 
         report = evaluate(built.evaluation, built.report.k, "notebook")
-        curves = Curves.of(built.towers, built.neural_mf)
+        curves = Curves.of(built.towers[0], built.neural_mf)
         document["notebook"] = notebook_json(report, curves)
         text = f"{text}\n\n{notebook_text(report, curves)}"
     return document, text
@@ -250,15 +280,7 @@ def _settings(options: dict[str, Any]) -> BuildSettings:
 def _plain_settings(options: dict[str, Any]) -> BuildSettings:
     return BuildSettings(
         split=SplitSettings(options["test_fraction"], options["validation_fraction"], options["split"]),
-        towers=TowerSettings(
-            user_tower=options["user_tower"],
-            dimension=options["dimension"],
-            negatives=options["negatives"],
-            learning_rate=options["learning_rate"],
-            batch_size=options["batch_size"],
-            max_epochs=options["epochs"],
-            recency_half_life_days=options["recency_half_life"],
-        ),
+        towers=_tower_settings(options),
         neural_mf=NeuralMFSettings(max_epochs=options["epochs"]),
         index=options["index"],
         recall_target=options["recall_target"],
@@ -269,6 +291,19 @@ def _plain_settings(options: dict[str, Any]) -> BuildSettings:
         device=options["device"],
         refit=not options["no_refit"],
     )
+
+
+def _tower_settings(options: dict[str, Any]) -> TowerSettings:
+    """What was given; the rest are the defaults of the user tower that was asked for."""
+    towers = {
+        "loss": options["loss"],
+        "dimension": options["dimension"],
+        "max_epochs": options["epochs"],
+        "recency_half_life_days": options["recency_half_life"],
+    }
+    own = ("members", "negatives", "learning_rate", "batch_size")
+    towers |= {name: options[name] for name in own if options[name] is not None}
+    return id_towers(**towers) if options["user_tower"] == "id" else TowerSettings(**towers)
 
 
 def _read(ratings: Path, items: Path | None, columns: "ColumnNames", progress: "Progress") -> "Dataset":

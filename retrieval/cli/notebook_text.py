@@ -51,7 +51,7 @@ class Curves:
         """From the `training` part of a bundle's manifest."""
         rated = training["neural_mf"] or {"curve": []}
         return cls(
-            tuple(record["loss"] for record in training["towers"]["curve"]),
+            tuple(record["loss"] for record in training["towers"][0]["curve"]),
             tuple(record["validation"] for record in rated["curve"] if record["validation"] is not None),
         )
 
