@@ -9,7 +9,7 @@ from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
 
-BASELINES = ("popularity", "recent_popularity", "ease")
+BASELINES = ("popularity", "recent_popularity", "ease", "item_knn")
 
 
 @dataclass(frozen=True)

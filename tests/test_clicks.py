@@ -27,7 +27,7 @@ from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
-STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann"]
+STAGES = ["popularity", "recent_popularity", "ease", "item_knn", "exact", "ann"]
 LEFT_OUT = "Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from."
 
 
@@ -133,8 +133,8 @@ def test_there_is_no_neural_mf_in_the_report(click_build: Build, protocol: Any) 
     assert list(document["stages"]) == STAGES
     assert [(each["stage"], each["against"]) for each in document["comparisons"]] == [
         ("ann", "exact"),
-        *(("exact", base) for base in STAGES[:3]),
-        *(("ann", base) for base in STAGES[:3]),
+        *(("exact", base) for base in STAGES[:4]),
+        *(("ann", base) for base in STAGES[:4]),
     ]
     assert report.served == "ann"
 

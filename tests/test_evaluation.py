@@ -26,7 +26,8 @@ from retrieval.uncertainty import Estimate
 from retrieval.vectors import TowerVectors
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
-STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann", "exact+rerank", "ann+rerank"]
+BASELINES = ["popularity", "recent_popularity", "ease", "item_knn"]
+STAGES = [*BASELINES, "exact", "ann", "exact+rerank", "ann+rerank"]
 K = 2
 
 # Positives an item: 3, 2, 1, 0, 0, 0, so row i has popularity rank i + 1.
@@ -57,7 +58,7 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
     seen = train.item_lists()
     model = TwoStageModel(TowerVectors(items, users, None), ann, ratings, seen, alpha, n_candidates)
     data = EvaluationData("tiny", train, encoded([(3, 2, 4)]), encoded(TEST), COUNTS, 4.0)
-    baselines = BaselineSet.fit(train, 4.0, {"recent_window": 0.5, "ease_l2": 1.0})
+    baselines = BaselineSet.fit(train, 4.0, {"recent_window": 0.5, "ease_l2": 1.0, "item_knn_neighbours": 2})
     choice = AlphaChoice(alpha, 10, ((0.0, 0.5, Estimate(0, 0, 0)), (alpha, 0.6, Estimate(0.1, 0.05, 0.2))))
     return Evaluated(model, data, baselines, choice)
 
@@ -100,7 +101,7 @@ def test_every_stage_and_key_of_the_json_report_is_there(report: Report) -> None
     assert {"index", "candidates", "recall@candidates"} <= set(document["ann"])
     assert {"rmse", "mae", "bias_rmse", "bias_mae", "rows"} <= set(document["rating"])
     assert document["rerank"]["alpha"] == 10
-    assert document["baselines"] == {"recent_window": 0.5, "ease_l2": 1}
+    assert document["baselines"] == {"recent_window": 0.5, "ease_l2": 1, "item_knn_neighbours": 2}
 
 
 def test_lists_of_the_stages_worked_by_hand(system: Evaluated) -> None:
@@ -205,7 +206,7 @@ def test_comparisons_are_differences_user_by_user() -> None:
         estimate = found[pair]
         assert (estimate.value, estimate.low, estimate.high) == pytest.approx((value,) * 3)
     for stage in ("exact", "exact+rerank", "ann+rerank"):
-        for against in ("popularity", "recent_popularity", "ease"):
+        for against in BASELINES:
             assert (stage, against) in found
 
 
@@ -218,7 +219,7 @@ def test_comparisons_of_the_whole_system(report: Report) -> None:
 
 
 def test_without_ease_its_stage_and_comparisons_are_left_out(system: Evaluated) -> None:
-    baselines = BaselineSet.fit(system.data.train, 4.0, {"recent_window": 0.5})
+    baselines = BaselineSet.fit(system.data.train, 4.0, {"recent_window": 0.5, "item_knn_neighbours": 2})
     document = evaluate(replace(system, baselines=baselines), K).to_json()
     assert list(document["stages"]) == [name for name in STAGES if name != "ease"]
     assert "ease" not in {each["against"] for each in document["comparisons"]}
@@ -262,7 +263,7 @@ def of_clicks(system: Evaluated) -> Evaluated:
 def test_without_ratings_nothing_is_re_ranked_and_no_rating_judged(of_clicks: Evaluated) -> None:
     for protocol in ("standard", "notebook"):
         report = evaluate(of_clicks, K, protocol)  # type: ignore[arg-type]
-        assert list(report.stages) == STAGES[:5]
+        assert list(report.stages) == STAGES[:6]
         assert (report.rating, report.alpha, report.positive_threshold) == (None, None, None)
         assert not [each for each in report.comparisons if "rerank" in each.stage + each.against]
         assert report.served == "ann"

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from index import AnnIndex, ItemLists
 from retrieval import protocols as protocols_module
-from retrieval.baselines import Ease, positive_matrix, recent_popularity
+from retrieval.baselines import recent_popularity
 from retrieval.building import Build
 from retrieval.encoded import EncodedInteractions
 from retrieval.evaluation import Evaluated, evaluate, neural_mf_lists
 from retrieval.ids import IdMap
 from retrieval.judgements import Rows, rank_by_scores
+from retrieval.linear_models import Ease, ItemKnn, positive_matrix
 from retrieval.protocols import Judged, ListsOf, judge_as_notebook, judge_standard
 from retrieval.rating_model import RatingModel
 from retrieval.report import Report
@@ -297,10 +298,12 @@ def rankings(build: Build, model: TwoStageModel) -> dict[str, Ranking]:
     predicted = predicted_by_hand(build)
     flat, matrix = np.ones((len(users), 1)), positive_matrix(positives)
     ease = Ease.fit(positives, chosen["ease_l2"]).scorer(matrix)
+    item_knn = ItemKnn.fit(positives, int(chosen["item_knn_neighbours"])).scorer(matrix)
     tables = {
         "popularity": flat * np.bincount(positives.items, minlength=len(items)),
         "recent_popularity": flat * recent_popularity(positives, chosen["recent_window"]),
         "ease": ease(np.arange(len(users))),
+        "item_knn": item_knn(np.arange(len(users))),
         "exact": retrieval,
         "neural_mf": predicted,
     }
@@ -352,7 +355,7 @@ def test_the_report_names_its_protocol_and_has_neural_mf_as_a_stage(
     standard = evaluate(evaluation, 10).to_json()
     assert (document["protocol"], standard["protocol"]) == ("notebook", "standard")
     assert list(document["stages"]) == [
-        *("popularity", "recent_popularity", "ease", "neural_mf"),
+        *("popularity", "recent_popularity", "ease", "item_knn", "neural_mf"),
         *("exact", "ann", "exact+rerank", "ann+rerank"),
     ]
     assert "neural_mf" not in standard["stages"]

@@ -427,6 +427,6 @@ def test_the_command_refuses_a_bare_table_with_the_flag_that_builds_it(
     )
     document = json.loads(done.stdout, parse_constant=pytest.fail)
     assert (document["split"]["kind"], document["rating"]) == ("random", None)
-    assert list(document["stages"]) == ["popularity", "ease", "exact", "ann"]
+    assert list(document["stages"]) == ["popularity", "ease", "item_knn", "exact", "ann"]
     assert "no rating column" in done.stderr and "--rating-column" in done.stderr
     assert open_bundle(artifacts).manifest["split"]["kind"] == "random"

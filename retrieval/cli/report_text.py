@@ -6,7 +6,12 @@ from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
 from retrieval.uncertainty import Estimate
 
-STAGE_NAMES = {"recent_popularity": "recent popularity", "ease": "EASE", "neural_mf": "NeuralMF alone"}
+STAGE_NAMES = {
+    "recent_popularity": "recent popularity",
+    "ease": "EASE",
+    "item_knn": "item-kNN",
+    "neural_mf": "NeuralMF alone",
+}
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
 # Speeds closer than this to each other are called the same.
 NOTICEABLE = 1.1
@@ -202,7 +207,10 @@ def _baselines(settings: dict[str, float]) -> str:
     recent = "recent popularity left out, no timestamps"
     if "recent_window" in settings:
         recent = f"recent is the last {settings['recent_window']:.0%} of positives"
-    return f"Baselines, set on validation: {recent}; {ease}."
+    chosen = [recent, ease]
+    if "item_knn_neighbours" in settings:
+        chosen.append(f"item-kNN {settings['item_knn_neighbours']:,.0f} neighbours")
+    return f"Baselines, set on validation: {'; '.join(chosen)}."
 
 
 def _verdict(difference: Estimate, lower_is_better: bool = False) -> str:
