@@ -17,7 +17,7 @@ from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Rep
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.two_stage import TwoStageModel
-from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate
+from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate, sign_flip_p_value
 
 # Each stage against the one it follows, then the two lists a user may get against the baselines.
 NEIGHBOURS = (("ann", "exact"), ("exact+rerank", "exact"), ("ann+rerank", "ann"))
@@ -144,11 +144,13 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
     """Paired differences of NDCG between neighbouring stages, and of the lists with every baseline."""
     lists = ("exact", "ann", "exact+rerank", "ann+rerank")
     pairs = [*NEIGHBOURS, *((stage, base) for stage in lists for base in BASELINES)]
-    return tuple(
-        Comparison(stage, against, mean_estimate(scores[stage].ndcg - scores[against].ndcg))
-        for stage, against in pairs
-        if stage in scores and against in scores
-    )
+    comparisons = []
+    for stage, against in pairs:
+        if stage in scores and against in scores:
+            differences = scores[stage].ndcg - scores[against].ndcg
+            p_value = sign_flip_p_value(differences)
+            comparisons.append(Comparison(stage, against, mean_estimate(differences), p_value))
+    return tuple(comparisons)
 
 
 def ann_report(model: TwoStageModel, users: Rows, k: int) -> AnnReport:

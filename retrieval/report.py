@@ -32,11 +32,16 @@ class StageReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """NDCG@k of one stage minus another's, user by user."""
+    """NDCG@k of one stage minus another's, user by user.
+
+    Attributes:
+        p_value: of the mean difference, by `uncertainty.sign_flip_p_value`.
+    """
 
     stage: str
     against: str
     difference: Estimate
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,12 @@ class Report:
                 for name, stage in self.stages.items()
             },
             "comparisons": [
-                {"stage": each.stage, "against": each.against, f"ndcg@{k}": asdict(each.difference)}
+                {
+                    "stage": each.stage,
+                    "against": each.against,
+                    f"ndcg@{k}": asdict(each.difference),
+                    "p_value": each.p_value,
+                }
                 for each in self.comparisons
             ],
             "ann": {

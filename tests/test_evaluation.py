@@ -199,12 +199,17 @@ def test_comparisons_are_differences_user_by_user() -> None:
     base = rng.random(200)
     stages = dict.fromkeys(STAGES, base) | {"exact+rerank": base + 0.01, "ann": base - 0.02}
     scores = {name: StageScores(np.empty((0, 2)), base, base, values) for name, values in stages.items()}
-    found = {(each.stage, each.against): each.difference for each in compare_stages(scores)}
+    comparisons = compare_stages(scores)
+    found = {(each.stage, each.against): each.difference for each in comparisons}
     # Constant differences have no spread, however much the users differ among themselves.
     constant = {("exact+rerank", "exact"): 0.01, ("ann", "exact"): -0.02, ("ann+rerank", "ann"): 0.02}
     for pair, value in constant.items():
         estimate = found[pair]
         assert (estimate.value, estimate.low, estimate.high) == pytest.approx((value,) * 3)
+    # 200 users who all differ the same way are no accident; none who differs at all says nothing.
+    p_values = {(each.stage, each.against): each.p_value for each in comparisons}
+    assert [p_values[pair] for pair in constant] == [1e-4] * 3
+    assert p_values["exact", "popularity"] == 1
     for stage in ("exact", "exact+rerank", "ann+rerank"):
         for against in BASELINES:
             assert (stage, against) in found
@@ -216,6 +221,9 @@ def test_comparisons_of_the_whole_system(report: Report) -> None:
     assert found["ann", "exact"] == Estimate(0, 0, 0)
     assert found["exact", "popularity"] == Estimate(-1, -1, -1)
     assert found["ann+rerank", "popularity"] == Estimate(0, 0, 0)
+    # Two users are judged: of the four sign patterns of (1, 1) two are as far from 0.
+    p_values = {(each.stage, each.against): each.p_value for each in report.comparisons}
+    assert (p_values["exact+rerank", "exact"], p_values["ann", "exact"]) == (0.5, 1)
 
 
 def test_without_ease_its_stage_and_comparisons_are_left_out(system: Evaluated) -> None:
@@ -235,6 +243,7 @@ def test_figures_that_do_not_exist_are_null_in_strict_json(system: Evaluated) ->
     assert document["rating"]["rmse"] is None
     assert document["rating"]["rmse_interval"] == [None, None]
     assert document["comparisons"][0]["ndcg@2"]["value"] is None
+    assert document["comparisons"][0]["p_value"] is None
 
 
 def test_latencies_are_in_milliseconds_and_in_order(report: Report) -> None:

@@ -43,7 +43,7 @@ def make_report(**changes: object) -> Report:
         judged_users=81,
         cold_test_rows=17_711,
         stages=dict.fromkeys(STAGES, stage),
-        comparisons=tuple(Comparison(a, b, verdicts.get(b, Estimate(0, 0, 0))) for a, b in PAIRS),
+        comparisons=tuple(Comparison(a, b, verdicts.get(b, Estimate(0, 0, 0)), 0.0123) for a, b in PAIRS),
         ann=AnnReport("IVF32,Flat nprobe=8", 200, Estimate(0.954, 0.946, 0.961), 0.0, 0.13, 0.2, 0.065, 0.1),
         rating=RatingReport(
             2_286, around(1.04), around(0.83), around(1.05), around(0.84), Estimate(-0.01, -0.02, -0.005)
@@ -64,7 +64,7 @@ def without_ease(report: Report) -> Report:
 
 
 def compared(difference: Estimate) -> tuple[Comparison, ...]:
-    return tuple(Comparison(a, b, difference) for a, b in PAIRS)
+    return tuple(Comparison(a, b, difference, difference.value and 0.0001) for a, b in PAIRS)
 
 
 def without_ratings(report: Report) -> Report:
@@ -76,7 +76,7 @@ def without_ratings(report: Report) -> Report:
     return replace(
         report,
         stages={name: report.stages[name] for name in [*baselines, *served]},
-        comparisons=tuple(Comparison(a, b, differences[b]) for a, b in pairs),
+        comparisons=tuple(Comparison(a, b, differences[b], 0.5) for a, b in pairs),
         rating=None,
         alpha=None,
         positive_threshold=None,
@@ -221,8 +221,8 @@ def test_the_served_lists_standing_is_said_in_words() -> None:
     [
         (Estimate(0.02, 0.001, 0.05), "better"),
         (Estimate(-0.02, -0.05, -0.001), "worse"),
-        (Estimate(0.02, -0.001, 0.05), "no clear difference"),
-        (Estimate(-0.02, -0.05, 0.001), "no clear difference"),
+        (Estimate(0.02, -0.001, 0.05), "unclear"),
+        (Estimate(-0.02, -0.05, 0.001), "unclear"),
         (Estimate(0, 0, 0), "the same"),
         (NAN, "not measured"),
     ],
@@ -243,7 +243,19 @@ def test_differences_show_each_step_and_the_served_list_against_the_baselines() 
         "ann+rerank vs EASE",
         "ann+rerank vs item-kNN",
     ]
-    assert block[5].split()[-6:] == ["popularity", "-.0724", "-.1224", "to", "-.0224", "worse"]
+    assert block[5].split()[-7:] == ["popularity", "-.0724", "-.1224", "to", "-.0224", ".012", "worse"]
+
+
+@pytest.mark.parametrize(
+    ("p_value", "shown"),
+    [(0.0001, "<.001"), (0.0006, ".001"), (0.0123, ".012"), (0.5, ".500"), (1.0, "1.000"), (math.nan, "-")],
+)
+def test_the_p_value_of_a_difference_stands_beside_its_interval(p_value: float, shown: str) -> None:
+    report = make_report()
+    report = replace(report, comparisons=tuple(replace(each, p_value=p_value) for each in report.comparisons))
+    (line,) = lines_with(report, "ann+rerank vs EASE")
+    assert line.split()[-2:] == [shown, "unclear"]
+    assert report_text(report).split("\n\n")[2].split("\n")[0].split()[-1] == "p"
 
 
 def test_a_tiny_loss_is_not_printed_as_minus_zero() -> None:
@@ -334,6 +346,7 @@ def test_the_json_report_has_the_documented_names_at_this_k() -> None:
     assert document["rating"]["bias_mae"] == 0.84
     assert document["comparisons"][2]["stage"] == "ann+rerank"
     assert document["comparisons"][2]["against"] == "ann"
+    assert document["comparisons"][2]["p_value"] == 0.0123
     assert document["rerank"]["alpha"] == 0.3
 
 

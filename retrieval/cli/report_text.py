@@ -13,6 +13,8 @@ STAGE_NAMES = {
     "neural_mf": "NeuralMF alone",
 }
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
+# A verdict that would make the table too wide.
+IN_A_TABLE = {"no clear difference": "unclear"}
 # Speeds closer than this to each other are called the same.
 NOTICEABLE = 1.1
 
@@ -93,13 +95,14 @@ def _differences(report: Report) -> str:
             f"{_name(each.stage)} vs {_name(each.against)}",
             _signed(each.difference.value),
             _signed_interval(each.difference),
-            _verdict(each.difference),
+            _p_value(each.p_value),
+            IN_A_TABLE.get(_verdict(each.difference), _verdict(each.difference)),
         ]
         for each in report.comparisons
         if each.stage == report.served or each.against == "exact"
     ]
-    header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", ""]
-    return format_table(header, rows, right=[1])
+    header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", "p", ""]
+    return format_table(header, rows, right=[1, 3])
 
 
 def _words(report: Report) -> str:
@@ -257,6 +260,13 @@ def _signed(value: float) -> str:
 
 def _signed_interval(estimate: Estimate) -> str:
     return "-" if math.isnan(estimate.low) else f"{_signed(estimate.low)} to {_signed(estimate.high)}"
+
+
+def _p_value(value: float) -> str:
+    """In 5 columns: .012, <.001, 1.000."""
+    if math.isnan(value):
+        return "-"
+    return "<.001" if value < 0.0005 else f"{value:.3f}".removeprefix("0")
 
 
 def _percent(share: float) -> str:
