@@ -10,6 +10,7 @@ import polars as pl
 from index import OperatingPoint, faiss_threads
 from retrieval.alpha import choose_alpha
 from retrieval.baselines import BaselineSet, popular_now
+from retrieval.curves import TrainingHistory, training_curves
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
@@ -23,7 +24,7 @@ from retrieval.reading.columns import ITEM, RATING, USER
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import Split, split_interactions
-from retrieval.training import TrainingHistory, borrowed_torch, choose_device
+from retrieval.training import borrowed_torch, choose_device
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
@@ -124,7 +125,8 @@ def build(
         progress.phase("Fitting the baselines")
         baselines = BaselineSet.choose(data.train, validation, threshold, CHOICE_K)
         progress.phase("Evaluating on the test slice")
-        evaluation = Evaluated(evaluated.model, data, baselines, alpha)
+        curves = training_curves(fitted.towers, fitted.neural_mf)
+        evaluation = Evaluated(evaluated.model, data, baselines, alpha, curves)
         report = evaluate(evaluation, CHOICE_K)
         positives = data.train.positives(threshold)
         evaluated = replace(evaluated, popularity=popular_now(positives, baselines.window))

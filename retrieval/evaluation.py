@@ -1,7 +1,7 @@
 """How good the lists are: every stage on the same users, with intervals and paired differences."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from index import ItemLists, measure_filtered_latency, recall_against_exact, search_filtered
 from retrieval.alpha import AlphaChoice
 from retrieval.baselines import BaselineSet, BiasModel
+from retrieval.curves import TrainingCurves
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Rows, StageScores, rank_by_scores
 from retrieval.metrics import squared_errors
@@ -53,12 +54,14 @@ class Evaluated:
         model: fitted on `data.train` only.
         baselines: likewise.
         alpha: how the model's alpha was chosen, for the report; None where nothing is re-ranked.
+        training: how the models' training went, for the report.
     """
 
     model: TwoStageModel
     data: EvaluationData
     baselines: BaselineSet
     alpha: AlphaChoice | None
+    training: TrainingCurves = field(default_factory=dict)
 
 
 def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") -> Report:
@@ -97,6 +100,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         rating=rating_report(model, data),
         alpha=evaluated.alpha,
         baselines=baselines.settings,
+        training=evaluated.training,
     )
 
 

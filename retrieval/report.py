@@ -1,10 +1,11 @@
 """What an evaluation found, as one value that goes to JSON and back to the reader's eye."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from retrieval.alpha import AlphaChoice
+from retrieval.curves import TrainingCurves
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
@@ -110,6 +111,7 @@ class Report:
         baselines: settings of the baselines that were chosen on validation.
         seen_test_rows: test rows whose pair of user and item train has too; they are no relevant items.
         split_kind: "time", or "random", which is kinder than what comes true.
+        training: the epochs of each model, by its name.
     """
 
     dataset: str
@@ -127,6 +129,7 @@ class Report:
     baselines: dict[str, float]
     split_kind: SplitKind = "time"
     seen_test_rows: int = 0
+    training: TrainingCurves = field(default_factory=dict)
 
     @property
     def served(self) -> str:
@@ -178,6 +181,7 @@ class Report:
             "rating": None if self.rating is None else self.rating.to_json(),
             "rerank": None if self.alpha is None else self.alpha.to_json(),
             "baselines": self.baselines,
+            "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
         }
         return finite(document)
 

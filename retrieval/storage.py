@@ -140,6 +140,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     """
     from retrieval.alpha import AlphaChoice
     from retrieval.baselines import BaselineSet
+    from retrieval.curves import TrainingHistory, training_curves
     from retrieval.encoded import EncodedInteractions
     from retrieval.evaluation import Evaluated, EvaluationData
     from retrieval.split import SplitCounts
@@ -159,7 +160,11 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         data = EvaluationData(name, train, validation, test, counts, threshold, cut["kind"])
         baselines = BaselineSet.fit(train, threshold, choices["baselines"])
         alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
-        return Evaluated(system.model, data, baselines, alpha)
+        towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
+        curves = training_curves(
+            TrainingHistory.from_json(towers), neural_mf and TrainingHistory.from_json(neural_mf)
+        )
+        return Evaluated(system.model, data, baselines, alpha, curves)
 
     return _fitting_together(bundle, "evaluated", read)
 
@@ -188,8 +193,8 @@ def _description(build: "Build") -> dict[str, Any]:
         },
         "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
         "training": {
-            "towers": asdict(build.towers),
-            "neural_mf": build.neural_mf and asdict(build.neural_mf),
+            "towers": build.towers.to_json(),
+            "neural_mf": build.neural_mf and build.neural_mf.to_json(),
         },
         "operating_points": {
             "evaluated": [asdict(point) for point in build.operating_points],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from retrieval.batches import TowerBatches
+from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError, EnvironmentProblem
 from retrieval.neural_mf import NeuralMF, RatingScale
@@ -23,24 +24,7 @@ from retrieval.vectors import TowerVectors, Weights
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 Merits = NDArray[np.float64]
-OnEpoch = Callable[["EpochRecord"], None]
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch of one model: the mean training loss and, where validated, the validation figure."""
-
-    epoch: int
-    loss: float
-    validation: float | None
-
-
-@dataclass(frozen=True)
-class TrainingHistory:
-    """How a model's training went: the number of epochs behind the kept weights, and all that ran."""
-
-    epochs: int
-    curve: tuple[EpochRecord, ...]
+OnEpoch = Callable[[EpochRecord], None]
 
 
 @dataclass(frozen=True)

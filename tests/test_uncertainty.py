@@ -111,7 +111,7 @@ def test_the_standard_error_worked_by_hand() -> None:
 
 
 def test_a_p_value_worked_by_hand() -> None:
-    # The eight patterns of 1, 2, -4 sum to 7, 5, 3 and 1 with both signs: all as far from 0 as the observed -1.
+    # The eight patterns of 1, 2, -4 sum to 7, 5, 3, 1 with both signs: all as far from 0 as the observed -1.
     # Of those of 1, 2, 2, -.5 the observed 4.5 and 5.5 with both signs are; of equal ones the two extremes.
     assert sign_flip_p_value(np.array([1.0, 2.0, -4.0])) == 1
     assert sign_flip_p_value(np.array([1.0, 2.0, 4.0])) == 2 / 8

@@ -1,0 +1,41 @@
+"""How the training of a model went, epoch by epoch; without torch, so that whoever reads reports can."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+TOWERS, NEURAL_MF = "TwoTowerBPR", "NeuralMF"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of one model: the mean training loss and, where validated, the validation figure."""
+
+    epoch: int
+    loss: float
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class TrainingHistory:
+    """How a model's training went: the number of epochs behind the kept weights, and all that ran."""
+
+    epochs: int
+    curve: tuple[EpochRecord, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "TrainingHistory":
+        """Back from what `to_json` gave."""
+        return cls(int(document["epochs"]), tuple(EpochRecord(**record) for record in document["curve"]))
+
+
+TrainingCurves = dict[str, tuple[EpochRecord, ...]]
+
+
+def training_curves(towers: TrainingHistory, neural_mf: TrainingHistory | None) -> TrainingCurves:
+    """The curves of a build by the models' names; without NeuralMF where there was none."""
+    curves = {TOWERS: towers.curve}
+    return curves if neural_mf is None else curves | {NEURAL_MF: neural_mf.curve}
