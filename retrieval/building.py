@@ -9,6 +9,7 @@ import polars as pl
 
 from index import OperatingPoint, faiss_threads
 from retrieval.alpha import choose_alpha
+from retrieval.attribution import outside_catalogue
 from retrieval.baselines import BaselineSet, popular_now
 from retrieval.curves import TrainingHistory, training_curves
 from retrieval.encoded import EncodedInteractions
@@ -159,7 +160,8 @@ def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold:
         EncodedInteractions.from_frame(frame, users, items)
         for frame in (split.train, split.validation, split.test)
     )
-    return EvaluationData(name, train, validation, test, split.counts, threshold, split.kind)
+    outside = outside_catalogue(split.test, users, items, threshold)
+    return EvaluationData(name, train, validation, test, split.counts, threshold, split.kind, outside)
 
 
 def with_alpha(system: FittedSystem, alpha: float) -> FittedSystem:

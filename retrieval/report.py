@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from retrieval.alpha import AlphaChoice
+from retrieval.attribution import Attribution
 from retrieval.curves import TrainingCurves
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
@@ -112,6 +113,8 @@ class Report:
         seen_test_rows: test rows whose pair of user and item train has too; they are no relevant items.
         split_kind: "time", or "random", which is kinder than what comes true.
         training: the epochs of each model, by its name.
+        attribution: what became of the relevant items; None where there is none, and under the
+            notebook's protocol, to which other items are relevant.
     """
 
     dataset: str
@@ -130,6 +133,7 @@ class Report:
     split_kind: SplitKind = "time"
     seen_test_rows: int = 0
     training: TrainingCurves = field(default_factory=dict)
+    attribution: Attribution | None = None
 
     @property
     def served(self) -> str:
@@ -181,6 +185,7 @@ class Report:
             "rating": None if self.rating is None else self.rating.to_json(),
             "rerank": None if self.alpha is None else self.alpha.to_json(),
             "baselines": self.baselines,
+            "attribution": self.attribution and self.attribution.to_json(),
             "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
         }
         return finite(document)

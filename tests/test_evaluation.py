@@ -7,11 +7,11 @@ import pytest
 from index import AnnIndex
 from retrieval.alpha import AlphaChoice
 from retrieval.baselines import BaselineSet
+from retrieval.candidates import find_candidates
 from retrieval.encoded import EncodedInteractions
 from retrieval.evaluation import (
     Evaluated,
     EvaluationData,
-    candidate_recall,
     compare_stages,
     evaluate,
     stage_report,
@@ -64,7 +64,8 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
 
 
 def lists_of(model: TwoStageModel, users: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    return two_stage_lists(model, users, k, model.seen.take(users))
+    found = find_candidates(model, users, model.seen.take(users), max(k, model.n_candidates))
+    return two_stage_lists(model, users, k, found)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,8 @@ def test_candidate_recall_is_measured_at_the_depth_of_the_candidates() -> None:
     model, users = replace(system.model, ann=flat), np.array([0, 1, 2])
     lists = lists_of(model, users, K)
     # Exact candidates 5, 4, 3 | 5, 4, 3 | 5, 4, 2; the flat index finds 2, 3, 4 | 1, 3, 4 | 1, 2, 4.
-    assert candidate_recall(model, users, 3)[0] == pytest.approx([2 / 3, 2 / 3, 2 / 3])
+    found = find_candidates(model, users, model.seen.take(users), 3)
+    assert found.recalls == pytest.approx([2 / 3, 2 / 3, 2 / 3])
     assert lists["ann"].tolist() == [[2, 3], [1, 3], [1, 2]]
     # Each search's own candidates are re-ranked: ratings 4.5, 2 and 4, 2 and 4.5, 4; of exact's 2, 1.5.
     assert lists["ann+rerank"].tolist() == [[2, 4], [1, 4], [2, 1]]
@@ -167,10 +169,12 @@ def test_what_exact_search_adds_is_no_merit_of_the_index(system: Evaluated) -> N
     corners = np.repeat(np.array([[3, 0], [0, 2], [-1, -1]], dtype=np.float32), 2, axis=0)
     ann = AnnIndex.build(corners, "IVF3,Flat", seed=0, threads=1, nprobe=1)
     model = replace(system.model, ann=ann)
-    recall, rescued = candidate_recall(model, np.array([0, 1, 2]), 4)
+    users = np.array([0, 1, 2])
+    found = find_candidates(model, users, model.seen.take(users), 4)
     # Of items 0 and 1 user 0 has seen both, the others item 0; all have four candidates.
-    assert recall.tolist() == [0, 0.25, 0.25]
-    assert rescued == 1
+    assert found.recalls.tolist() == [0, 0.25, 0.25]
+    assert found.rescued == 1
+    np.testing.assert_array_equal(found.ann.rows, found.exact.rows)
     lists = lists_of(model, np.array([0, 1, 2]), K)
     np.testing.assert_array_equal(lists["ann"], lists["exact"])
     report = evaluate(replace(system, model=model), K)

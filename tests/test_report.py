@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from retrieval.alpha import AlphaChoice
+from retrieval.attribution import Attribution
 from retrieval.cli.report_text import report_text
 from retrieval.cli.tables import format_table, shorten, wrap
 from retrieval.report import AnnReport, Comparison, RatingReport, Report, StageReport
@@ -16,6 +17,14 @@ NAN = Estimate(math.nan, math.nan, math.nan)
 BASELINES = ["popularity", "recent_popularity", "ease", "item_knn"]
 STAGES = [*BASELINES, "exact", "ann", "exact+rerank", "ann+rerank"]
 NEIGHBOURS = [("ann", "exact"), ("exact+rerank", "exact"), ("ann+rerank", "ann")]
+FATES = [
+    "listed",
+    "not in catalogue",
+    "filtered",
+    "below depth",
+    "missed by index",
+    "dropped by re-ranker",
+]
 PAIRS = [*NEIGHBOURS, *product(["exact", "exact+rerank", "ann+rerank"], BASELINES)]
 
 
@@ -50,6 +59,9 @@ def make_report(**changes: object) -> Report:
         ),
         alpha=choice(),
         baselines={"recent_window": 0.2, "ease_l2": 300.0, "item_knn_neighbours": 200},
+        attribution=Attribution(
+            1_234, 10, dict(zip(FATES, (0.25, 0.125, 0.0, 0.5, 0.0249, 0.1001), strict=True))
+        ),
     )
     return replace(report, **changes)  # type: ignore[arg-type]
 
@@ -77,10 +89,16 @@ def without_ratings(report: Report) -> Report:
         report,
         stages={name: report.stages[name] for name in [*baselines, *served]},
         comparisons=tuple(Comparison(a, b, differences[b], 0.5) for a, b in pairs),
+        attribution=report.attribution and below_top(report.attribution),
         rating=None,
         alpha=None,
         positive_threshold=None,
     )
+
+
+def below_top(attribution: Attribution) -> Attribution:
+    shares = dict(attribution.shares)
+    return replace(attribution, shares=shares | {"below top k": shares.pop("dropped by re-ranker")})
 
 
 def without_times(report: Report) -> Report:
@@ -102,7 +120,7 @@ def as_notebook(report: Report) -> Report:
     stages = dict(report.stages)
     if report.rating is not None:
         stages["neural_mf"] = stages["exact"]
-    return replace(report, protocol="notebook", stages=stages)
+    return replace(report, protocol="notebook", stages=stages, attribution=None)
 
 
 HUGE = SplitCounts(
@@ -273,6 +291,24 @@ def test_the_index_line_says_whether_it_pays(exact_ms: float, verdict: str) -> N
     assert "IVF32,Flat nprobe=8 finds 95.4% (94.6% to 96.1%) of the 200 exact candidates" in line
     assert verdict in line
     assert ("exact search would do here" in line) == (exact_ms < 0.1)
+
+
+def test_what_became_of_the_relevant_items_is_a_table() -> None:
+    table = report_text(make_report()).split("\n\n")[3].split("\n")
+    assert [" ".join(line.split()) for line in table] == [
+        "What became of 1,234 relevant test items share",
+        "in the top 10 25.0%",
+        "not in train's catalogue 12.5%",
+        "left out, as the user has met it in train 0.0%",
+        "not among the 200 candidates of exact search 50.0%",
+        "missed by the index 2.5%",
+        "found, re-ranked below the top 10 10.0%",
+    ]
+    assert "  found, below the top 10 " in report_text(without_ratings(make_report()))
+    assert "What became" not in report_text(make_report(attribution=None))
+    document = make_report().to_json()["attribution"]
+    assert list(document["shares"]) == FATES
+    assert make_report(attribution=None).to_json()["attribution"] is None
 
 
 def test_the_index_line_says_how_often_exact_search_had_to_answer() -> None:

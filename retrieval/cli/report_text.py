@@ -21,7 +21,7 @@ NOTICEABLE = 1.1
 
 def report_text(report: Report) -> str:
     """Everything `evaluate` prints without --json: at most 80 columns, a screen or so of lines."""
-    parts = (_heading(report), _stages(report), _differences(report), _words(report))
+    parts = (_heading(report), _stages(report), _differences(report), *_losses(report), _words(report))
     return "\n\n".join(parts)
 
 
@@ -103,6 +103,25 @@ def _differences(report: Report) -> str:
     ]
     header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", "p", ""]
     return format_table(header, rows, right=[1, 3])
+
+
+def _losses(report: Report) -> list[str]:
+    """What became of the relevant items, a line a fate."""
+    attribution = report.attribution
+    if attribution is None:
+        return []
+    words = {
+        "listed": f"in the top {attribution.k}",
+        "not in catalogue": "not in train's catalogue",
+        "filtered": "left out, as the user has met it in train",
+        "below depth": f"not among the {report.ann.candidates:,} candidates of exact search",
+        "missed by index": "missed by the index",
+        "dropped by re-ranker": f"found, re-ranked below the top {attribution.k}",
+        "below top k": f"found, below the top {attribution.k}",
+    }
+    rows = [[f"  {words[fate]}", f"{share:.1%}"] for fate, share in attribution.shares.items()]
+    header = [f"What became of {attribution.relevant:,} relevant test items", "share"]
+    return [format_table(header, rows, right=[1])]
 
 
 def _words(report: Report) -> str:
