@@ -12,6 +12,7 @@ from retrieval.attribution import Attribution, attribute
 from retrieval.baselines import BaselineSet, BiasModel
 from retrieval.candidates import Candidates, find_candidates
 from retrieval.curves import TrainingCurves
+from retrieval.depth import depth_curve
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Judgements, Rows, StageScores, rank_by_scores
 from retrieval.metrics import squared_errors
@@ -96,10 +97,12 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
     judged = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists, lists_among)
     popularity_rank = np.empty(data.train.n_items)
     popularity_rank[np.argsort(-baselines.popularity, kind="stable")] = np.arange(1, data.train.n_items + 1)
-    attribution = None
+    attribution, depth_points = None, None
     if protocol == "standard":
+        judgements = Judgements.of(data.test, data.train, data.positive_threshold)
         served = lists["ann" if model.rating_model is None else "ann+rerank"]
-        attribution = attribution_report(model, data, candidates, served, k)
+        attribution = attribution_report(model, data, judgements, candidates, served, k)
+        depth_points = depth_curve(model, judgements, k)
     return Report(
         dataset=data.dataset,
         protocol=protocol,
@@ -118,6 +121,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         baselines=baselines.settings,
         training=evaluated.training,
         attribution=attribution,
+        depth=depth_points,
     )
 
 
@@ -195,15 +199,21 @@ def ann_report(model: TwoStageModel, users: Rows, candidates: Candidates) -> Ann
 
 
 def attribution_report(
-    model: TwoStageModel, data: EvaluationData, candidates: Candidates, lists: Rows, k: int
+    model: TwoStageModel,
+    data: EvaluationData,
+    judgements: Judgements,
+    candidates: Candidates,
+    lists: Rows,
+    k: int,
 ) -> Attribution | None:
     """What became of the relevant items of the warm test users; see `attribution`.
 
     Args:
-        candidates: of those users, ascending.
-        lists: shape (q, k), what is served to them.
+        judgements: of those users.
+        candidates: of the same.
+        lists: shape (q, c), what is served to them, at most k places.
     """
-    relevant = Judgements.of(data.test, data.train, data.positive_threshold).relevant
+    relevant = judgements.relevant
     positives = len(data.test.positives(data.positive_threshold))
     return attribute(
         relevant,

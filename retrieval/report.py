@@ -7,6 +7,7 @@ from typing import Any
 from retrieval.alpha import AlphaChoice
 from retrieval.attribution import Attribution
 from retrieval.curves import TrainingCurves
+from retrieval.depth import DepthCurve
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
@@ -115,6 +116,7 @@ class Report:
         training: the epochs of each model, by its name.
         attribution: what became of the relevant items; None where there is none, and under the
             notebook's protocol, to which other items are relevant.
+        depth: what more or fewer candidates would gain and cost; None in the same cases.
     """
 
     dataset: str
@@ -134,6 +136,7 @@ class Report:
     seen_test_rows: int = 0
     training: TrainingCurves = field(default_factory=dict)
     attribution: Attribution | None = None
+    depth: DepthCurve | None = None
 
     @property
     def served(self) -> str:
@@ -186,6 +189,7 @@ class Report:
             "rerank": None if self.alpha is None else self.alpha.to_json(),
             "baselines": self.baselines,
             "attribution": self.attribution and self.attribution.to_json(),
+            "depth": self.depth and self.depth.to_json(),
             "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
         }
         return finite(document)

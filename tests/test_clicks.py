@@ -25,6 +25,7 @@ from retrieval.recommendations import Recommendations
 from retrieval.settings import BuildSettings
 from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
+from tests.reports import without_times
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 STAGES = ["popularity", "recent_popularity", "ease", "item_knn", "exact", "ann"]
@@ -72,11 +73,6 @@ def evaluated_only(table: Interactions, settings: BuildSettings) -> tuple[Build,
     record = Record()
     made = build(table, settings=replace(settings, refit=False), progress=record, name="clicks")
     return made, record
-
-
-def without_times(document: dict[str, Any]) -> dict[str, Any]:
-    ann = {key: value for key, value in document["ann"].items() if not key.endswith("_ms")}
-    return document | {"ann": ann}
 
 
 def towers(made: Build, part: str = "evaluated") -> dict[str, bytes]:

@@ -34,6 +34,7 @@ from retrieval.settings import BuildSettings, SplitSettings, TowerSettings
 from retrieval.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
+from tests.reports import without_times
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -293,11 +294,6 @@ def built_artifacts(built: tuple[Build, Record], tmp_path_factory: pytest.TempPa
     with new_bundle(folder) as writer:
         write_build(writer, built[0])
     return folder
-
-
-def without_times(document: dict[str, Any]) -> dict[str, Any]:
-    ann = {key: value for key, value in document["ann"].items() if not key.endswith("_ms")}
-    return document | {"ann": ann}
 
 
 def test_every_document_of_a_random_split_says_so(built: tuple[Build, Record], built_artifacts: Path) -> None:

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 
 import pytest
@@ -9,6 +9,7 @@ from retrieval.alpha import AlphaChoice
 from retrieval.attribution import Attribution
 from retrieval.cli.report_text import report_text
 from retrieval.cli.tables import format_table, shorten, wrap
+from retrieval.depth import DepthCurve, DepthPoint
 from retrieval.report import AnnReport, Comparison, RatingReport, Report, StageReport
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
@@ -38,6 +39,12 @@ def choice(alpha: float = 0.3) -> AlphaChoice:
     return AlphaChoice(alpha, 10, tuple(curve))
 
 
+def depth_curve() -> DepthCurve:
+    depths = (10, 20, 50, 100, 200, 400, 800)
+    points = [DepthPoint(depth, around(0.25 + depth / 1e5), depth / 70, depth / 10) for depth in depths]
+    return DepthCurve(10, tuple(points), 50)
+
+
 def make_report(**changes: object) -> Report:
     """A report like ML-100K's; the served list beats popularity, loses to recent popularity."""
     stage = StageReport(around(0.14), around(0.2), around(0.266), 0.042, 50.04)
@@ -59,6 +66,7 @@ def make_report(**changes: object) -> Report:
         ),
         alpha=choice(),
         baselines={"recent_window": 0.2, "ease_l2": 300.0, "item_knn_neighbours": 200},
+        depth=depth_curve(),
         attribution=Attribution(
             1_234, 10, dict(zip(FATES, (0.25, 0.125, 0.0, 0.5, 0.0249, 0.1001), strict=True))
         ),
@@ -120,7 +128,7 @@ def as_notebook(report: Report) -> Report:
     stages = dict(report.stages)
     if report.rating is not None:
         stages["neural_mf"] = stages["exact"]
-    return replace(report, protocol="notebook", stages=stages, attribution=None)
+    return replace(report, protocol="notebook", stages=stages, attribution=None, depth=None)
 
 
 HUGE = SplitCounts(
@@ -309,6 +317,31 @@ def test_what_became_of_the_relevant_items_is_a_table() -> None:
     document = make_report().to_json()["attribution"]
     assert list(document["shares"]) == FATES
     assert make_report(attribution=None).to_json()["attribution"] is None
+
+
+def test_the_depth_curve_is_a_short_table_under_its_knee() -> None:
+    words = sentence(make_report(), "Candidates:").split()
+    table = words[words.index("depth") :]
+    assert table == [
+        *("depth", "10", "20", "50", "100", "200", "400", "800"),
+        *("NDCG@10", ".250", ".250", ".251", ".251", ".252", ".254", ".258"),
+        *("ms,", "median", "0.14", "0.29", "0.71", "1.43", "2.86", "5.71", "11"),
+        *("ms,", "p99", "1.00", "2.00", "5.00", "10", "20", "40", "80"),
+    ]
+    assert "50 is the smallest whose NDCG@10 is within a standard error of the best" in " ".join(words)
+    assert "Candidates:" not in report_text(make_report(depth=None))
+
+
+def test_the_depth_curve_in_json_has_every_point() -> None:
+    document = json.loads(json.dumps(make_report().to_json()["depth"]))
+    assert (document["k"], document["knee"], len(document["points"])) == (10, 50, 7)
+    assert document["points"][0] == {
+        "candidates": 10,
+        "ndcg@10": {name: pytest.approx(value) for name, value in asdict(around(0.2501)).items()},
+        "p50_ms": 10 / 70,
+        "p99_ms": 1.0,
+    }
+    assert make_report(depth=None).to_json()["depth"] is None
 
 
 def test_the_index_line_says_how_often_exact_search_had_to_answer() -> None:

@@ -1,6 +1,7 @@
 """The report as text for people: the stage table, the differences, and what they mean in words."""
 
 import math
+from collections.abc import Sequence
 
 from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
@@ -130,6 +131,7 @@ def _words(report: Report) -> str:
             wrap(_standing(report)),
             wrap(_index(report.ann)),
             *_reranking(report),
+            *_depth(report),
             wrap(_baselines(report.baselines)),
         ]
     )
@@ -189,21 +191,44 @@ def _reranking(report: Report) -> list[str]:
             f"validation NDCG@{choice.k}:"
         )
     curve = [(f"{alpha:g}", _signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
-    return [wrap(words), *_columns("  alpha", "  gain", curve), _ratings(report.rating)]
+    return [wrap(words), *_columns(["  alpha", "  gain"], curve), _ratings(report.rating)]
 
 
-def _columns(upper: str, lower: str, pairs: list[tuple[str, str]]) -> list[str]:
-    """Pairs one above the other, as many side by side as fit."""
-    if not pairs:
+def _depth(report: Report) -> list[str]:
+    """What more or fewer candidates would gain and cost."""
+    curve = report.depth
+    if curve is None:
         return []
-    label = max(len(upper), len(lower))
-    cell = 1 + max(len(text) for pair in pairs for text in pair)
+    words = (
+        f"Candidates: of the depths tried {curve.knee:,} is the smallest whose NDCG@{curve.k} is within a "
+        f"standard error of the best; {report.ann.candidates:,} are retrieved:"
+    )
+    columns = [
+        (
+            f"{point.candidates:,}",
+            _share(point.ndcg.value),
+            _milliseconds(point.p50_ms),
+            _milliseconds(point.p99_ms),
+        )
+        for point in curve.points
+    ]
+    return [wrap(words), *_columns(["  depth", f"  NDCG@{curve.k}", "  ms, median", "  ms, p99"], columns)]
+
+
+def _columns(labels: Sequence[str], columns: Sequence[tuple[str, ...]]) -> list[str]:
+    """Cells one below the other, a line for each label, as many columns side by side as fit."""
+    if not columns:
+        return []
+    label = max(map(len, labels))
+    cell = 1 + max(len(text) for column in columns for text in column)
     fitting = (WIDTH - label) // cell
     lines = []
-    for start in range(0, len(pairs), fitting):
-        part = pairs[start : start + fitting]
-        lines.append(upper.ljust(label) + "".join(top.rjust(cell) for top, _ in part))
-        lines.append(lower.ljust(label) + "".join(bottom.rjust(cell) for _, bottom in part))
+    for start in range(0, len(columns), fitting):
+        part = columns[start : start + fitting]
+        lines += [
+            name.ljust(label) + "".join(column[line].rjust(cell) for column in part)
+            for line, name in enumerate(labels)
+        ]
     return lines
 
 
@@ -299,6 +324,10 @@ def _short_count(value: float) -> str:
     if value < 9_999.5:
         return f"{value:,.0f}"
     return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.1f}M"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:,.0f}"
 
 
 def _error(estimate: Estimate) -> str:
