@@ -97,12 +97,12 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
     judged = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists, lists_among)
     popularity_rank = np.empty(data.train.n_items)
     popularity_rank[np.argsort(-baselines.popularity, kind="stable")] = np.arange(1, data.train.n_items + 1)
-    attribution, depth_points = None, None
+    attribution, curve = None, None
     if protocol == "standard":
         judgements = Judgements.of(data.test, data.train, data.positive_threshold)
         served = lists["ann" if model.rating_model is None else "ann+rerank"]
         attribution = attribution_report(model, data, judgements, candidates, served, k)
-        depth_points = depth_curve(model, judgements, k)
+        curve = depth_curve(model, judgements, k)
     return Report(
         dataset=data.dataset,
         protocol=protocol,
@@ -121,7 +121,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         baselines=baselines.settings,
         training=evaluated.training,
         attribution=attribution,
-        depth=depth_points,
+        depth=curve,
     )
 
 
