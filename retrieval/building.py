@@ -9,7 +9,9 @@ import polars as pl
 
 from index import OperatingPoint, faiss_threads
 from retrieval.alpha import choose_alpha
+from retrieval.attribution import outside_catalogue
 from retrieval.baselines import BaselineSet, popular_now
+from retrieval.curves import TrainingHistory, training_curves
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
@@ -23,7 +25,7 @@ from retrieval.reading.columns import ITEM, RATING, USER
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import Split, split_interactions
-from retrieval.training import TrainingHistory, borrowed_torch, choose_device
+from retrieval.training import borrowed_torch, choose_device
 from retrieval.validation import CHOICE_K, ValidationLists
 
 if TYPE_CHECKING:
@@ -128,7 +130,8 @@ def build(
         progress.phase("Fitting the baselines")
         baselines = BaselineSet.choose(data.train, validation, threshold, CHOICE_K)
         progress.phase("Evaluating on the test slice")
-        evaluation = Evaluated(evaluated.model, data, baselines, alpha)
+        curves = training_curves(fitted.towers, fitted.neural_mf)
+        evaluation = Evaluated(evaluated.model, data, baselines, alpha, curves)
         report = evaluate(evaluation, CHOICE_K)
         positives = data.train.positives(threshold)
         evaluated = replace(evaluated, popularity=popular_now(positives, baselines.window))
@@ -164,7 +167,8 @@ def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold:
         EncodedInteractions.from_frame(frame, users, items)
         for frame in (split.train, split.validation, split.test)
     )
-    return EvaluationData(name, train, validation, test, split.counts, threshold, split.kind)
+    outside = outside_catalogue(split.test, users, items, threshold)
+    return EvaluationData(name, train, validation, test, split.counts, threshold, split.kind, outside)
 
 
 def with_alpha(system: FittedSystem, alpha: float) -> FittedSystem:

@@ -18,6 +18,7 @@ from index import (
     default_factory,
 )
 from retrieval.baselines import Scores, popular_now
+from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
 from retrieval.fitted import FittedSystem, title_array
@@ -27,12 +28,10 @@ from retrieval.progress import Progress
 from retrieval.settings import BuildSettings
 from retrieval.split import latest_of_each_pair
 from retrieval.training import (
-    EpochRecord,
     FittedNeuralMF,
     FittedTowers,
     Merits,
     OnEpoch,
-    TrainingHistory,
     fit_neural_mf,
     fit_towers,
 )

@@ -1,15 +1,18 @@
 """What an evaluation found, as one value that goes to JSON and back to the reader's eye."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from retrieval.alpha import AlphaChoice
+from retrieval.attribution import Attribution
+from retrieval.curves import TrainingCurves
+from retrieval.depth import DepthCurve
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
 
-BASELINES = ("popularity", "recent_popularity", "ease")
+BASELINES = ("popularity", "recent_popularity", "ease", "item_knn")
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,16 @@ class StageReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """NDCG@k of one stage minus another's, user by user."""
+    """NDCG@k of one stage minus another's, user by user.
+
+    Attributes:
+        p_value: of the mean difference, by `uncertainty.sign_flip_p_value`.
+    """
 
     stage: str
     against: str
     difference: Estimate
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,10 @@ class Report:
         baselines: settings of the baselines that were chosen on validation.
         seen_test_rows: test rows whose pair of user and item train has too; they are no relevant items.
         split_kind: "time", or "random", which is kinder than what comes true.
+        training: the epochs of each model, by its name.
+        attribution: what became of the relevant items; None where there is none, and under the
+            notebook's protocol, to which other items are relevant.
+        depth: what more or fewer candidates would gain and cost; None in the same cases.
     """
 
     dataset: str
@@ -122,6 +134,9 @@ class Report:
     baselines: dict[str, float]
     split_kind: SplitKind = "time"
     seen_test_rows: int = 0
+    training: TrainingCurves = field(default_factory=dict)
+    attribution: Attribution | None = None
+    depth: DepthCurve | None = None
 
     @property
     def served(self) -> str:
@@ -151,7 +166,12 @@ class Report:
                 for name, stage in self.stages.items()
             },
             "comparisons": [
-                {"stage": each.stage, "against": each.against, f"ndcg@{k}": asdict(each.difference)}
+                {
+                    "stage": each.stage,
+                    "against": each.against,
+                    f"ndcg@{k}": asdict(each.difference),
+                    "p_value": each.p_value,
+                }
                 for each in self.comparisons
             ],
             "ann": {
@@ -168,6 +188,9 @@ class Report:
             "rating": None if self.rating is None else self.rating.to_json(),
             "rerank": None if self.alpha is None else self.alpha.to_json(),
             "baselines": self.baselines,
+            "attribution": self.attribution and self.attribution.to_json(),
+            "depth": self.depth and self.depth.to_json(),
+            "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
         }
         return finite(document)
 

@@ -139,7 +139,9 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     from retrieval.alpha import AlphaChoice
+    from retrieval.attribution import outside_catalogue
     from retrieval.baselines import BaselineSet
+    from retrieval.curves import TrainingHistory, training_curves
     from retrieval.encoded import EncodedInteractions
     from retrieval.evaluation import Evaluated, EvaluationData
     from retrieval.split import SplitCounts
@@ -149,17 +151,23 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     def read() -> Evaluated:
         frame = _read_parquet(bundle, INTERACTIONS)
         choices = bundle.json(CHOICES)
+        slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
         train, validation, test = (
-            EncodedInteractions.from_frame(frame.filter(frame["slice"] == name), system.users, system.items)
-            for name in ("train", "validation", "test")
+            EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
         )
         threshold = float(bundle.manifest["settings"]["positive_threshold"])
         cut = bundle.manifest["split"]
         name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
-        data = EvaluationData(name, train, validation, test, counts, threshold, cut["kind"])
+        outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
+        data = EvaluationData(name, train, validation, test, counts, threshold, cut["kind"], outside)
         baselines = BaselineSet.fit(train, threshold, choices["baselines"])
         alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
-        return Evaluated(system.model, data, baselines, alpha)
+        towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
+        curves = training_curves(
+            [TrainingHistory.from_json(each) for each in towers],
+            neural_mf and TrainingHistory.from_json(neural_mf),
+        )
+        return Evaluated(system.model, data, baselines, alpha, curves)
 
     return _fitting_together(bundle, "evaluated", read)
 
@@ -188,8 +196,8 @@ def _description(build: "Build") -> dict[str, Any]:
         },
         "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
         "training": {
-            "towers": [asdict(member) for member in build.towers],
-            "neural_mf": build.neural_mf and asdict(build.neural_mf),
+            "towers": [member.to_json() for member in build.towers],
+            "neural_mf": build.neural_mf and build.neural_mf.to_json(),
         },
         "operating_points": {
             "evaluated": [asdict(point) for point in build.operating_points],

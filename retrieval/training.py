@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from index import ItemLists
 from retrieval.batches import TripletBatches
+from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError, EnvironmentProblem
 from retrieval.features import SideFeatures
@@ -28,24 +29,7 @@ from retrieval.vectors import Matrix, TowerVectors, Weights
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 Merits = NDArray[np.float64]
-OnEpoch = Callable[["EpochRecord"], None]
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch of one model: the mean training loss and, where validated, the validation figure."""
-
-    epoch: int
-    loss: float
-    validation: float | None
-
-
-@dataclass(frozen=True)
-class TrainingHistory:
-    """How a model's training went: the number of epochs behind the kept weights, and all that ran."""
-
-    epochs: int
-    curve: tuple[EpochRecord, ...]
+OnEpoch = Callable[[EpochRecord], None]
 
 
 @dataclass(frozen=True)

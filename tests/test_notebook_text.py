@@ -12,16 +12,15 @@ from retrieval.bundle import open_bundle
 from retrieval.cli.evaluate import evaluate as evaluate_command
 from retrieval.cli.notebook_text import Curves, notebook_json, notebook_text
 from retrieval.cli.tables import cell_width
+from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.datasets import Dataset
 from retrieval.evaluation import evaluate
-from retrieval.fitting import TrainingHistory
 from retrieval.presets import notebook
 from retrieval.publishing import new_bundle
 from retrieval.report import AnnReport, RatingReport, Report, StageReport
 from retrieval.settings import BuildSettings
 from retrieval.split import SplitCounts
 from retrieval.storage import write_build
-from retrieval.training import EpochRecord
 from retrieval.uncertainty import Estimate
 
 NAN = Estimate(math.nan, math.nan, math.nan)

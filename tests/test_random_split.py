@@ -34,6 +34,7 @@ from retrieval.settings import BuildSettings, SplitSettings, TowerSettings
 from retrieval.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
+from tests.reports import without_times
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -295,11 +296,6 @@ def built_artifacts(built: tuple[Build, Record], tmp_path_factory: pytest.TempPa
     return folder
 
 
-def without_times(document: dict[str, Any]) -> dict[str, Any]:
-    ann = {key: value for key, value in document["ann"].items() if not key.endswith("_ms")}
-    return document | {"ann": ann}
-
-
 def test_every_document_of_a_random_split_says_so(built: tuple[Build, Record], built_artifacts: Path) -> None:
     made, record = built
     assert record.phases[0] == "Splitting at random"
@@ -427,6 +423,6 @@ def test_the_command_refuses_a_bare_table_with_the_flag_that_builds_it(
     )
     document = json.loads(done.stdout, parse_constant=pytest.fail)
     assert (document["split"]["kind"], document["rating"]) == ("random", None)
-    assert list(document["stages"]) == ["popularity", "ease", "exact", "ann"]
+    assert list(document["stages"]) == ["popularity", "ease", "item_knn", "exact", "ann"]
     assert "no rating column" in done.stderr and "--rating-column" in done.stderr
     assert open_bundle(artifacts).manifest["split"]["kind"] == "random"

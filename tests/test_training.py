@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.curves import EpochRecord
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError, EnvironmentProblem
 from retrieval.neural_mf import NeuralMF
 from retrieval.settings import NeuralMFSettings, TowerSettings, UserTowerKind
 from retrieval.towers import TwoTowerBPR
 from retrieval.training import (
-    EpochRecord,
     FittedNeuralMF,
     FittedTowers,
     borrowed_torch,

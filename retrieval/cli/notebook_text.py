@@ -10,7 +10,7 @@ from retrieval.report import Report, finite
 from retrieval.uncertainty import Estimate
 
 if TYPE_CHECKING:
-    from retrieval.training import TrainingHistory
+    from retrieval.curves import TrainingHistory
 
 # What the notebook reports for the whole of MovieLens 1M: RMSE and MAE, the three metrics at 10,
 # validation RMSE of NeuralMF and loss of TwoTowerBPR after each of five epochs.

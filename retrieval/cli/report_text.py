@@ -1,20 +1,28 @@
 """The report as text for people: the stage table, the differences, and what they mean in words."""
 
 import math
+from collections.abc import Sequence
 
 from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
 from retrieval.uncertainty import Estimate
 
-STAGE_NAMES = {"recent_popularity": "recent popularity", "ease": "EASE", "neural_mf": "NeuralMF alone"}
+STAGE_NAMES = {
+    "recent_popularity": "recent popularity",
+    "ease": "EASE",
+    "item_knn": "item-kNN",
+    "neural_mf": "NeuralMF alone",
+}
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
+# A verdict that would make the table too wide.
+IN_A_TABLE = {"no clear difference": "unclear"}
 # Speeds closer than this to each other are called the same.
 NOTICEABLE = 1.1
 
 
 def report_text(report: Report) -> str:
     """Everything `evaluate` prints without --json: at most 80 columns, a screen or so of lines."""
-    parts = (_heading(report), _stages(report), _differences(report), _words(report))
+    parts = (_heading(report), _stages(report), _differences(report), *_losses(report), _words(report))
     return "\n\n".join(parts)
 
 
@@ -88,13 +96,33 @@ def _differences(report: Report) -> str:
             f"{_name(each.stage)} vs {_name(each.against)}",
             _signed(each.difference.value),
             _signed_interval(each.difference),
-            _verdict(each.difference),
+            _p_value(each.p_value),
+            IN_A_TABLE.get(_verdict(each.difference), _verdict(each.difference)),
         ]
         for each in report.comparisons
         if each.stage == report.served or each.against == "exact"
     ]
-    header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", ""]
-    return format_table(header, rows, right=[1])
+    header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", "p", ""]
+    return format_table(header, rows, right=[1, 3])
+
+
+def _losses(report: Report) -> list[str]:
+    """What became of the relevant items, a line a fate."""
+    attribution = report.attribution
+    if attribution is None:
+        return []
+    words = {
+        "listed": f"in the top {attribution.k}",
+        "not in catalogue": "not in train's catalogue",
+        "filtered": "left out, as the user has met it in train",
+        "below depth": f"not among the {report.ann.candidates:,} candidates of exact search",
+        "missed by index": "missed by the index",
+        "dropped by re-ranker": f"found, re-ranked below the top {attribution.k}",
+        "below top k": f"found, below the top {attribution.k}",
+    }
+    rows = [[f"  {words[fate]}", f"{share:.1%}"] for fate, share in attribution.shares.items()]
+    header = [f"What became of {attribution.relevant:,} relevant test items", "share"]
+    return [format_table(header, rows, right=[1])]
 
 
 def _words(report: Report) -> str:
@@ -103,6 +131,7 @@ def _words(report: Report) -> str:
             wrap(_standing(report)),
             wrap(_index(report.ann)),
             *_reranking(report),
+            *_depth(report),
             wrap(_baselines(report.baselines)),
         ]
     )
@@ -162,21 +191,44 @@ def _reranking(report: Report) -> list[str]:
             f"validation NDCG@{choice.k}:"
         )
     curve = [(f"{alpha:g}", _signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
-    return [wrap(words), *_columns("  alpha", "  gain", curve), _ratings(report.rating)]
+    return [wrap(words), *_columns(["  alpha", "  gain"], curve), _ratings(report.rating)]
 
 
-def _columns(upper: str, lower: str, pairs: list[tuple[str, str]]) -> list[str]:
-    """Pairs one above the other, as many side by side as fit."""
-    if not pairs:
+def _depth(report: Report) -> list[str]:
+    """What more or fewer candidates would gain and cost."""
+    curve = report.depth
+    if curve is None:
         return []
-    label = max(len(upper), len(lower))
-    cell = 1 + max(len(text) for pair in pairs for text in pair)
+    words = (
+        f"Candidates: of the depths tried {curve.knee:,} is the smallest whose NDCG@{curve.k} is within a "
+        f"standard error of the best; {report.ann.candidates:,} are retrieved:"
+    )
+    columns = [
+        (
+            f"{point.candidates:,}",
+            _share(point.ndcg.value),
+            _milliseconds(point.p50_ms),
+            _milliseconds(point.p99_ms),
+        )
+        for point in curve.points
+    ]
+    return [wrap(words), *_columns(["  depth", f"  NDCG@{curve.k}", "  ms, median", "  ms, p99"], columns)]
+
+
+def _columns(labels: Sequence[str], columns: Sequence[tuple[str, ...]]) -> list[str]:
+    """Cells one below the other, a line for each label, as many columns side by side as fit."""
+    if not columns:
+        return []
+    label = max(map(len, labels))
+    cell = 1 + max(len(text) for column in columns for text in column)
     fitting = (WIDTH - label) // cell
     lines = []
-    for start in range(0, len(pairs), fitting):
-        part = pairs[start : start + fitting]
-        lines.append(upper.ljust(label) + "".join(top.rjust(cell) for top, _ in part))
-        lines.append(lower.ljust(label) + "".join(bottom.rjust(cell) for _, bottom in part))
+    for start in range(0, len(columns), fitting):
+        part = columns[start : start + fitting]
+        lines += [
+            name.ljust(label) + "".join(column[line].rjust(cell) for column in part)
+            for line, name in enumerate(labels)
+        ]
     return lines
 
 
@@ -202,7 +254,10 @@ def _baselines(settings: dict[str, float]) -> str:
     recent = "recent popularity left out, no timestamps"
     if "recent_window" in settings:
         recent = f"recent is the last {settings['recent_window']:.0%} of positives"
-    return f"Baselines, set on validation: {recent}; {ease}."
+    chosen = [recent, ease]
+    if "item_knn_neighbours" in settings:
+        chosen.append(f"item-kNN {settings['item_knn_neighbours']:,.0f} neighbours")
+    return f"Baselines, set on validation: {'; '.join(chosen)}."
 
 
 def _verdict(difference: Estimate, lower_is_better: bool = False) -> str:
@@ -251,6 +306,13 @@ def _signed_interval(estimate: Estimate) -> str:
     return "-" if math.isnan(estimate.low) else f"{_signed(estimate.low)} to {_signed(estimate.high)}"
 
 
+def _p_value(value: float) -> str:
+    """In 5 columns: .012, <.001, 1.000."""
+    if math.isnan(value):
+        return "-"
+    return "<.001" if value < 0.0005 else f"{value:.3f}".removeprefix("0")
+
+
 def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
 
@@ -262,6 +324,10 @@ def _short_count(value: float) -> str:
     if value < 9_999.5:
         return f"{value:,.0f}"
     return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.1f}M"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:,.0f}"
 
 
 def _error(estimate: Estimate) -> str:
