@@ -282,7 +282,9 @@ def fit_neural_mf(
     def steps() -> Iterator[tuple[torch.optim.Optimizer, torch.Tensor, int]]:
         order = torch.from_numpy(rng.permutation(len(ratings))).to(device)
         for rows in torch.split(order, settings.batch_size):
-            loss = (model(users[rows], items[rows]) - values[rows]).square().mean()
+            unknown = torch.from_numpy(rng.random(len(rows)) < settings.unknown_users).to(device)
+            shown = users[rows].masked_fill(unknown, ratings.n_users)
+            loss = (model(shown, items[rows]) - values[rows]).square().mean()
             yield optimizer, loss, len(rows)
 
     held_out = None if validation is None else tensors(validation)

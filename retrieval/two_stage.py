@@ -44,9 +44,9 @@ class TwoStageModel:
     def __post_init__(self) -> None:
         users, items = len(self.vectors.users), len(self.vectors.items)
         rated = self.rating_model
-        if rated is not None and (len(rated.users), len(rated.items)) != (users, items):
+        if rated is not None and (rated.unknown_user, len(rated.items)) != (users, items):
             raise ValueError(
-                f"the towers know {users} users and {items} items, NeuralMF {len(rated.users)} "
+                f"the towers know {users} users and {items} items, NeuralMF {rated.unknown_user} "
                 f"and {len(rated.items)}; they are of different builds"
             )
         if (self.ann.size, self.ann.dimension) != self.vectors.items.shape:
