@@ -43,6 +43,7 @@ from retrieval.vectors import TowerVectors
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
+    from retrieval.users import UserTable
 
 # The lists everything is chosen by on validation, whatever k is asked for later.
 CHOICE_K = 10
@@ -71,6 +72,7 @@ class Fitting:
     items: "ItemTable | None"
     progress: Progress
     device: torch.device
+    users: "UserTable | None" = None
 
     def on_train(
         self,
