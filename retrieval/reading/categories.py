@@ -111,7 +111,7 @@ def texts_of(series: pl.Series, separator: str = "|") -> pl.Series | None:
         lists = series.cast(pl.String).fill_null("").str.split("|")
     else:
         return None
-    cell = pl.element().str.strip_chars().str.replace(_WHOLE, "$1").str.replace_all("\0", "", literal=True)
+    cell = pl.element().str.replace_all("\0", "", literal=True).str.strip_chars().str.replace(_WHOLE, "$1")
     lists = lists.list.eval(cell.filter(~cell.str.to_lowercase().is_in(_MISSING)))
     return lists.list.unique(maintain_order=True)
 
