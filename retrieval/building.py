@@ -30,6 +30,7 @@ from retrieval.validation import CHOICE_K, ValidationLists
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
+    from retrieval.users import UserTable
 
 # Above this share of positive rows the threshold is probably meant for another scale.
 MOST_POSITIVE = 0.9
@@ -54,6 +55,7 @@ class Build:
     settings: BuildSettings
     split: Split
     items: "ItemTable | None"
+    users: "UserTable | None"
     evaluated: FittedSystem
     served: FittedSystem
     evaluation: Evaluated
@@ -86,6 +88,7 @@ def build(
     interactions: Interactions,
     *,
     items: "ItemTable | None" = None,
+    users: "UserTable | None" = None,
     settings: BuildSettings | None = None,
     progress: Progress | None = None,
     name: str | None = None,
@@ -94,7 +97,8 @@ def build(
     """Run the main job.
 
     Args:
-        items: titles, where there are any.
+        items: titles and categories, where there are any.
+        users: what is known of the users, where anything is.
         name: of the data set, for the report; the interactions' source unless given.
         notes: what else to know of the table, told once it has proved usable.
 
@@ -104,14 +108,14 @@ def build(
         EnvironmentProblem: if the device is not there.
     """
     settings, progress = settings or BuildSettings(), progress or Silent()
-    fitting = Fitting(settings, items, progress, choose_device(settings.device))
+    fitting = Fitting(settings, items, progress, choose_device(settings.device), users)
     threshold = settings.positive_threshold
     table, own_notes = usable(interactions, threshold)
     with borrowed_torch(settings.resolved_threads), faiss_threads(settings.resolved_threads):
         progress.phase("Splitting at random" if settings.split.kind == "random" else "Splitting by time")
         split = split_interactions(table, settings.split, seed=settings.seed)
-        users, items_of_train = ids_of(split.train)
-        data = encode_split(split, users, items_of_train, name or interactions.source, threshold)
+        users_of_train, items_of_train = ids_of(split.train)
+        data = encode_split(split, users_of_train, items_of_train, name or interactions.source, threshold)
         validation = Judgements.of(data.validation, data.train, threshold)
         if not (validation.n_relevant > 0).any():
             raise DataError(_nothing_to_choose_by(table, threshold))
@@ -119,9 +123,9 @@ def build(
         for note in (*notes, *own_notes):  # not before: a refusal is one line
             progress.note(f"{name or interactions.source}: {note}")
         lists = ValidationLists.of(
-            validation, data.train.item_lists(), split.validation, users, items_of_train, threshold
+            validation, data.train.item_lists(), split.validation, users_of_train, items_of_train, threshold
         )
-        fitted = fitting.on_train(data.train, users, items_of_train, lists, data.validation)
+        fitted = fitting.on_train(data.train, users_of_train, items_of_train, lists, data.validation)
         evaluated, alpha = fitted.system, None
         if fitted.system.model.rating_model is not None:
             progress.phase("Weighing the re-ranker on validation")
@@ -150,6 +154,7 @@ def build(
         settings=settings,
         split=split,
         items=items,
+        users=users,
         evaluated=evaluated,
         served=served,
         evaluation=evaluation,

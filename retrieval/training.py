@@ -115,8 +115,8 @@ def fit_towers(
 
     Args:
         positives: the interactions to rank high.
-        catalogue: item rows, ascending, that can be negatives; every item unless given. The others are
-            known by their side features alone.
+        catalogue: item rows, ascending, that have interactions; every item unless given. The others
+            are nobody's negatives and known by their side features alone.
         features: of the items and users, for the history tower.
         validate: maps exported vectors to figures of merit, shape (q,), one for each list of
             validation, larger is better; with it training stops early, see `_Loop`.
@@ -155,7 +155,7 @@ def fit_towers(
         ]
         popularity = np.append(popularity, np.zeros(len(features.new_items), dtype=np.float32))
     joined = join(exported, popularity + 1, settings.dimension)
-    if features.new_items is not None:
+    if features.items is not None and features.new_items is not None:
         joined, new_items = joined.first_items(positives.n_items), joined.items[positives.n_items :]
     return FittedTowers(joined, joined.weights(), tuple(history for _, history in trained), new_items)
 
@@ -173,6 +173,7 @@ def _fit_member(
     on_epoch: OnEpoch,
 ) -> tuple[TwoTowerBPR, TrainingHistory]:
     """One pair of towers."""
+    catalogue = np.arange(positives.n_items) if catalogue is None else catalogue
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     histories = positives.item_lists()
@@ -223,10 +224,10 @@ def _silence_unreached(model: TwoTowerBPR, histories: ItemLists, catalogue: NDAr
     tower = model.user_tower
     if isinstance(tower, IdUserTower):
         tower.silence(np.flatnonzero(histories.lengths() == 0))
-    elif catalogue is not None:
-        unreached = np.setdiff1d(np.arange(model.items.table.num_embeddings), catalogue)
-        model.items.silence(unreached)
-        tower.silence(unreached)
+        return
+    unreached = np.setdiff1d(np.arange(model.items.table.num_embeddings), catalogue)
+    model.items.silence(unreached)
+    tower.silence(unreached)
 
 
 @dataclass(frozen=True)
