@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from index import (
     AnnIndex,

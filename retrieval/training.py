@@ -219,7 +219,7 @@ def popularity_of(positives: EncodedInteractions) -> NDArray[np.float32]:
     return np.bincount(positives.items, minlength=positives.n_items).astype(np.float32)
 
 
-def _silence_unreached(model: TwoTowerBPR, histories: ItemLists, catalogue: NDArray[np.int64] | None) -> None:
+def _silence_unreached(model: TwoTowerBPR, histories: ItemLists, catalogue: NDArray[np.int64]) -> None:
     """Set what training never reaches to 0, where chance would speak instead."""
     tower = model.user_tower
     if isinstance(tower, IdUserTower):
