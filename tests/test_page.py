@@ -265,7 +265,8 @@ def test_a_section_without_its_figures_is_left_out_and_the_others_stay(key: str)
 @pytest.mark.parametrize("document", [{}, {"dataset": None, "stages": None, "split": None}])
 def test_a_page_can_be_made_of_nothing(document: dict[str, Any]) -> None:
     page = Page(render_page(document))
-    assert not [tag for tag, _ in page.elements if tag in ("section", "svg", "table")]
+    assert not [tag for tag, _ in page.elements if tag in ("section", "svg", "table", "dl")]
+    assert not [text for _, text in page.texts if "None" in text]
 
 
 def hollowed(document: Any) -> Any:

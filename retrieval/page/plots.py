@@ -1,5 +1,6 @@
 """What each plot of the page draws, by matplotlib, on a figure that `svg.inline_svg` gives it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -199,9 +200,24 @@ def _every_x(axes: "Axes", panels: Sequence[Panel]) -> None:
     from matplotlib.ticker import NullLocator
 
     axes.set_xscale("log")
-    ticks = sorted({x for panel in panels for line in panel.lines for x in line.x})
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    every = sorted({x for panel in panels for line in panel.lines for x in line.x})
+    axes.set_xticks(every, _spread_labels(every))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _spread_labels(ticks: Sequence[float]) -> list[str]:
+    """Labels of ascending ticks on a logarithmic axis; those that the next would overlap are empty.
+
+    >>> _spread_labels([10, 20, 50, 100, 112])
+    ['10', '20', '50', '', '112']
+    """
+    labels: list[str] = []
+    after = math.inf
+    for tick in reversed(ticks):
+        room = math.log(after / tick) >= 0.1 * math.log(ticks[-1] / ticks[0])
+        labels.append(f"{tick:g}" if room else "")
+        after = tick if room else after
+    return labels[::-1]
 
 
 def _few_ticks(axes: "Axes", which: str, most: int, whole: bool = False) -> None:

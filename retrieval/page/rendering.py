@@ -78,8 +78,10 @@ def _facts(document: Document) -> list[tuple[str, str]]:
     if document.get("judged_users") is not None:
         tested = f" of {count(split['test_users'])} warm test users" if "test_users" in split else ""
         facts.append(("Judged", f"{count(document['judged_users'])} users with a relevant item{tested}"))
-    threshold = document.get("positive_threshold")
-    facts.append(("Relevant", "every row" if threshold is None else f"rated {threshold:g} or more"))
-    facts.append(("Protocol", f"{document.get('protocol', 'standard')}, k = {document.get('k')}"))
+    if "positive_threshold" in document:
+        threshold = document["positive_threshold"]
+        facts.append(("Relevant", "every row" if threshold is None else f"rated {threshold:g} or more"))
+    if document.get("protocol") is not None:
+        facts.append(("Protocol", f"{document['protocol']}, k = {document.get('k')}"))
     served = served_stage(document)
     return [*facts, ("Served", served)] if served else facts

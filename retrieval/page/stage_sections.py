@@ -123,7 +123,7 @@ def depth(document: Document) -> Section | None:
     )
     text = (
         "What more candidates gain and cost. The knee is the smallest number whose NDCG is within one "
-        "standard error of the best. Band: 95% interval. Latency: one user’s search and re-ranking."
+        "standard error of the best. Band: 95% interval. Latency: of one user’s list."
     )
     return Section("depth", "How many candidates", text, plots, (table,))
 
