@@ -413,7 +413,7 @@ def test_a_users_matplotlib_settings_are_neither_used_nor_changed() -> None:
 
     plot = Plot("one", "One", "One.", 80, dot_plot([Dot("a", 0.2, 0.1, 0.3)], "NDCG"))
     plain = inline_svg(plot)
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
+    with matplotlib.rc_context({"font.size": 30, "xtick.major.size": 20, "axes.xmargin": 0.4}):
         before = dict(matplotlib.rcParams)
         assert inline_svg(plot) == plain
         assert dict(matplotlib.rcParams) == before

@@ -120,7 +120,7 @@ def _drawn(plot: Plot) -> bytes:
         with matplotlib.rc_context(fresh | SETTINGS):
             figure = Figure(figsize=(WIDTH / 72, plot.height / 72), dpi=72, layout="constrained")
             plot.draw(figure)
-            figure.savefig(buffer, format="svg", metadata={"Date": None})
+            figure.savefig(buffer, format="svg")
     return buffer.getvalue()
 
 
