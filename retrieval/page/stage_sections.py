@@ -61,7 +61,7 @@ def training(document: Document) -> Section | None:
         rows = tuple(
             (str(each["epoch"]), number(each["loss"], 4), number(each.get("validation"), 4)) for each in curve
         )
-        tables.append(Table(f"{name} by epoch", ("epoch", "mean training loss", validated), rows))
+        tables.append(Table(f"{name} by epoch", ("epoch", "training loss", validated), rows))
     text = "Of the models that were evaluated, on train; validation is what training stops by."
     return Section("training", "Training", text, tuple(plots), tuple(tables), True)
 
