@@ -189,13 +189,16 @@ class Recommender:
         k: int = 10,
         *,
         exact: bool = False,
+        rerank: bool = True,
         fallback: Fallback | None = None,
     ) -> Recommendations:
         """A top-k list for someone known only by the items they liked, which are left out of it.
 
-        NeuralMF knows no such person, so the list is in retrieval order and predicts no rating.
+        NeuralMF knows no such person: the ratings it predicts are what it expects of anybody.
 
         Args:
+            exact: search all items instead of asking the approximate index.
+            rerank: False leaves the candidates in retrieval order.
             fallback: "popular" answers a history without a known item with the most popular items.
 
         Raises:
@@ -218,10 +221,7 @@ class Recommender:
             if fallback is None:
                 raise
             return self._popular(k, "no item of the history is known")
-        model = self.system.model
-        ranked = model.for_histories(_one_list(known), k, "exact" if exact else "ann")
-        if model.rating_model is not None:
-            notes = [*notes, "not re-ranked: NeuralMF knows only users with ratings"]
+        ranked = self.system.model.for_histories(_one_list(known), k, "exact" if exact else "ann", rerank)
         return self._answer(ranked, 0, status="history", k=k, notes=notes)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:

@@ -78,6 +78,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "takes_histories": model.vectors.history_items is not None,
         "has_neural_mf": system.neural_mf_weights is not None,
         "alpha": model.alpha,
+        "newcomer_alpha": model.newcomer_alpha,
         "candidates": model.n_candidates,
         "index": {
             "factory": model.ann.factory,
@@ -121,6 +122,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             seen=ItemLists(array("seen_starts"), array("seen_items")),
             alpha=float(settings["alpha"]),
             n_candidates=int(settings["candidates"]),
+            newcomer_alpha=float(settings["newcomer_alpha"]),
         )
         users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
         return FittedSystem(

@@ -306,7 +306,16 @@ def fit_neural_mf(
     )
     kept, history = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = scale.fold_into({name: to_numpy(tensor) for name, tensor in kept.state_dict().items()})
+    _speak_for_unreached(weights, ratings, settings)
     return FittedNeuralMF(weights, RatingModel.from_weights(weights), history)
+
+
+def _speak_for_unreached(weights: Weights, ratings: EncodedInteractions, settings: NeuralMFSettings) -> None:
+    """Give users and items training never reached the mean of the others, where chance would speak instead."""
+    users = np.r_[np.bincount(ratings.users, minlength=ratings.n_users), settings.unknown_users > 0]
+    items = np.bincount(ratings.items, minlength=ratings.n_items)
+    for name, reached in (("users.weight", users > 0), ("items.weight", items > 0)):
+        weights[name][~reached] = weights[name][reached].mean(axis=0)
 
 
 def _rated(interactions: EncodedInteractions) -> NDArray[np.float32]:
