@@ -56,11 +56,12 @@ class AlphaChoice:
 
 
 def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> AlphaChoice:
-    """The smallest weight whose NDCG@k on validation is within one standard error of the best weight's.
+    """The smallest weight whose gain in NDCG@k on validation is within a standard error of the best gain.
 
-    A few dozen validation users cannot tell neighbouring weights apart, and the best of eleven is best
-    by luck as much as by merit; so the retrieval order gives way only as far as the data insists, and
-    alpha is 0 unless re-ranking gains more than its own noise.
+    The one-standard-error rule (Breiman et al., 1984, section 3.4.3): a few dozen validation users
+    cannot tell neighbouring weights apart, and the best of eleven is best by luck as much as by merit;
+    so the retrieval order gives way only as far as the data insists, and alpha is 0 unless re-ranking
+    gains more than its own noise.
 
     Args:
         slices: of validation, all of the same users: stretches of time, each with what was relevant in
@@ -100,12 +101,13 @@ def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], 
 
 
 def _within_a_standard_error(per_alpha: Sequence[Scores], k: int) -> AlphaChoice:
-    best = max(per_alpha, key=lambda scores: float(scores.mean()))
-    behind = [best - scores for scores in per_alpha]
-    chosen = next(i for i, gaps in enumerate(behind) if gaps.mean() <= standard_error(gaps))
+    gains = [scores - per_alpha[0] for scores in per_alpha]
+    best = max(gains, key=lambda gain: float(gain.mean()))
+    enough = best.mean() - standard_error(best)
+    chosen = next(i for i, gain in enumerate(gains) if gain.mean() >= enough)
     curve = tuple(
-        (alpha, float(scores.mean()), mean_estimate(scores - per_alpha[0]))
-        for alpha, scores in zip(ALPHAS, per_alpha, strict=True)
+        (alpha, float(scores.mean()), mean_estimate(gain))
+        for alpha, scores, gain in zip(ALPHAS, per_alpha, gains, strict=True)
     )
     return AlphaChoice(ALPHAS[chosen], k, curve)
 

@@ -311,7 +311,7 @@ def fit_neural_mf(
 
 
 def _speak_for_unreached(weights: Weights, ratings: EncodedInteractions, settings: NeuralMFSettings) -> None:
-    """Give users and items training never reached the mean of the others, where chance would speak instead."""
+    """Give what training never reached the mean of the others, where chance would speak instead."""
     users = np.r_[np.bincount(ratings.users, minlength=ratings.n_users), settings.unknown_users > 0]
     items = np.bincount(ratings.items, minlength=ratings.n_items)
     for name, reached in (("users.weight", users > 0), ("items.weight", items > 0)):
