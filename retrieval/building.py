@@ -10,7 +10,7 @@ import polars as pl
 from index import OperatingPoint, faiss_threads
 from retrieval.alpha import AlphaChoice, choose_alpha, choose_newcomer_alpha
 from retrieval.attribution import outside_catalogue
-from retrieval.baselines import BaselineSet, popular_now
+from retrieval.baselines import BaselineSet
 from retrieval.curves import TrainingHistory, training_curves
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
@@ -124,20 +124,18 @@ def build(
         check_index(settings, len(items_of_train))
         for note in (*notes, *own_notes):  # not before: a refusal is one line
             progress.note(f"{name or interactions.source}: {note}")
-        fitted = fitting.on_train(data.train, users_of_train, items_of_train, lists, data.validation)
+        progress.phase("Fitting the baselines")
+        baselines = BaselineSet.choose(data.train, lists.warm, threshold, CHOICE_K)
+        fitted = fitting.on_train(data, users_of_train, items_of_train, lists, baselines.window)
         evaluated, alpha = fitted.system, None
         if fitted.system.model.rating_model is not None:
             progress.phase("Weighing the re-ranker on validation")
             alpha = choose_alphas(fitted.system.model, lists)
             evaluated = with_alphas(fitted.system, alpha)
-        progress.phase("Fitting the baselines")
-        baselines = BaselineSet.choose(data.train, lists.warm, threshold, CHOICE_K)
         progress.phase("Evaluating on the test slice")
         curves = training_curves(fitted.towers, fitted.neural_mf)
         evaluation = Evaluated(evaluated.model, data, baselines, alpha, curves)
         report = evaluate(evaluation, CHOICE_K)
-        positives = data.train.positives(threshold)
-        evaluated = replace(evaluated, popularity=popular_now(positives, baselines.window))
         served, served_points = evaluated, fitted.operating_points
         if settings.refit:
             epochs = (
@@ -185,9 +183,15 @@ def choose_alphas(model: TwoStageModel, lists: ValidationLists) -> AlphaChoice:
 
 def with_alphas(system: FittedSystem, choice: AlphaChoice | None) -> FittedSystem:
     """The same system with these weights of the predicted rating; 0 where none was chosen."""
-    known = choice.alpha if choice else 0.0
-    newcomers = choice.newcomers.alpha if choice and choice.newcomers else 0.0
-    return replace(system, model=replace(system.model, alpha=known, newcomer_alpha=newcomers))
+    newcomers = choice and choice.newcomers
+    model = replace(
+        system.model,
+        alpha=choice.alpha if choice else 0.0,
+        trend_weight=choice.trend if choice else 0.0,
+        newcomer_alpha=newcomers.alpha if newcomers else 0.0,
+        newcomer_trend_weight=newcomers.trend if newcomers else 0.0,
+    )
+    return replace(system, model=model)
 
 
 def usable(interactions: Interactions, threshold: float) -> tuple[Interactions, list[str]]:

@@ -223,7 +223,7 @@ def attribution_report(
         k=k,
         outside=data.outside_catalogue,
         filtered=positives - len(relevant.items),
-        reranked=model.rating_model is not None and model.alpha > 0,
+        reranked=model.reranks,
     )
 
 

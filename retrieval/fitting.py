@@ -22,6 +22,7 @@ from retrieval.baselines import Scores, popular_now
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
+from retrieval.evaluation import EvaluationData
 from retrieval.features import SideFeatures, cold_item_ids
 from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
@@ -75,18 +76,27 @@ class Fitting:
 
     def on_train(
         self,
-        train: EncodedInteractions,
+        data: EvaluationData,
         users: IdMap,
         items: IdMap,
         validation: ValidationLists,
-        validation_ratings: EncodedInteractions,
+        window: float | None,
     ) -> Fitted:
         """With early stopping on validation: the towers by NDCG@10, NeuralMF by its squared error.
 
         NeuralMF is left out where there are no ratings.
+
+        Args:
+            window: share of the positives that counts as recent, as chosen on validation.
         """
         return self._fit(
-            "Training", train, users, items, validate=validation.ndcg, validation=validation_ratings
+            "Training",
+            data.train,
+            users,
+            items,
+            validate=validation.ndcg,
+            validation=data.validation,
+            window=window,
         )
 
     def on_everything(
@@ -161,7 +171,8 @@ class Fitting:
         ann, points = build_index(towers.vectors, seen, self.settings)
         self._say_where_recall_stands(ann, points)
         rating_model = None if neural_mf is None else neural_mf.model
-        model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, self.settings.candidates)
+        trend, depth = np.log1p(popularity), self.settings.candidates
+        model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, depth, trend)
         titles: list[str | None] = [None] * len(items)
         if self.items is not None:
             titles = self.items.titles_for(items.ids)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists
@@ -78,7 +79,9 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "takes_histories": model.vectors.history_items is not None,
         "has_neural_mf": system.neural_mf_weights is not None,
         "alpha": model.alpha,
+        "trend_weight": model.trend_weight,
         "newcomer_alpha": model.newcomer_alpha,
+        "newcomer_trend_weight": model.newcomer_trend_weight,
         "candidates": model.n_candidates,
         "index": {
             "factory": model.ann.factory,
@@ -115,6 +118,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             dimension=vectors.dimension,
             **settings["index"],
         )
+        popularity = array("popularity")
         model = TwoStageModel(
             vectors=vectors,
             ann=ann,
@@ -122,7 +126,10 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             seen=ItemLists(array("seen_starts"), array("seen_items")),
             alpha=float(settings["alpha"]),
             n_candidates=int(settings["candidates"]),
+            trend=np.log1p(popularity),
+            trend_weight=float(settings["trend_weight"]),
             newcomer_alpha=float(settings["newcomer_alpha"]),
+            newcomer_trend_weight=float(settings["newcomer_trend_weight"]),
         )
         users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
         return FittedSystem(
@@ -130,7 +137,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             users=users,
             items=items,
             titles=array("item_titles"),
-            popularity=array("popularity"),
+            popularity=popularity,
             tower_weights=tower_weights,
             neural_mf_weights=neural_mf_weights,
         )
