@@ -11,13 +11,14 @@ from retrieval.judgements import Rows, rank_by_scores, score_lists
 from retrieval.linear_models import positive_matrix
 from retrieval.newcomers import Newcomers
 from retrieval.report import BASELINES, Comparison, StageReport
-from retrieval.two_stage import TwoStageModel
+from retrieval.two_stage import SearchKind, TwoStageModel
 from retrieval.uncertainty import Estimate, mean_estimate
 
 WARM, BRAND_NEW = "warm", "brand new"
 # What is served to people of whom something is known, and to strangers: the first that is there.
 TO_KNOWN = ("ann+rerank", "ann")
 TO_STRANGERS = ("recent_popularity", "popularity")
+SEARCHES: tuple[SearchKind, ...] = ("exact", "ann")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def judge_newcomers(
 
 
 def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: int) -> dict[str, Rows]:
-    """Lists of exact and ANN search for people known by a history; none from the id user tower.
+    """What exact and ANN search give people known by a history; nothing from the id user tower.
 
     Args:
         liked: q lists, what the towers know of each; where one is empty, the prior answers.
@@ -117,11 +118,10 @@ def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: in
     """
     if model.vectors.history_items is None:
         return {}
-    queries, depth = model.vectors.for_histories(liked), max(k, model.n_candidates)
-    exact = model.candidates(queries, seen, depth, "exact")
-    ann = model.candidates(queries, seen, depth, "ann")
-    # Once NeuralMF knows people by their histories, "exact+rerank" and "ann+rerank" are made here.
-    return {"exact": exact.rows[:, :k], "ann": ann.rows[:, :k]}
+    queries = model.vectors.for_histories(liked)
+    # Where NeuralMF knows people by their histories, candidates are retrieved `n_candidates` deep, and here
+    # "exact+rerank" and "ann+rerank" join.
+    return {search: model.candidates(queries, seen, k, search).rows for search in SEARCHES}
 
 
 def served_stage(history: int | None, stages: Mapping[str, Any]) -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from retrieval.cli.figures import listed, share, short_count, signed, stage_name
+from retrieval.cli.figures import share, short_count, signed, stage_name
 from retrieval.cli.tables import format_table, wrap
 from retrieval.report import Report
 
@@ -80,14 +80,14 @@ def _groups_below(groups: "tuple[GroupReport, ...]", beyond_interval: bool) -> s
 
 
 def _served(groups: "tuple[GroupReport, ...]") -> str:
-    """Which stage answers whom."""
-    names: dict[str | None, list[str]] = {}
-    for group in groups:
-        names.setdefault(group.served, []).append(group.name)
-    clauses = [f"{stage_name(stage)} to {listed(of)}" for stage, of in names.items() if stage is not None]
-    unserved = (
-        ""
-        if None not in names
-        else f" The towers know only their own users: nothing to {listed(names[None])}."
-    )
-    return f"Served is {'; '.join(clauses)}.{unserved}"
+    """Which stage answers whom; the cold are all answered alike."""
+    kinds = {"cold" if group.history else group.name: group.served for group in groups}
+    clauses = [
+        f"{stage_name(stage)} to {' and '.join(kind for kind, by in kinds.items() if by == stage)}"
+        for stage in dict.fromkeys(kinds.values())
+        if stage is not None
+    ]
+    unserved = ""
+    if None in kinds.values():
+        unserved = ", nothing to cold, as these towers know only their own users"
+    return f"Served: {', '.join(clauses)}{unserved}."
