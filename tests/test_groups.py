@@ -112,17 +112,21 @@ def test_one_known_item_is_history_and_left_out_of_every_list() -> None:
     )
 
 
-def test_linear_models_know_what_cold_users_liked() -> None:
-    """Who likes 0 likes 1 in train, and nothing else: user 10 gets 1 first; 11, without likes, gets 0, 1."""
-    found = values(tiny_groups()["cold, first 1"])
-    assert found["item_knn"] == found["ease"] == pytest.approx(ONE)
-    # Without likes user 10 would have got 1 first all the same, by its row: let 1 and 4 change places.
+def test_linear_models_know_what_cold_users_liked_and_not_what_they_disliked() -> None:
+    """Who likes 0 likes 4 in train, so user 10, who likes 0, gets 4 first; 11 dislikes 0 and gets 1, 2."""
     swapped = {1: 4, 4: 1}
-    rows = [[(user, swapped.get(item, item), r) for user, item, r in rows] for rows in (TRAIN, TEST)]
-    baselines = tiny_baselines(frame(rows[0]))
-    groups = by_name(judge_groups(tiny_model(), baselines, tiny_newcomers(frame(rows[1])), K))
-    # User 10 gets 4 first: a hit. User 11 disliked 1 and gets 0, 2: both are hits.
-    assert values(groups["cold, first 1"])["ease"] == pytest.approx((ONE + 1) / 2)
+    baselines = tiny_baselines(frame([(user, swapped.get(item, item), r) for user, item, r in TRAIN]))
+    test = frame([(10, 0, 5), (10, 4, 5), (11, 0, 1), (11, 1, 5)])
+    (one, *_) = judge_groups(tiny_model(), baselines, tiny_newcomers(test), K)
+    assert (one.name, one.users) == ("cold, first 1", 2)
+    assert values(one)["ease"] == values(one)["item_knn"] == 1
+
+
+def test_towers_list_nothing_of_a_history_liked_or_not() -> None:
+    liked = ItemLists.from_pairs(np.array([0, 1]), np.array([5, 4]), 3)
+    seen = ItemLists.from_pairs(np.array([0, 0, 1, 2]), np.array([5, 4, 4, 0]), 3)
+    for rows in history_lists(tiny_model(), liked, seen, K).values():
+        assert rows.tolist() == [[3, 2], [5, 3], [1, 2]]
 
 
 def test_strangers_get_lists_that_are_the_same_for_all() -> None:
