@@ -13,6 +13,7 @@ from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
+from retrieval.page.rendering import render_page
 from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
 from retrieval.two_stage import TwoStageModel
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from retrieval.evaluation import Evaluated
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
+PAGE = "report.html"
 Read = TypeVar("Read")
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
@@ -46,7 +48,9 @@ def write_build(
     writer.write_json(CHOICES, choices)
     writer.write("users.parquet", _parquet(build.user_table()))
     writer.write("items.parquet", _parquet(build.item_table()))
-    writer.write_json(REPORT, build.report.to_json())
+    report = build.report.to_json()
+    writer.write_json(REPORT, report)
+    writer.write(PAGE, render_page(report, _settings(build)).encode())
     before_publishing()
     return writer.publish(_description(build))
 
@@ -74,6 +78,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "takes_histories": model.vectors.history_items is not None,
         "has_neural_mf": system.neural_mf_weights is not None,
         "alpha": model.alpha,
+        "newcomer_alpha": model.newcomer_alpha,
         "candidates": model.n_candidates,
         "index": {
             "factory": model.ann.factory,
@@ -117,6 +122,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             seen=ItemLists(array("seen_starts"), array("seen_items")),
             alpha=float(settings["alpha"]),
             n_candidates=int(settings["candidates"]),
+            newcomer_alpha=float(settings["newcomer_alpha"]),
         )
         users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
         return FittedSystem(
@@ -186,6 +192,10 @@ def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Re
         ) from error
 
 
+def _settings(build: "Build") -> dict[str, Any]:
+    return asdict(build.settings) | {"threads": build.settings.resolved_threads}
+
+
 def _description(build: "Build") -> dict[str, Any]:
     """What the manifest says of a build."""
     from importlib.metadata import version
@@ -198,7 +208,7 @@ def _description(build: "Build") -> dict[str, Any]:
             "test_start": build.split.test_start,
             "counts": asdict(build.split.counts),
         },
-        "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
+        "settings": _settings(build),
         "training": {
             "towers": [member.to_json() for member in build.towers],
             "neural_mf": build.neural_mf and build.neural_mf.to_json(),

@@ -28,6 +28,8 @@ class TwoStageModel:
             ratings to learn from: nothing is re-ranked.
         seen: each user's items, never recommended to that user again.
         alpha: weight of the predicted rating in the blend; 0 leaves the retrieval order.
+        newcomer_alpha: likewise for people known only by a history, for whom NeuralMF's row of the
+            unknown user speaks.
         n_candidates: how many candidates are retrieved for re-ranking.
 
     Raises:
@@ -40,13 +42,14 @@ class TwoStageModel:
     seen: ItemLists
     alpha: float
     n_candidates: int
+    newcomer_alpha: float = 0.0
 
     def __post_init__(self) -> None:
         users, items = len(self.vectors.users), len(self.vectors.items)
         rated = self.rating_model
-        if rated is not None and (len(rated.users), len(rated.items)) != (users, items):
+        if rated is not None and (rated.unknown_user, len(rated.items)) != (users, items):
             raise ValueError(
-                f"the towers know {users} users and {items} items, NeuralMF {len(rated.users)} "
+                f"the towers know {users} users and {items} items, NeuralMF {rated.unknown_user} "
                 f"and {len(rated.items)}; they are of different builds"
             )
         if (self.ann.size, self.ann.dimension) != self.vectors.items.shape:
@@ -78,18 +81,20 @@ class TwoStageModel:
     ) -> RankedItems:
         """Final lists of known users, given by row: (q, min(k, items)) places, seen items left out."""
         rerank = rerank and self.rating_model is not None
-        depth = max(k, self.n_candidates) if rerank else k
+        depth = max(k, self.n_candidates) if rerank and self.alpha else k
         found = self.candidates(self.vectors.users[users], self.seen.take(users), depth, search)
         ranked = self.rerank(users, found) if rerank else in_retrieval_order(found)
         return ranked.top(k)
 
-    def for_histories(self, histories: ItemLists, k: int, search: SearchKind = "ann") -> RankedItems:
-        """Lists of people known only by what they liked; in retrieval order, their items left out.
-
-        NeuralMF has no embedding for them, so nothing is re-ranked and no rating predicted.
-        """
-        queries = self.vectors.for_histories(histories)
-        return in_retrieval_order(self.candidates(queries, histories, k, search))
+    def for_histories(
+        self, histories: ItemLists, k: int, search: SearchKind = "ann", rerank: bool = True
+    ) -> RankedItems:
+        """Lists of people known only by what they liked: q lists of item rows, which are left out."""
+        rerank = rerank and self.rating_model is not None
+        depth = max(k, self.n_candidates) if rerank and self.newcomer_alpha else k
+        found = self.candidates(self.vectors.for_histories(histories), histories, depth, search)
+        ranked = self.rerank_for_newcomers(found) if rerank else in_retrieval_order(found)
+        return ranked.top(k)
 
     def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:
         """Blend candidates of users (rows) with NeuralMF's predictions.
@@ -100,3 +105,17 @@ class TwoStageModel:
         if self.rating_model is None:
             raise ValueError("there is no NeuralMF to re-rank by: it was built without ratings")
         return blend(found, self.rating_model.predict(users, found.rows), self.alpha)
+
+    def rerank_for_newcomers(self, found: SearchResult) -> RankedItems:
+        """As `rerank`, for people the models have never met."""
+        return blend(found, self.predict_for_newcomers(found.rows), self.newcomer_alpha)
+
+    def predict_for_newcomers(self, rows: NDArray[np.int64]) -> Matrix:
+        """What NeuralMF expects anybody to rate the items (q, c): shape (q, c), float32.
+
+        Raises:
+            ValueError: if there is no NeuralMF.
+        """
+        if self.rating_model is None:
+            raise ValueError("there is no NeuralMF to re-rank by: it was built without ratings")
+        return self.rating_model.predict(np.full(len(rows), self.rating_model.unknown_user), rows)
