@@ -110,7 +110,9 @@ def judge_newcomers(
 
 
 def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: int) -> dict[str, Rows]:
-    """What exact and ANN search give people known by a history; nothing from the id user tower.
+    """What exact and ANN search give people known by a history, each with and without re-ranking.
+
+    The same that `TwoStageModel.for_histories` answers; nothing from the id user tower.
 
     Args:
         liked: q lists, what the towers know of each; where one is empty, the prior answers.
@@ -118,10 +120,14 @@ def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: in
     """
     if model.vectors.history_items is None:
         return {}
-    queries = model.vectors.for_histories(liked)
-    # Where NeuralMF knows people by their histories, candidates are retrieved `n_candidates` deep, and here
-    # "exact+rerank" and "ann+rerank" join.
-    return {search: model.candidates(queries, seen, k, search).rows for search in SEARCHES}
+    queries, reranks = model.vectors.for_histories(liked), model.rating_model is not None
+    depth = max(k, model.n_candidates) if reranks and model.newcomer_alpha else k
+    found = {search: model.candidates(queries, seen, depth, search) for search in SEARCHES}
+    lists = {str(search): candidates.rows[:, :k] for search, candidates in found.items()}
+    if reranks:
+        for search, candidates in found.items():
+            lists[f"{search}+rerank"] = model.rerank_for_newcomers(candidates).rows[:, :k]
+    return lists
 
 
 def served_stage(history: int | None, stages: Mapping[str, Any]) -> str | None:

@@ -202,14 +202,21 @@ def test_where_every_test_user_is_known_there_is_no_cold_group() -> None:
 # Of a whole system
 
 
-def test_the_lists_judged_are_those_a_query_with_a_history_answers_by(tiny_build: Build) -> None:
-    model = tiny_build.evaluated.model
+@pytest.mark.parametrize("alpha", [0.0, 0.7])
+def test_the_lists_judged_are_those_a_query_with_a_history_answers_by(
+    tiny_build: Build, alpha: float
+) -> None:
+    model = replace(tiny_build.evaluated.model, newcomer_alpha=alpha)
     histories = model.seen.take(np.arange(40))
     lists = history_lists(model, histories, histories, 10)
+    assert list(lists) == ["exact", "ann", "exact+rerank", "ann+rerank"]
     for search in ("exact", "ann"):
         answers = model.for_histories(histories, 10, search)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(lists[search], answers.rows)
+        np.testing.assert_array_equal(lists[f"{search}+rerank"], answers.rows)
+        assert (lists[search] != lists[f"{search}+rerank"]).any() == (alpha > 0)
     assert (lists["exact"] != lists["ann"]).any()
+    plain = model.for_histories(histories, 10, "exact", rerank=False)
+    np.testing.assert_array_equal(lists["exact"], plain.rows)
 
 
 def test_the_warm_group_holds_the_figures_of_the_stages(tiny_build: Build) -> None:
@@ -228,10 +235,10 @@ def test_every_group_of_a_build_is_in_its_json_and_text(tiny_build: Build) -> No
     groups = document["groups"]
     assert [(group["name"], group["history"], group["served"]) for group in groups] == [
         ("warm", None, "ann+rerank"),
-        ("cold, first 1", 1, "ann"),
-        ("cold, first 3", 3, "ann"),
-        ("cold, first 5", 5, "ann"),
-        ("cold, first 10", 10, "ann"),
+        ("cold, first 1", 1, "ann+rerank"),
+        ("cold, first 3", 3, "ann+rerank"),
+        ("cold, first 5", 5, "ann+rerank"),
+        ("cold, first 10", 10, "ann+rerank"),
         ("brand new", 0, "recent_popularity"),
     ]
     assert [group["users"] for group in groups[1:]] == [6, 6, 6, 3, 6]
@@ -269,7 +276,7 @@ def test_what_cold_users_do_changes_their_own_figures_and_nothing_else(
     )
     assert 0 < turned.filter(cold).height < 400
     settings = replace(tiny_settings, refit=False)
-    other = build(Interactions.from_frame(turned), settings=settings, name="sample")
+    other = build(Interactions.from_frame(turned), items=sample_set.items, settings=settings, name="sample")
     for part in ("tower_weights", "neural_mf_weights"):
         one, two = (getattr(each.evaluated, part) for each in (tiny_build, other))
         assert [name for name in one if one[name].tobytes() != two[name].tobytes()] == []
