@@ -19,6 +19,7 @@ from retrieval.fitted import FittedSystem
 from retrieval.fitting import Fitting, check_index, ids_of
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
+from retrieval.newcomers import newcomers_of_test
 from retrieval.progress import Progress, Silent
 from retrieval.reading.columns import ITEM, RATING, USER
 from retrieval.report import Report
@@ -170,7 +171,10 @@ def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold:
         for frame in (split.train, split.validation, split.test)
     )
     outside = outside_catalogue(split.test, users, items, threshold)
-    return EvaluationData(name, train, validation, test, split.counts, threshold, split.kind, outside)
+    newcomers = newcomers_of_test(split.test, split.validation, users, items, threshold)
+    return EvaluationData(
+        name, train, validation, test, split.counts, threshold, split.kind, outside, newcomers
+    )
 
 
 def choose_alphas(model: TwoStageModel, lists: ValidationLists) -> AlphaChoice:

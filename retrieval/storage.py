@@ -157,6 +157,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     from retrieval.curves import TrainingHistory, training_curves
     from retrieval.encoded import EncodedInteractions
     from retrieval.evaluation import Evaluated, EvaluationData
+    from retrieval.newcomers import newcomers_of_test
     from retrieval.split import SplitCounts
 
     system = read_system(bundle, "evaluated")
@@ -172,7 +173,10 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         cut = bundle.manifest["split"]
         name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
         outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
-        data = EvaluationData(name, train, validation, test, counts, threshold, cut["kind"], outside)
+        newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
+        data = EvaluationData(
+            name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
+        )
         baselines = BaselineSet.fit(train, threshold, choices["baselines"])
         alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
         towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
