@@ -9,13 +9,12 @@ from scipy import sparse
 from index import ItemLists
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Judgements, Rows, Scorer, rank_by_scores, score_lists
-from retrieval.linear_models import Ease, ItemKnn, gram_matrix, positive_matrix
+from retrieval.linear_models import EASE_MAX_ITEMS, Ease, ItemKnn, gram_matrix, positive_matrix
 
 Scores = NDArray[np.float32]
 
 RECENT_WINDOWS = (0.02, 0.05, 0.1, 0.2, 0.5)
 EASE_L2 = (100.0, 300.0, 1000.0, 3000.0)
-EASE_MAX_ITEMS = 10_000
 ITEM_KNN_NEIGHBOURS = (50, 200, 1000)
 
 
