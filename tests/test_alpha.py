@@ -29,7 +29,7 @@ def planted(scores: np.ndarray, ratings: np.ndarray, n_candidates: int = N_ITEMS
         output_bias=np.zeros(1, dtype=np.float32),
     )
     return TwoStageModel(
-        TowerVectors(items, with_one(scores.astype(np.float32)), None),
+        TowerVectors(items, with_one(scores.astype(np.float32)), None, None),
         AnnIndex.build(items, "IVF1,Flat", seed=0, threads=1),
         rating_model,
         ItemLists.empty(n_users),

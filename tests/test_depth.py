@@ -36,7 +36,7 @@ def make_model(factory: str = "IVF8,Flat", alpha: float = 1.0, nprobe: int = 2) 
     seen.append(np.arange(N_ITEMS - 3))
     lines = np.repeat(np.arange(N_USERS), [len(each) for each in seen])
     lists = ItemLists.from_pairs(lines, np.concatenate(seen), N_USERS)
-    return TwoStageModel(TowerVectors(items, users, None), ann, ratings, lists, alpha, 60)
+    return TwoStageModel(TowerVectors(items, users, None, None), ann, ratings, lists, alpha, 60)
 
 
 def judgements() -> Judgements:
