@@ -146,16 +146,16 @@ def fit_towers(
     ]
     histories, popularity = positives.item_lists(), popularity_of(positives)
     exported = [model.export(histories) for model, _ in trained]
-    new_items = None
-    if features.items is not None and features.new_items is not None:
+    new_items, new_features = None, features.new_items if features.items is not None else None
+    if new_features is not None:
         # Joined beside the others, so that they come into the same space; no history holds them yet.
         exported = [
-            vectors.with_items(*model.encode_items(features.new_items))
+            vectors.with_items(*model.encode_items(new_features))
             for vectors, (model, _) in zip(exported, trained, strict=True)
         ]
-        popularity = np.append(popularity, np.zeros(len(features.new_items), dtype=np.float32))
+        popularity = np.append(popularity, np.zeros(len(new_features), dtype=np.float32))
     joined = join(exported, popularity + 1, settings.dimension)
-    if features.new_items is not None:
+    if new_features is not None:
         joined, new_items = joined.first_items(positives.n_items), joined.items[positives.n_items :]
     return FittedTowers(joined, joined.weights(), tuple(history for _, history in trained), new_items)
 
