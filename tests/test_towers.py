@@ -366,6 +366,31 @@ def test_a_drawn_negative_that_is_ranked_high_teaches_and_one_ranked_low_does_no
     assert touched(model.items.bias.weight) == {of_nobody} | set(batch.targets.tolist())
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_where_a_sample_is_all_a_user_likes_nothing_is_ranked(loss: LossKind) -> None:
+    """Of a large catalogue the step's sample may hold no negative: then an own item is none either."""
+    model = model_of("history", loss=loss)
+    batch = next(each for each in epoch_of(model) if 6 in each.users.tolist())
+    own = torch.from_numpy(positives().item_lists().of(6)[:4])
+    batch = replace(
+        batch,
+        users=torch.tensor([6]),
+        history=own[:2],
+        history_starts=torch.tensor([0]),
+        targets=own[2:],
+        user_of=torch.tensor([0, 0]),
+        weights=torch.ones(2),
+        catalogue=own,
+        own_users=torch.zeros(4, dtype=torch.int64),
+        own_items=torch.arange(4),
+        draws=torch.tensor([[0.0, 0.5, 0.99]]),
+    )
+    value = model.loss(batch)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert float(value.detach()) == 0
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
 @pytest.mark.parametrize(("kind", "loss"), [("id", "bpr"), ("history", "bpr"), ("history", "softmax")])
 def test_wide_score_differences_do_not_overflow(kind: UserTowerKind, loss: LossKind) -> None:
     model = model_of(kind, loss=loss)
