@@ -71,7 +71,7 @@ class DepthCurve:
 def depth_curve(model: TwoStageModel, judgements: Judgements, k: int) -> DepthCurve | None:
     """Measure what `model` serves at every depth of `depths_of`; None where nobody has a relevant item.
 
-    What is served are the candidates of the approximate index, re-ranked where alpha is above 0.
+    What is served are the candidates of the approximate index, re-ranked where the model re-ranks.
 
     Args:
         judgements: of users who are rows of the model; of those with a relevant item at most
@@ -120,7 +120,7 @@ def candidates_at(
 
 def served(model: TwoStageModel, users: Rows, found: SearchResult) -> Rows:
     """Rows of the candidates in the order in which they are served: (q, c)."""
-    return model.rerank(users, found).rows if _reranks(model) else found.rows
+    return model.rerank(users, found).rows if model.reranks else found.rows
 
 
 def latencies(model: TwoStageModel, users: Rows, depth: int) -> NDArray[np.float64]:
@@ -132,10 +132,6 @@ def latencies(model: TwoStageModel, users: Rows, depth: int) -> NDArray[np.float
         return served(model, user, found)
 
     return time_singles(ask, len(users), REPEATS)
-
-
-def _reranks(model: TwoStageModel) -> bool:
-    return model.rating_model is not None and model.alpha > 0
 
 
 def _prefix(found: SearchResult, depth: int) -> SearchResult:

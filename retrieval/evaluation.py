@@ -1,7 +1,7 @@
 """How good the lists are: every stage on the same users, with intervals and paired differences."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,20 @@ from retrieval.alpha import AlphaChoice
 from retrieval.attribution import Attribution, attribute
 from retrieval.baselines import BaselineSet, BiasModel
 from retrieval.candidates import Candidates, find_candidates
+from retrieval.comparing import compare
 from retrieval.curves import TrainingCurves
 from retrieval.depth import depth_curve
 from retrieval.encoded import EncodedInteractions
+from retrieval.groups import judge_groups, warm_group
 from retrieval.judgements import Judgements, Rows, StageScores, rank_by_scores
 from retrieval.metrics import squared_errors
+from retrieval.newcomers import Newcomers
 from retrieval.protocols import PROTOCOLS, ProtocolName
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report, StageReport
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.two_stage import TwoStageModel
-from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate, sign_flip_p_value
+from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate
 
 # Each stage against the one it follows, then the two lists a user may get against the baselines.
 NEIGHBOURS = (("ann", "exact"), ("exact+rerank", "exact"), ("ann+rerank", "ann"))
@@ -39,6 +42,7 @@ class EvaluationData:
         split_kind: how they were cut.
         positive_threshold: ratings from here on are positive and relevant.
         outside_catalogue: positive test rows of the warm test users whose item train does not know.
+        newcomers: the test users whom neither train nor validation knows, by what is known of them.
     """
 
     dataset: str
@@ -49,6 +53,7 @@ class EvaluationData:
     positive_threshold: float
     split_kind: SplitKind = "time"
     outside_catalogue: int = 0
+    newcomers: tuple[Newcomers, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,13 +102,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
     judged = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists, lists_among)
     popularity_rank = np.empty(data.train.n_items)
     popularity_rank[np.argsort(-baselines.popularity, kind="stable")] = np.arange(1, data.train.n_items + 1)
-    attribution, curve = None, None
-    if protocol == "standard":
-        judgements = Judgements.of(data.test, data.train, data.positive_threshold)
-        served = lists["ann" if model.rating_model is None else "ann+rerank"]
-        attribution = attribution_report(model, data, judgements, candidates, served, k)
-        curve = depth_curve(model, judgements, k)
-    return Report(
+    report = Report(
         dataset=data.dataset,
         protocol=protocol,
         k=k,
@@ -120,8 +119,16 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         alpha=evaluated.alpha,
         baselines=baselines.settings,
         training=evaluated.training,
-        attribution=attribution,
-        depth=curve,
+    )
+    if protocol != "standard":
+        return report
+    judgements = Judgements.of(data.test, data.train, data.positive_threshold)
+    warm = warm_group(report.judged_users, report.stages, report.comparisons)
+    return replace(
+        report,
+        attribution=attribution_report(model, data, judgements, candidates, lists[report.served], k),
+        depth=depth_curve(model, judgements, k),
+        groups=judge_groups(model, baselines, data.newcomers, k, warm),
     )
 
 
@@ -167,13 +174,7 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
     """Paired differences of NDCG between neighbouring stages, and of the lists with every baseline."""
     lists = ("exact", "ann", "exact+rerank", "ann+rerank")
     pairs = [*NEIGHBOURS, *((stage, base) for stage in lists for base in BASELINES)]
-    comparisons = []
-    for stage, against in pairs:
-        if stage in scores and against in scores:
-            differences = scores[stage].ndcg - scores[against].ndcg
-            p_value = sign_flip_p_value(differences)
-            comparisons.append(Comparison(stage, against, mean_estimate(differences), p_value))
-    return tuple(comparisons)
+    return compare({name: stage.ndcg for name, stage in scores.items()}, pairs)
 
 
 def ann_report(model: TwoStageModel, users: Rows, candidates: Candidates) -> AnnReport:
@@ -223,7 +224,7 @@ def attribution_report(
         k=k,
         outside=data.outside_catalogue,
         filtered=positives - len(relevant.items),
-        reranked=model.rating_model is not None and model.alpha > 0,
+        reranked=model.reranks,
     )
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from index import (
     AnnIndex,
@@ -21,6 +22,8 @@ from retrieval.baselines import Scores, popular_now
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
+from retrieval.evaluation import EvaluationData
+from retrieval.features import SideFeatures, cold_item_ids
 from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
@@ -32,6 +35,7 @@ from retrieval.training import (
     FittedTowers,
     Merits,
     OnEpoch,
+    TowerFeatures,
     fit_neural_mf,
     fit_towers,
 )
@@ -41,6 +45,7 @@ from retrieval.vectors import TowerVectors
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
+    from retrieval.users import UserTable
 
 TUNING_QUERIES = 256
 
@@ -67,21 +72,31 @@ class Fitting:
     items: "ItemTable | None"
     progress: Progress
     device: torch.device
+    users: "UserTable | None" = None
 
     def on_train(
         self,
-        train: EncodedInteractions,
+        data: EvaluationData,
         users: IdMap,
         items: IdMap,
         validation: ValidationLists,
-        validation_ratings: EncodedInteractions,
+        window: float | None,
     ) -> Fitted:
         """With early stopping on validation: the towers by NDCG@10, NeuralMF by its squared error.
 
         NeuralMF is left out where there are no ratings.
+
+        Args:
+            window: share of the positives that counts as recent, as chosen on validation.
         """
         return self._fit(
-            "Training", train, users, items, validate=validation.ndcg, validation=validation_ratings
+            "Training",
+            data.train,
+            users,
+            items,
+            validate=validation.ndcg,
+            validation=data.validation,
+            window=window,
         )
 
     def on_everything(
@@ -95,6 +110,8 @@ class Fitting:
         """
         frame = latest_of_each_pair(interactions.frame)
         users, items = ids_of(frame)
+        # What the table of items alone knows is served too, by its side features.
+        items = IdMap.from_values([*items.ids.tolist(), *self._cold_item_ids(items).tolist()])
         everything = EncodedInteractions.from_frame(frame, users, items)
         return self._fit("Refitting", everything, users, items, epochs=epochs, window=window)
 
@@ -119,6 +136,8 @@ class Fitting:
             settings.towers,
             seed=settings.seed,
             device=self.device,
+            catalogue=np.unique(interactions.items),
+            features=self._tower_features(users, items),
             validate=validate,
             epochs=epochs[0],
             on_epoch=self._shown_of_members(epochs[0]),
@@ -152,7 +171,8 @@ class Fitting:
         ann, points = build_index(towers.vectors, seen, self.settings)
         self._say_where_recall_stands(ann, points)
         rating_model = None if neural_mf is None else neural_mf.model
-        model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, self.settings.candidates)
+        trend, depth = np.log1p(popularity), self.settings.candidates
+        model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, depth, trend)
         titles: list[str | None] = [None] * len(items)
         if self.items is not None:
             titles = self.items.titles_for(items.ids)
@@ -166,6 +186,24 @@ class Fitting:
             neural_mf_weights=None if neural_mf is None else neural_mf.weights,
         )
         return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history, points)
+
+    def _tower_features(self, users: IdMap, items: IdMap) -> TowerFeatures:
+        """Side features of the rows, and of the items that only the table of items knows."""
+        if self.settings.towers.user_tower == "id":
+            return TowerFeatures()
+        of_items, of_users = SideFeatures.of(self.items, items), SideFeatures.of(self.users, users)
+        cold = self._cold_item_ids(items)
+        of_new = None
+        if len(cold) and of_items.names:
+            of_new = SideFeatures.with_names(of_items.names, self.items, IdMap(cold))
+        return TowerFeatures(
+            of_items if of_items.names else None, of_users if of_users.names else None, of_new
+        )
+
+    def _cold_item_ids(self, items: IdMap) -> NDArray[Any]:
+        """Ids of the items that only the table of items knows, if the towers can take such."""
+        takes_features = self.settings.towers.user_tower == "history"
+        return cold_item_ids(self.items if takes_features else None, items)
 
     def _say_where_recall_stands(self, ann: AnnIndex, points: tuple[OperatingPoint, ...]) -> None:
         target = self.settings.recall_target

@@ -12,6 +12,9 @@ from retrieval.ids import IdMap
 from retrieval.judgements import Judgements
 from retrieval.reading.columns import TIMESTAMP, USER
 
+# The groups of a report, by how many interactions of each person are known.
+HISTORIES = (1, 3, 5, 10, 0)
+
 
 @dataclass(frozen=True)
 class Newcomers:
@@ -84,3 +87,19 @@ class Newcomers:
     def seen(self) -> ItemLists:
         """Everything in each user's history, never recommended to him: q lists."""
         return self.history.item_lists()
+
+
+def newcomers_of_test(
+    test: pl.DataFrame, validation: pl.DataFrame, users: IdMap, items: IdMap, threshold: float
+) -> tuple[Newcomers, ...]:
+    """The users of the test slice whom neither train nor validation knows, for each of `HISTORIES`.
+
+    Lengths of history for which nobody is left are left out.
+
+    Args:
+        test, validation: the whole slices, cold rows included.
+        users, items: of train.
+    """
+    known = (users, IdMap.from_values(validation[USER].to_numpy()))
+    groups = (Newcomers.of(test, known, items, threshold, n) for n in HISTORIES)
+    return tuple(group for group in groups if len(group))

@@ -43,6 +43,7 @@ def notebook(base: BuildSettings) -> BuildSettings:
         dimension=32,
         hidden=(64, 32),
         dropout=0.0,
+        unknown_users=0.0,
         initial_std=0.01,
         standardise=False,
         learning_rate=1e-3,

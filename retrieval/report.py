@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrieval.alpha import AlphaChoice
 from retrieval.attribution import Attribution
@@ -11,6 +11,9 @@ from retrieval.depth import DepthCurve
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
+
+if TYPE_CHECKING:
+    from retrieval.groups import GroupReport
 
 BASELINES = ("popularity", "recent_popularity", "ease", "item_knn")
 
@@ -45,6 +48,15 @@ class Comparison:
     against: str
     difference: Estimate
     p_value: float
+
+    def to_json(self, k: int) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "stage": self.stage,
+            "against": self.against,
+            f"ndcg@{k}": asdict(self.difference),
+            "p_value": self.p_value,
+        }
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,8 @@ class Report:
         attribution: what became of the relevant items; None where there is none, and under the
             notebook's protocol, to which other items are relevant.
         depth: what more or fewer candidates would gain and cost; None in the same cases.
+        groups: how good the lists are for warm users, for cold ones by what is known of them, and for
+            strangers; groups without users are left out, all of them under the notebook's protocol.
     """
 
     dataset: str
@@ -137,6 +151,7 @@ class Report:
     training: TrainingCurves = field(default_factory=dict)
     attribution: Attribution | None = None
     depth: DepthCurve | None = None
+    groups: "tuple[GroupReport, ...]" = ()
 
     @property
     def served(self) -> str:
@@ -165,15 +180,7 @@ class Report:
                 }
                 for name, stage in self.stages.items()
             },
-            "comparisons": [
-                {
-                    "stage": each.stage,
-                    "against": each.against,
-                    f"ndcg@{k}": asdict(each.difference),
-                    "p_value": each.p_value,
-                }
-                for each in self.comparisons
-            ],
+            "comparisons": [each.to_json(k) for each in self.comparisons],
             "ann": {
                 "index": self.ann.index,
                 "candidates": self.ann.candidates,
@@ -190,6 +197,7 @@ class Report:
             "baselines": self.baselines,
             "attribution": self.attribution and self.attribution.to_json(),
             "depth": self.depth and self.depth.to_json(),
+            "groups": [group.to_json(k) for group in self.groups],
             "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
         }
         return finite(document)

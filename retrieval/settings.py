@@ -158,6 +158,8 @@ class NeuralMFSettings:
         dimension: width of each embedding.
         hidden: widths of the two hidden layers.
         dropout: after each hidden layer, in training only.
+        unknown_users: how often a user is shown as unknown in training, so that the model can speak
+            for people it has never met; 0: it cannot.
         initial_std: standard deviation of the embeddings before training.
         standardise: whether training sees ratings in standard deviations, so that these settings mean
             the same on every scale; predictions are in the table's own scale either way. False trains
@@ -174,6 +176,7 @@ class NeuralMFSettings:
     dimension: int = 32
     hidden: tuple[int, int] = (64, 32)
     dropout: float = 0.1
+    unknown_users: float = 0.1
     initial_std: float = 0.05
     standardise: bool = True
     learning_rate: float = 1e-3
@@ -191,7 +194,7 @@ class NeuralMFSettings:
         _check_rate("learning_rate", self.learning_rate)
         _check_positive("initial_std", self.initial_std)
         _check_weight("weight_decay", self.weight_decay)
-        _check_shares(self, ("dropout", "averaging_decay"))
+        _check_shares(self, ("dropout", "unknown_users", "averaging_decay"))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists
@@ -13,6 +14,7 @@ from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
+from retrieval.page.rendering import render_page
 from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
 from retrieval.two_stage import TwoStageModel
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from retrieval.evaluation import Evaluated
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
+PAGE = "report.html"
 Read = TypeVar("Read")
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
@@ -46,7 +49,9 @@ def write_build(
     writer.write_json(CHOICES, choices)
     writer.write("users.parquet", _parquet(build.user_table()))
     writer.write("items.parquet", _parquet(build.item_table()))
-    writer.write_json(REPORT, build.report.to_json())
+    report = build.report.to_json()
+    writer.write_json(REPORT, report)
+    writer.write(PAGE, render_page(report, _settings(build)).encode())
     before_publishing()
     return writer.publish(_description(build))
 
@@ -74,6 +79,9 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "takes_histories": model.vectors.history_items is not None,
         "has_neural_mf": system.neural_mf_weights is not None,
         "alpha": model.alpha,
+        "trend_weight": model.trend_weight,
+        "newcomer_alpha": model.newcomer_alpha,
+        "newcomer_trend_weight": model.newcomer_trend_weight,
         "candidates": model.n_candidates,
         "index": {
             "factory": model.ann.factory,
@@ -110,6 +118,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             dimension=vectors.dimension,
             **settings["index"],
         )
+        popularity = array("popularity")
         model = TwoStageModel(
             vectors=vectors,
             ann=ann,
@@ -117,6 +126,10 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             seen=ItemLists(array("seen_starts"), array("seen_items")),
             alpha=float(settings["alpha"]),
             n_candidates=int(settings["candidates"]),
+            trend=np.log1p(popularity),
+            trend_weight=float(settings["trend_weight"]),
+            newcomer_alpha=float(settings["newcomer_alpha"]),
+            newcomer_trend_weight=float(settings["newcomer_trend_weight"]),
         )
         users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
         return FittedSystem(
@@ -124,7 +137,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             users=users,
             items=items,
             titles=array("item_titles"),
-            popularity=array("popularity"),
+            popularity=popularity,
             tower_weights=tower_weights,
             neural_mf_weights=neural_mf_weights,
         )
@@ -144,6 +157,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     from retrieval.curves import TrainingHistory, training_curves
     from retrieval.encoded import EncodedInteractions
     from retrieval.evaluation import Evaluated, EvaluationData
+    from retrieval.newcomers import newcomers_of_test
     from retrieval.split import SplitCounts
 
     system = read_system(bundle, "evaluated")
@@ -159,7 +173,10 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         cut = bundle.manifest["split"]
         name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
         outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
-        data = EvaluationData(name, train, validation, test, counts, threshold, cut["kind"], outside)
+        newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
+        data = EvaluationData(
+            name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
+        )
         baselines = BaselineSet.fit(train, threshold, choices["baselines"])
         alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
         towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
@@ -182,6 +199,10 @@ def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Re
         ) from error
 
 
+def _settings(build: "Build") -> dict[str, Any]:
+    return asdict(build.settings) | {"threads": build.settings.resolved_threads}
+
+
 def _description(build: "Build") -> dict[str, Any]:
     """What the manifest says of a build."""
     from importlib.metadata import version
@@ -194,7 +215,7 @@ def _description(build: "Build") -> dict[str, Any]:
             "test_start": build.split.test_start,
             "counts": asdict(build.split.counts),
         },
-        "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
+        "settings": _settings(build),
         "training": {
             "towers": [member.to_json() for member in build.towers],
             "neural_mf": build.neural_mf and build.neural_mf.to_json(),

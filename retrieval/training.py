@@ -115,8 +115,8 @@ def fit_towers(
 
     Args:
         positives: the interactions to rank high.
-        catalogue: item rows, ascending, that can be negatives; every item unless given. The others are
-            known by their side features alone.
+        catalogue: item rows, ascending, that have interactions; every item unless given. The others
+            are nobody's negatives and known by their side features alone.
         features: of the items and users, for the history tower.
         validate: maps exported vectors to figures of merit, shape (q,), one for each list of
             validation, larger is better; with it training stops early, see `_Loop`.
@@ -146,16 +146,16 @@ def fit_towers(
     ]
     histories, popularity = positives.item_lists(), popularity_of(positives)
     exported = [model.export(histories) for model, _ in trained]
-    new_items, new_features = None, features.new_items if features.items is not None else None
-    if new_features is not None:
+    new_items = None
+    if features.items is not None and features.new_items is not None:
         # Joined beside the others, so that they come into the same space; no history holds them yet.
         exported = [
-            vectors.with_items(*model.encode_items(new_features))
+            vectors.with_items(*model.encode_items(features.new_items))
             for vectors, (model, _) in zip(exported, trained, strict=True)
         ]
-        popularity = np.append(popularity, np.zeros(len(new_features), dtype=np.float32))
+        popularity = np.append(popularity, np.zeros(len(features.new_items), dtype=np.float32))
     joined = join(exported, popularity + 1, settings.dimension)
-    if new_features is not None:
+    if features.items is not None and features.new_items is not None:
         joined, new_items = joined.first_items(positives.n_items), joined.items[positives.n_items :]
     return FittedTowers(joined, joined.weights(), tuple(history for _, history in trained), new_items)
 
@@ -173,6 +173,7 @@ def _fit_member(
     on_epoch: OnEpoch,
 ) -> tuple[TwoTowerBPR, TrainingHistory]:
     """One pair of towers."""
+    catalogue = np.arange(positives.n_items) if catalogue is None else catalogue
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     histories = positives.item_lists()
@@ -218,15 +219,15 @@ def popularity_of(positives: EncodedInteractions) -> NDArray[np.float32]:
     return np.bincount(positives.items, minlength=positives.n_items).astype(np.float32)
 
 
-def _silence_unreached(model: TwoTowerBPR, histories: ItemLists, catalogue: NDArray[np.int64] | None) -> None:
+def _silence_unreached(model: TwoTowerBPR, histories: ItemLists, catalogue: NDArray[np.int64]) -> None:
     """Set what training never reaches to 0, where chance would speak instead."""
     tower = model.user_tower
     if isinstance(tower, IdUserTower):
         tower.silence(np.flatnonzero(histories.lengths() == 0))
-    elif catalogue is not None:
-        unreached = np.setdiff1d(np.arange(model.items.table.num_embeddings), catalogue)
-        model.items.silence(unreached)
-        tower.silence(unreached)
+        return
+    unreached = np.setdiff1d(np.arange(model.items.table.num_embeddings), catalogue)
+    model.items.silence(unreached)
+    tower.silence(unreached)
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,9 @@ def fit_neural_mf(
     def steps() -> Iterator[tuple[torch.optim.Optimizer, torch.Tensor, int]]:
         order = torch.from_numpy(rng.permutation(len(ratings))).to(device)
         for rows in torch.split(order, settings.batch_size):
-            loss = (model(users[rows], items[rows]) - values[rows]).square().mean()
+            unknown = torch.from_numpy(rng.random(len(rows)) < settings.unknown_users).to(device)
+            shown = users[rows].masked_fill(unknown, ratings.n_users)
+            loss = (model(shown, items[rows]) - values[rows]).square().mean()
             yield optimizer, loss, len(rows)
 
     held_out = None if validation is None else tensors(validation)
@@ -303,7 +306,16 @@ def fit_neural_mf(
     )
     kept, history = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = scale.fold_into({name: to_numpy(tensor) for name, tensor in kept.state_dict().items()})
+    _speak_for_unreached(weights, ratings, settings)
     return FittedNeuralMF(weights, RatingModel.from_weights(weights), history)
+
+
+def _speak_for_unreached(weights: Weights, ratings: EncodedInteractions, settings: NeuralMFSettings) -> None:
+    """Give what training never reached the mean of the others, where chance would speak instead."""
+    users = np.r_[np.bincount(ratings.users, minlength=ratings.n_users), settings.unknown_users > 0]
+    items = np.bincount(ratings.items, minlength=ratings.n_items)
+    for name, reached in (("users.weight", users > 0), ("items.weight", items > 0)):
+        weights[name][~reached] = weights[name][reached].mean(axis=0)
 
 
 def _rated(interactions: EncodedInteractions) -> NDArray[np.float32]:

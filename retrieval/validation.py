@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from index import ExactIndex, ItemLists
+from retrieval.encoded import EncodedInteractions
 from retrieval.ids import IdMap
 from retrieval.judgements import Judgements, score_lists
 from retrieval.newcomers import Newcomers
@@ -17,6 +18,8 @@ from retrieval.vectors import TowerVectors
 CHOICE_K = 10
 # Newcomers are judged with so many interactions known: few, and as many as make a history.
 NEWCOMER_HISTORIES = (3, 10)
+# Into how many stretches of time, of as many rows, validation is cut where a gain has to last.
+STRETCHES = 3
 
 
 @dataclass(frozen=True)
@@ -25,19 +28,21 @@ class ValidationLists:
 
     Attributes:
         warm: the users of validation that train knows.
+        stretches: the same users, judged by one stretch of validation's time after the other.
         seen: q lists: what they have had in train.
         newcomers: the users of validation that train does not know, by the length of their history.
     """
 
     warm: Judgements
+    stretches: tuple[Judgements, ...]
     seen: ItemLists
     newcomers: tuple[Newcomers, ...]
 
     @classmethod
     def of(
         cls,
-        warm: Judgements,
-        seen: ItemLists,
+        train: EncodedInteractions,
+        validation: EncodedInteractions,
         frame: pl.DataFrame,
         users: IdMap,
         items: IdMap,
@@ -46,12 +51,18 @@ class ValidationLists:
         """From the validation slice.
 
         Args:
-            seen: one list for each user of train.
-            frame: the slice with its cold rows.
+            validation: its warm rows.
+            frame: all of its rows.
             users, items: of train.
         """
+        warm = Judgements.of(validation, train, threshold)
         newcomers = (Newcomers.of(frame, [users], items, threshold, n) for n in NEWCOMER_HISTORIES)
-        return cls(warm, seen.take(warm.users), tuple(each for each in newcomers if len(each)))
+        return cls(
+            warm,
+            tuple(warm.only(part) for part in _stretches(validation)),
+            train.item_lists().take(warm.users),
+            tuple(each for each in newcomers if len(each)),
+        )
 
     def ndcg(self, vectors: TowerVectors) -> NDArray[np.float64]:
         """NDCG of every list by exact search, scaled so that each group of users counts alike.
@@ -73,6 +84,16 @@ class ValidationLists:
                 for each in self.newcomers
             ]
         return alike(groups)
+
+
+def _stretches(interactions: EncodedInteractions) -> list[ItemLists]:
+    """Each user's items, by one stretch of time after the other; all at once without timestamps."""
+    times = interactions.timestamps
+    if times is None or not len(times):
+        return [interactions.item_lists()]
+    cuts = np.quantile(times, np.arange(1, STRETCHES) / STRETCHES)
+    stretch = np.searchsorted(cuts, times)
+    return [interactions.where(stretch == number).item_lists() for number in range(STRETCHES)]
 
 
 def alike(groups: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -131,6 +131,7 @@ def test_build_index_by_its_own_command_prints_a_table_for_people(tmp_path: Path
         (["--dataset", "sampel"], "did you mean sample"),
         (["--dataset", "sample", "--ratings", "x"], "exclude each other"),
         (["--items", "x"], "--ratings"),
+        (["--users", "x"], "--users goes with --ratings"),
         (["--dimensoin", "8"], "--dimension"),
         (["sample"], "sample"),
     ],
@@ -194,6 +195,8 @@ def test_missing_or_bad_data_ends_with_3(tmp_path: Path) -> None:
     good = ROOT / "data" / "sample" / "ratings.csv"
     untitled = run(*flags, good, "--items", tmp_path / "nothing.csv")
     assert untitled.code == 3 and "nothing.csv" in untitled.error
+    unknown = run(*flags, good, "--users", tmp_path / "nothing.csv")
+    assert unknown.code == 3 and "nothing.csv: no such file or folder; give a users file" in unknown.error
     assert not (tmp_path / "a").exists()
 
 

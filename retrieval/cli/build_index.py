@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -28,6 +28,8 @@ from retrieval.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from retrieval.building import Build
     from retrieval.cli.options import ProgressMode
     from retrieval.datasets import Dataset
@@ -50,6 +52,7 @@ PRESET_FLAGS = (
 PATH = click.Path(path_type=Path)
 ID_TOWERS = id_towers()
 COUNT = click.IntRange(1, LARGEST_COUNT)
+Table = TypeVar("Table")
 
 
 class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
@@ -74,7 +77,8 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @click.option(
     "--ratings", type=PATH, help="Your own file or folder of interactions, instead of a named data set."
 )
-@click.option("--items", type=PATH, help="Titles and genres, where they do not lie beside --ratings.")
+@click.option("--items", type=PATH, help="Titles, genres and the like, where not beside --ratings.")
+@click.option("--users", type=PATH, help="Gender, age and the like, where not beside --ratings.")
 @click.option("--user-column", metavar="NAME", help="Column of --ratings, where its name is not known.")
 @click.option("--item-column", metavar="NAME", help="Likewise.")
 @click.option("--rating-column", metavar="NAME", help="Likewise; without one every row is a positive.")
@@ -187,6 +191,7 @@ def build_index(
     dataset: str | None,
     ratings: Path | None,
     items: Path | None,
+    users: Path | None,
     data: Path,
     artifacts: Path,
     progress_mode: "ProgressMode",
@@ -204,7 +209,9 @@ def build_index(
     if dataset and ratings:
         raise UsageError("--dataset and --ratings exclude each other; give one of them")
     columns = {column: options.pop(f"{flag}_column") for column, flag in COLUMN_FLAGS.items()}
-    own = {"items": items} | {f"{COLUMN_FLAGS[column]}-column": name for column, name in columns.items()}
+    own = {"items": items, "users": users} | {
+        f"{COLUMN_FLAGS[column]}-column": name for column, name in columns.items()
+    }
     needless = [flag for flag, value in own.items() if value]
     if needless and not ratings:
         raise UsageError(f"--{needless[0]} goes with --ratings; a named data set needs none")
@@ -220,7 +227,7 @@ def build_index(
         if ratings is None:
             table = load_dataset(dataset or "ml-100k", data, progress.note, on_bytes=progress.downloaded)
         else:
-            table = _read(ratings, items, ColumnNames(**columns), progress)
+            table = _read(ratings, items, users, ColumnNames(**columns), progress)
         with new_bundle(artifacts) as writer:
             # It takes seconds: not before the data is read and the folder can be written.
             progress.phase("Loading torch")
@@ -231,6 +238,7 @@ def build_index(
             built = build(
                 table.interactions,
                 items=table.items,
+                users=table.users,
                 settings=settings,
                 progress=progress,
                 name=table.name,
@@ -306,19 +314,26 @@ def _tower_settings(options: dict[str, Any]) -> TowerSettings:
     return id_towers(**towers) if options["user_tower"] == "id" else TowerSettings(**towers)
 
 
-def _read(ratings: Path, items: Path | None, columns: "ColumnNames", progress: "Progress") -> "Dataset":
-    """Somebody's own table, and the titles that were named or lie beside it."""
+def _read(
+    ratings: Path, items: Path | None, users: Path | None, columns: "ColumnNames", progress: "Progress"
+) -> "Dataset":
+    """Somebody's own table, and what was named or lies beside it."""
     from retrieval.datasets import Dataset
     from retrieval.interactions import read_interactions
     from retrieval.items import find_items_beside, read_items
+    from retrieval.users import find_users_beside, read_users
+
+    def beside(found: Path | None, read: "Callable[[Path], Table]", what: str) -> "Table | None":
+        try:
+            return None if found is None else read(found)
+        except DataError as error:  # nobody asked for that file
+            progress.note(f"no {what}: {error}")
+            return None
 
     interactions = read_interactions(ratings, columns)
-    if items is not None:
-        return Dataset(ratings.name, interactions, read_items(items))
-    found = find_items_beside(ratings)
-    try:
-        table = None if found is None else read_items(found)
-    except DataError as error:  # nobody asked for that file
-        progress.note(f"no titles: {error}")
-        table = None
-    return Dataset(ratings.name, interactions, table)
+    return Dataset(
+        ratings.name,
+        interactions,
+        read_items(items) if items else beside(find_items_beside(ratings), read_items, "titles"),
+        read_users(users) if users else beside(find_users_beside(ratings), read_users, "users' features"),
+    )

@@ -1,18 +1,25 @@
 """The report as text for people: the stage table, the differences, and what they mean in words."""
 
-import math
 from collections.abc import Sequence
 
+from retrieval.cli.figures import (
+    listed,
+    milliseconds,
+    p_value_text,
+    percent,
+    share,
+    share_with_interval,
+    short_count,
+    signed,
+    signed_interval,
+    stage_name,
+    verdict,
+    with_interval,
+)
+from retrieval.cli.groups_text import groups_text
 from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
-from retrieval.uncertainty import Estimate
 
-STAGE_NAMES = {
-    "recent_popularity": "recent popularity",
-    "ease": "EASE",
-    "item_knn": "item-kNN",
-    "neural_mf": "NeuralMF alone",
-}
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
 # A verdict that would make the table too wide.
 IN_A_TABLE = {"no clear difference": "unclear"}
@@ -22,8 +29,8 @@ NOTICEABLE = 1.1
 
 def report_text(report: Report) -> str:
     """Everything `evaluate` prints without --json: at most 80 columns, a screen or so of lines."""
-    parts = (_heading(report), _stages(report), _differences(report), *_losses(report), _words(report))
-    return "\n\n".join(parts)
+    tables = (_stages(report), _differences(report), *_losses(report), *groups_text(report))
+    return "\n\n".join((_heading(report), *tables, _words(report)))
 
 
 def _heading(report: Report) -> str:
@@ -63,10 +70,10 @@ def _stages(report: Report) -> str:
     k = report.k
     rows = [
         [
-            _name(name),
-            *map(_share_with_interval, (stage.precision, stage.recall, stage.ndcg)),
-            _percent(stage.coverage),
-            _short_count(stage.popularity_rank),
+            stage_name(name),
+            *map(share_with_interval, (stage.precision, stage.recall, stage.ndcg)),
+            percent(stage.coverage),
+            short_count(stage.popularity_rank),
         ]
         for name, stage in report.stages.items()
     ]
@@ -93,11 +100,11 @@ def _differences(report: Report) -> str:
     """What each step of the system changes, and where its final list stands; the rest is in the JSON."""
     rows = [
         [
-            f"{_name(each.stage)} vs {_name(each.against)}",
-            _signed(each.difference.value),
-            _signed_interval(each.difference),
-            _p_value(each.p_value),
-            IN_A_TABLE.get(_verdict(each.difference), _verdict(each.difference)),
+            f"{stage_name(each.stage)} vs {stage_name(each.against)}",
+            signed(each.difference.value),
+            signed_interval(each.difference),
+            p_value_text(each.p_value),
+            IN_A_TABLE.get(verdict(each.difference), verdict(each.difference)),
         ]
         for each in report.comparisons
         if each.stage == report.served or each.against == "exact"
@@ -120,7 +127,7 @@ def _losses(report: Report) -> list[str]:
         "dropped by re-ranker": f"found, re-ranked below the top {attribution.k}",
         "below top k": f"found, below the top {attribution.k}",
     }
-    rows = [[f"  {words[fate]}", f"{share:.1%}"] for fate, share in attribution.shares.items()]
+    rows = [[f"  {words[fate]}", f"{part:.1%}"] for fate, part in attribution.shares.items()]
     header = [f"What became of {attribution.relevant:,} relevant test items", "share"]
     return [format_table(header, rows, right=[1])]
 
@@ -149,11 +156,11 @@ def _standing(report: Report) -> str:
         "not measured": "not measured against",
     }
     clauses = [
-        f"{phrases[_verdict(each.difference)]} {_name(each.against)} ({_signed(each.difference.value)})"
+        f"{phrases[verdict(each.difference)]} {stage_name(each.against)} ({signed(each.difference.value)})"
         for each in report.comparisons
         if each.stage == report.served and each.against in BASELINES
     ]
-    return f"The served list, {report.served}, is {_listed(clauses)}."
+    return f"The served list, {report.served}, is {listed(clauses)}."
 
 
 def _index(ann: AnnReport) -> str:
@@ -167,7 +174,7 @@ def _index(ann: AnnReport) -> str:
         pays = f"{1 / faster:.1f} times slower, exact search would do here"
     rescued = ""
     if ann.rescued:
-        rescued = f"; exact search answers for the {_percent(ann.rescued)} of users it leaves short"
+        rescued = f"; exact search answers for the {percent(ann.rescued)} of users it leaves short"
     return (
         f"Index: {ann.index} finds {recall} of the {ann.candidates:,} exact candidates{rescued}; one search "
         f"takes {ann.ann_p50_ms:.3f} ms, exact {ann.exact_p50_ms:.3f} ms (median): {pays}."
@@ -186,11 +193,11 @@ def _reranking(report: Report) -> list[str]:
     else:
         gain = _find(report, "exact+rerank", "exact").difference
         words = (
-            f"Re-ranking: alpha {choice.alpha:g} weighs the predicted rating; on test {_signed(gain.value)} "
-            f"over exact, {_verdict(gain)}. The least within a standard error of the best "
+            f"Re-ranking: alpha {choice.alpha:g} weighs the predicted rating; on test {signed(gain.value)} "
+            f"over exact, {verdict(gain)}. The least within a standard error of the best "
             f"validation NDCG@{choice.k}:"
         )
-    curve = [(f"{alpha:g}", _signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
+    curve = [(f"{alpha:g}", signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
     return [wrap(words), *_columns(["  alpha", "  gain"], curve), _ratings(report.rating)]
 
 
@@ -206,9 +213,9 @@ def _depth(report: Report) -> list[str]:
     columns = [
         (
             f"{point.candidates:,}",
-            _share(point.ndcg.value),
-            _milliseconds(point.p50_ms),
-            _milliseconds(point.p99_ms),
+            share(point.ndcg.value),
+            milliseconds(point.p50_ms),
+            milliseconds(point.p99_ms),
         )
         for point in curve.points
     ]
@@ -236,17 +243,17 @@ def _ratings(rating: RatingReport) -> str:
     if not rating.rows:
         return "Ratings: no warm test row to predict."
     rows = [
-        ["  NeuralMF", _error(rating.rmse), _error(rating.mae)],
-        ["  user and item biases", _error(rating.bias_rmse), _error(rating.bias_mae)],
+        ["  NeuralMF", with_interval(rating.rmse), with_interval(rating.mae)],
+        ["  user and item biases", with_interval(rating.bias_rmse), with_interval(rating.bias_mae)],
     ]
     table = format_table([f"Ratings of {rating.rows:,} test rows", "RMSE", "MAE"], rows)
     difference = rating.rmse_difference
-    interval = f"{_signed(difference.value)}, 95% interval {_signed_interval(difference)}, over users"
-    verdict = {
+    interval = f"{signed(difference.value)}, 95% interval {signed_interval(difference)}, over users"
+    standing = {
         "better": "NeuralMF is better than the biases alone",
         "worse": "NeuralMF is worse than the biases alone",
-    }.get(_verdict(difference, lower_is_better=True), "NeuralMF is not clearly different from the biases")
-    return f"{table}\n  {verdict}:\n  RMSE {interval}."
+    }.get(verdict(difference, lower_is_better=True), "NeuralMF is not clearly different from the biases")
+    return f"{table}\n  {standing}:\n  RMSE {interval}."
 
 
 def _baselines(settings: dict[str, float]) -> str:
@@ -260,79 +267,5 @@ def _baselines(settings: dict[str, float]) -> str:
     return f"Baselines, set on validation: {'; '.join(chosen)}."
 
 
-def _verdict(difference: Estimate, lower_is_better: bool = False) -> str:
-    if math.isnan(difference.value):
-        return "not measured"
-    if difference.low == difference.high == 0:
-        return "the same"
-    if not difference.excludes_zero:
-        return "no clear difference"
-    return "better" if (difference.value > 0) != lower_is_better else "worse"
-
-
 def _find(report: Report, stage: str, against: str) -> Comparison:
     return next(each for each in report.comparisons if (each.stage, each.against) == (stage, against))
-
-
-def _name(stage: str) -> str:
-    return STAGE_NAMES.get(stage, stage)
-
-
-def _listed(clauses: list[str]) -> str:
-    """a, b and c."""
-    return " and ".join([", ".join(clauses[:-1]), clauses[-1]] if len(clauses) > 1 else clauses)
-
-
-def _share(value: float) -> str:
-    """Of 0 to 1, in 4 columns: .161, 1.00; a dash for NaN."""
-    if math.isnan(value):
-        return "-"
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0") else "1.00"
-
-
-def _share_with_interval(estimate: Estimate) -> str:
-    if math.isnan(estimate.value):
-        return "-"
-    return f"{_share(estimate.value)} {_share(estimate.low)}-{_share(estimate.high)}"
-
-
-def _signed(value: float) -> str:
-    """Of -1 to 1, with its sign and without the 0 in front: +.0327; never -.0000."""
-    return "-" if math.isnan(value) else f"{round(value, 4) + 0.0:+.4f}".replace("0.", ".", 1)
-
-
-def _signed_interval(estimate: Estimate) -> str:
-    return "-" if math.isnan(estimate.low) else f"{_signed(estimate.low)} to {_signed(estimate.high)}"
-
-
-def _p_value(value: float) -> str:
-    """In 5 columns: .012, <.001, 1.000."""
-    if math.isnan(value):
-        return "-"
-    return "<.001" if value < 0.0005 else f"{value:.3f}".removeprefix("0")
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
-
-
-def _short_count(value: float) -> str:
-    """In 5 columns: 9,999, 27k, 1.2M."""
-    if math.isnan(value):
-        return "-"
-    if value < 9_999.5:
-        return f"{value:,.0f}"
-    return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.1f}M"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.2f}" if value < 9.995 else f"{value:,.0f}"
-
-
-def _error(estimate: Estimate) -> str:
-    return f"{_number(estimate.value)} {_number(estimate.low)}-{_number(estimate.high)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
