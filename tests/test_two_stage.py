@@ -15,7 +15,7 @@ def planted_ratings(table: np.ndarray) -> RatingModel:
     """Predicts `table` (n_users, n_items), of positive numbers: each item lets one hidden unit through."""
     n_items = table.shape[1]
     return RatingModel(
-        users=table.astype(np.float32),
+        users=np.vstack([table, table.mean(axis=0)]).astype(np.float32),
         items=np.where(np.eye(n_items, dtype=bool), 0, -1000).astype(np.float32),
         hidden_weight=np.ones((1, n_items), dtype=np.float32),
         hidden_bias=np.zeros(1, dtype=np.float32),
