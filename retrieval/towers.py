@@ -278,7 +278,7 @@ class TwoTowerBPR(nn.Module):
             each = one_against_all(positive, others, batch.user_of, batch.items_each)
         else:
             drawn = draw_by_score(others.detach(), batch.draws)
-            each = pairwise(positive, spread(scores.gather(1, drawn), batch.user_of))
+            each = pairwise(positive, spread(others.gather(1, drawn), batch.user_of))
         tables = mean_square(catalogue[:, :-1]) + mean_square(self.user_tower.table.weight)
         loss: Tensor = (each * batch.weights).mean() + settings.l2 * (mean_square(users) + tables)
         return loss

@@ -21,7 +21,7 @@ def planted(scores: np.ndarray, ratings: np.ndarray, n_candidates: int = N_ITEMS
     eye = np.eye(n_items, dtype=np.float32)
     items = np.hstack([eye, np.zeros((n_items, 1), dtype=np.float32)])
     rating_model = RatingModel(
-        users=ratings.astype(np.float32),
+        users=np.vstack([ratings, ratings.mean(axis=0)]).astype(np.float32),
         items=np.where(eye > 0, 0, -1000).astype(np.float32),
         hidden_weight=np.ones((1, n_items), dtype=np.float32),
         hidden_bias=np.zeros(1, dtype=np.float32),
@@ -29,7 +29,7 @@ def planted(scores: np.ndarray, ratings: np.ndarray, n_candidates: int = N_ITEMS
         output_bias=np.zeros(1, dtype=np.float32),
     )
     return TwoStageModel(
-        TowerVectors(items, with_one(scores.astype(np.float32)), None),
+        TowerVectors(items, with_one(scores.astype(np.float32)), None, None),
         AnnIndex.build(items, "IVF1,Flat", seed=0, threads=1),
         rating_model,
         ItemLists.empty(n_users),

@@ -32,6 +32,8 @@ def assert_same_system(one: FittedSystem, other: FittedSystem) -> None:
         (one.titles, other.titles),
         (mine.vectors.items, theirs.vectors.items),
         (mine.vectors.users, theirs.vectors.users),
+        (mine.vectors.history_items, theirs.vectors.history_items),
+        (mine.vectors.prior, theirs.vectors.prior),
         (mine.seen.indptr, theirs.seen.indptr),
         (mine.seen.items, theirs.seen.items),
         (mine.ann.to_bytes(), theirs.ann.to_bytes()),
