@@ -1,11 +1,12 @@
 """How good the lists are beside those of implicit and LensKit: on the same split, for the same users.
 
-Every model is trained on the positives of train, items a user has in train are never recommended, and the
-warm users are judged by the metrics of every report. The budget is a number of settings, the same for
-every model: `--budget` of them are fitted on train and compared by NDCG@k of the warm users of validation,
-the model's own defaults first, the rest drawn from its space (`SPACE` here, `PEERS` in peers.py; a smaller
-space is tried whole). The best one is then fitted for every seed and meets the test slice, once. The
-baselines of every report choose from grids of their own, none larger than five.
+Every model is trained on the positives of train (ours has its ratings and side features besides), items a
+user has in train are never recommended, and the warm users are judged by the metrics of every report. The
+budget is a number of settings, the same for every model: `--budget` of them are fitted on train and
+compared by NDCG@k of the warm users of validation, the model's own defaults first, the rest drawn from its
+space (`SPACE` here, `PEERS` in peers.py; a smaller space is tried whole). The best one is then fitted for
+every seed and meets the test slice, once. The baselines of every report choose from grids of their own,
+none larger than five.
 
 No part of CI: it takes from minutes to hours. The libraries go into an environment of their own, as LensKit
 needs an older pandas than scripts/constraints.txt pins. From the root of the checkout:
