@@ -172,13 +172,14 @@ class BaselineSet:
     def scorers(self, matrix: sparse.csr_matrix) -> dict[str, Scorer]:
         """Every baseline as a scorer of users who are rows of a positive matrix; train need not know them."""
         positives = self.train.positives(self.threshold)
-        scorers = {"popularity": same_for_all(popularity(positives))}
+        overall = popularity(positives)
+        scorers = {"popularity": same_for_all(overall)}
         if self.window is not None:
             scorers["recent_popularity"] = same_for_all(recent_popularity(positives, self.window))
         if self.ease is not None:
-            scorers["ease"] = self.ease.scorer(matrix)
+            scorers["ease"] = ties_by(self.ease.scorer(matrix), overall)
         if self.item_knn is not None:
-            scorers["item_knn"] = self.item_knn.scorer(matrix)
+            scorers["item_knn"] = ties_by(self.item_knn.scorer(matrix), overall)
         return scorers
 
     def lists(self, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
@@ -188,6 +189,12 @@ class BaselineSet:
             name: rank_by_scores(scorer, users, exclude, k, self.train.n_items)
             for name, scorer in scorers.items()
         }
+
+
+def ties_by(scorer: Scorer, popularity: Scores) -> Scorer:
+    """The same scores, but that popularity decides between equal ones: for users with nothing to go by."""
+    least = (1e-6 * popularity / max(float(popularity.max()), 1)).astype(np.float32)
+    return lambda users: np.asarray(scorer(users) + least, dtype=np.float32)
 
 
 def same_for_all(scores: Scores) -> Scorer:

@@ -137,7 +137,7 @@ class Fitting:
             seed=settings.seed,
             device=self.device,
             catalogue=np.unique(interactions.items),
-            features=self._tower_features(users, items),
+            features=self.tower_features(users, items),
             validate=validate,
             epochs=epochs[0],
             on_epoch=self._shown_of_members(epochs[0]),
@@ -187,7 +187,7 @@ class Fitting:
         )
         return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history, points)
 
-    def _tower_features(self, users: IdMap, items: IdMap) -> TowerFeatures:
+    def tower_features(self, users: IdMap, items: IdMap) -> TowerFeatures:
         """Side features of the rows, and of the items that only the table of items knows."""
         if self.settings.towers.user_tower == "id":
             return TowerFeatures()
