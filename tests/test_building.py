@@ -82,11 +82,11 @@ def test_phases_and_epochs_are_told_in_order(again: tuple[Build, Record]) -> Non
     built, record = again
     assert [phase.split(" on ")[0] for phase in record.phases] == [
         "Splitting by time",
+        "Fitting the baselines",
         "Training TwoTowerBPR",
         "Training NeuralMF",
         "Building and tuning the index",
         "Weighing the re-ranker",
-        "Fitting the baselines",
         "Evaluating",
         "Refitting TwoTowerBPR",
         "Refitting NeuralMF",
@@ -128,7 +128,7 @@ def test_nothing_after_train_changes_the_evaluated_models(
     # Test rows turned upside down; validation and the cuts stay.
     late = pl.col("timestamp") > tiny_build.split.test_start
     turned = frame.with_columns(rating=pl.when(late).then(6 - pl.col("rating")).otherwise(pl.col("rating")))
-    other = build(Interactions.from_frame(turned), settings=tiny_settings)
+    other = build(Interactions.from_frame(turned), items=sample_set.items, settings=tiny_settings)
     one, two = fingerprint(tiny_build), fingerprint(other)
     assert [name for name in one if name.startswith("evaluated") and one[name] != two[name]] == []
     assert one["served items"] != two["served items"]
@@ -141,7 +141,11 @@ def test_without_a_refit_the_evaluated_models_are_served(
 ) -> None:
     record = Record()
     built = build(
-        sample_set.interactions, settings=replace(tiny_settings, refit=False), progress=record, name="sample"
+        sample_set.interactions,
+        items=sample_set.items,
+        settings=replace(tiny_settings, refit=False),
+        progress=record,
+        name="sample",
     )
     assert built.served is built.evaluated
     assert not [phase for phase in record.phases if phase.startswith("Refitting")]

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 from retrieval import Recommender
-from retrieval.building import Build, build, with_alpha
+from retrieval.building import Build, build
 from retrieval.datasets import Dataset
 from retrieval.errors import ArtifactError, DataError, NotFoundError, UsageError
 from retrieval.interactions import Interactions
 from retrieval.recommendations import RecommendationLists, Recommendations
 from retrieval.settings import BuildSettings, id_towers
+from tests.reports import with_alpha
 
 
 @pytest.fixture(scope="module")

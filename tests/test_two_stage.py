@@ -131,13 +131,17 @@ def test_users_are_answered_in_the_order_asked_for(model) -> None:
 
 
 @pytest.mark.parametrize("search", ["exact", "ann"])
-def test_a_history_is_left_out_and_no_rating_is_predicted_for_it(model, search) -> None:
+def test_a_history_is_left_out_and_anybodys_rating_is_predicted_for_it(model, search) -> None:
     histories = ItemLists.from_pairs(np.array([0, 0, 1]), np.array([3, 40, 11]), 2)
     ranked = model.for_histories(histories, N_ITEMS, search)
     assert sorted(ranked.rows[0, :58]) == sorted(set(range(N_ITEMS)) - {3, 40})
     assert ranked.rows[0, 58:].tolist() == [-1, -1]
     assert 11 not in ranked.rows[1]
-    assert np.isnan(ranked.predicted_ratings).all()
+    rows = ranked.rows[:, :58]
+    anybody = model.rating_model.predict(np.full(2, model.rating_model.unknown_user), rows)
+    np.testing.assert_array_equal(ranked.predicted_ratings[:, :58], anybody)
+    plain = model.for_histories(histories, N_ITEMS, search, rerank=False)
+    assert np.isnan(plain.predicted_ratings).all()
     np.testing.assert_array_equal(ranked.retrieval_ranks[0, :58], np.arange(1, 59))
 
 

@@ -156,7 +156,7 @@ def reranker(document: Document) -> Section | None:
     if any(found.get(weight) for _, weight, _ in parts):
         text = "Chosen are the least weights within one standard error of the best. Band: 95% interval."
     else:
-        text = "Both weights are 0: the order stays retrieval’s, for none gained more than the noise of validation."
+        text = "Both weights are 0: the order stays retrieval’s, as none gained more than validation’s noise."
     newcomers = found.get("newcomers")
     if newcomers:
         text += f" For newcomers: alpha {newcomers['alpha']:g}, trend {newcomers['trend']:g}."
