@@ -11,13 +11,17 @@ from retrieval.judgements import Judgements, Rows, score_lists
 from retrieval.newcomers import Newcomers
 from retrieval.rating_model import RatingModel
 from retrieval.rerank import blend
-from retrieval.two_stage import TwoStageModel
+from retrieval.two_stage import TwoStageModel, fading
 from retrieval.uncertainty import Estimate, mean_estimate, standard_error
+from retrieval.validation import alike
 
 Scores = NDArray[np.float64]
+Groups = list[Scores]
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
+# Newcomers' fades with what is known of them, see `two_stage.fading`.
+NEWCOMER_TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,12 @@ def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> 
     found = model.candidates(model.vectors.users[users], model.seen.take(users), depth, "exact")
     predicted = rating_model.predict(users, found.rows)
 
-    def ndcg(alpha: float, trend: float) -> Scores:
+    def ndcg(alpha: float, trend: float) -> Groups:
         lists = blend(found, predicted, alpha, model.trend_of(found.rows), trend).rows
         # Each user's mean over the slices he has something relevant in: his slices are no independent lists.
-        return _mean_of_known([_ndcg(lists, judged, k) for judged in slices])
+        return [_mean_of_known([_ndcg(lists, judged, k) for judged in slices])]
 
-    return _least_within_a_standard_error(ndcg, k, model)
+    return _least_within_a_standard_error(ndcg, k, model.trend is not None, TRENDS)
 
 
 def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], k: int) -> AlphaChoice:
@@ -127,38 +131,46 @@ def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], 
     ]
     predicted = [model.predict_for_newcomers(each.rows) for each in found]
 
-    def ndcg(alpha: float, trend: float) -> Scores:
+    def ndcg(alpha: float, trend: float) -> Groups:
         lists = (
-            blend(each, ratings, alpha, model.trend_of(each.rows), trend).rows
-            for each, ratings in zip(found, predicted, strict=True)
+            blend(each, ratings, alpha, model.trend_of(each.rows), fading(trend, people.liked.lengths())).rows
+            for each, ratings, people in zip(found, predicted, newcomers, strict=True)
         )
         scored = (
             score_lists(each, people.judgements, k) for each, people in zip(lists, newcomers, strict=True)
         )
-        return np.concatenate([each.ndcg for each in scored])
+        return [each.ndcg for each in scored]
 
-    return _least_within_a_standard_error(ndcg, k, model)
+    return _least_within_a_standard_error(ndcg, k, model.trend is not None, NEWCOMER_TRENDS)
 
 
 def _least_within_a_standard_error(
-    ndcg: Callable[[float, float], Scores], k: int, model: TwoStageModel
+    ndcg: Callable[[float, float], Groups], k: int, has_trend: bool, weights: tuple[float, ...]
 ) -> AlphaChoice:
     """Try every pair of weights: alpha, and of the trend where the model has one."""
-    trends = TRENDS if model.trend is not None else (0.0,)
+    trends = weights if has_trend else (0.0,)
     scores = {(alpha, trend): ndcg(alpha, trend) for alpha in ALPHAS for trend in trends}
-    start = scores[0.0, 0.0]
-    best = max((each - start for each in scores.values()), key=lambda gain: float(gain.mean()))
-    enough = best.mean() - standard_error(best)
-    good = [pair for pair, each in scores.items() if (each - start).mean() >= enough]
-    alpha, trend = min(good, key=lambda pair: (round(sum(pair), 6), -scores[pair].mean()))
+    gains = {pair: _minus(each, scores[0.0, 0.0]) for pair, each in scores.items()}
+    best = max(gains.values(), key=_mean)
+    # As if the groups' errors went together: the same people are in them.
+    enough = _mean(best) - float(np.mean([standard_error(group) for group in best]))
+    good = [pair for pair, gain in gains.items() if _mean(gain) >= enough]
+    alpha, trend = min(good, key=lambda pair: (round(sum(pair), 6), -_mean(gains[pair])))
 
     def curve(pairs: list[tuple[float, float]], part: int) -> tuple[tuple[float, float, Estimate], ...]:
-        return tuple(
-            (pair[part], float(scores[pair].mean()), mean_estimate(scores[pair] - start)) for pair in pairs
-        )
+        return tuple((pair[part], _mean(scores[pair]), mean_estimate(alike(gains[pair]))) for pair in pairs)
 
     of_alpha, of_trend = [(each, trend) for each in ALPHAS], [(alpha, each) for each in trends]
-    return AlphaChoice(alpha, k, curve(of_alpha, 0), trend, curve(of_trend, 1) if len(trends) > 1 else ())
+    return AlphaChoice(alpha, k, curve(of_alpha, 0), trend, curve(of_trend, 1) if has_trend else ())
+
+
+def _minus(one: Groups, other: Groups) -> Groups:
+    return [mine - theirs for mine, theirs in zip(one, other, strict=True)]
+
+
+def _mean(groups: Groups) -> float:
+    """The mean of the groups' means."""
+    return float(np.mean([group.mean() for group in groups]))
 
 
 def _ndcg(lists: Rows, judged: Judgements, k: int) -> Scores:

@@ -131,7 +131,7 @@ def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: in
     lists = {str(search): candidates.rows[:, :k] for search, candidates in found.items()}
     if reranks:
         for search, candidates in found.items():
-            lists[f"{search}+rerank"] = model.rerank_for_newcomers(candidates).rows[:, :k]
+            lists[f"{search}+rerank"] = model.rerank_for_newcomers(candidates, liked.lengths()).rows[:, :k]
     return lists
 
 

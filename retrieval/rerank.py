@@ -51,7 +51,7 @@ def blend(
     predicted: Scores,
     alpha: float,
     trend: Scores | None = None,
-    trend_weight: float = 0.0,
+    trend_weight: float | NDArray[np.float64] = 0.0,
 ) -> RankedItems:
     """Order candidates by z(retrieval score) + alpha * z(predicted rating) + trend_weight * z(trend).
 
@@ -63,20 +63,17 @@ def blend(
         predicted: shape (q, c), predicted ratings of the candidates; ignored in padding.
         alpha: 0 or more.
         trend: shape (q, c): how much the candidates are in demand of late; ignored in padding.
-        trend_weight: 0 or more.
+        trend_weight: 0 or more, for everybody or, shape (q,), for each user.
     """
     real = candidates.rows >= 0
     ratings = np.where(real, predicted, np.nan).astype(np.float32)
     blended = standardise(candidates.scores, real) + alpha * standardise(predicted, real)
-    if trend is not None and trend_weight:
-        blended += trend_weight * standardise(trend, real)
+    if trend is not None:
+        blended += np.reshape(trend_weight, (-1, 1)) * standardise(trend, real)
     scores = np.where(real, blended, -np.inf)
+    weighted = alpha or np.any(trend_weight)
     # At weights of 0 candidates may not change places even where their z-scores round to the same number.
-    order = (
-        np.lexsort((candidates.rows, -scores), axis=1)
-        if alpha or trend_weight
-        else np.indices(scores.shape)[1]
-    )
+    order = np.lexsort((candidates.rows, -scores), axis=1) if weighted else np.indices(scores.shape)[1]
     ranks = np.where(real, np.arange(1, real.shape[1] + 1), 0)
 
     def ordered(values: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -32,7 +32,7 @@ class TwoStageModel:
             weight.
         trend_weight: its weight in the blend.
         newcomer_alpha, newcomer_trend_weight: likewise for people known only by a history, for whom
-            NeuralMF's row of the unknown user speaks.
+            NeuralMF's row of the unknown user speaks; of the trend see `fading`.
         n_candidates: how many candidates are retrieved for re-ranking.
 
     Raises:
@@ -115,7 +115,9 @@ class TwoStageModel:
         rerank = rerank and self.rating_model is not None
         depth = max(k, self.n_candidates) if rerank and self.reranks_newcomers else k
         found = self.candidates(self.vectors.for_histories(histories), histories, depth, search)
-        ranked = self.rerank_for_newcomers(found) if rerank else in_retrieval_order(found)
+        ranked = (
+            self.rerank_for_newcomers(found, histories.lengths()) if rerank else in_retrieval_order(found)
+        )
         return ranked.top(k)
 
     def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:
@@ -129,10 +131,15 @@ class TwoStageModel:
         predicted = self.rating_model.predict(users, found.rows)
         return blend(found, predicted, self.alpha, self.trend_of(found.rows), self.trend_weight)
 
-    def rerank_for_newcomers(self, found: SearchResult) -> RankedItems:
-        """As `rerank`, for people the models have never met."""
+    def rerank_for_newcomers(self, found: SearchResult, liked: NDArray[np.int64]) -> RankedItems:
+        """As `rerank`, for people the models have never met.
+
+        Args:
+            liked: shape (q,): how many items each is known to like.
+        """
         predicted, trend = self.predict_for_newcomers(found.rows), self.trend_of(found.rows)
-        return blend(found, predicted, self.newcomer_alpha, trend, self.newcomer_trend_weight)
+        weights = fading(self.newcomer_trend_weight, liked)
+        return blend(found, predicted, self.newcomer_alpha, trend, weights)
 
     def predict_for_newcomers(self, rows: NDArray[np.int64]) -> Matrix:
         """What NeuralMF expects anybody to rate the items (q, c): shape (q, c), float32.
@@ -143,3 +150,12 @@ class TwoStageModel:
         if self.rating_model is None:
             raise ValueError("there is no NeuralMF to re-rank by: it was built without ratings")
         return self.rating_model.predict(np.full(len(rows), self.rating_model.unknown_user), rows)
+
+
+def fading(weight: float, liked: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The trend's weight for each newcomer: the less is known of someone, the more recent demand says.
+
+    >>> fading(0.6, np.array([0, 1, 5])).round(2).tolist()
+    [0.6, 0.3, 0.1]
+    """
+    return np.asarray(weight / (liked + 1.0))

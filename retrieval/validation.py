@@ -16,8 +16,10 @@ from retrieval.vectors import TowerVectors
 
 # The lists everything is chosen by on validation, whatever k is asked for later.
 CHOICE_K = 10
-# Newcomers are judged with so many interactions known: few, and as many as make a history.
-NEWCOMER_HISTORIES = (3, 10)
+# Newcomers are judged with so many interactions known: one, few, and as many as make a history.
+NEWCOMER_HISTORIES = (1, 3, 10)
+# Towers are not validated by newcomers of fewer: all towers are alike to them.
+LEAST_HISTORY = 3
 # Into how many stretches of time, of as many rows, validation is cut where a gain has to last.
 STRETCHES = 3
 
@@ -82,6 +84,7 @@ class ValidationLists:
             groups += [
                 of_group(vectors.for_histories(each.liked), each.seen, each.judgements)
                 for each in self.newcomers
+                if each.n >= LEAST_HISTORY
             ]
         return alike(groups)
 
