@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from index import ItemLists
+from retrieval.encoded import EncodedInteractions
 from retrieval.ids import IdMap
 from retrieval.judgements import Judgements
 from retrieval.newcomers import Newcomers
@@ -40,24 +42,34 @@ def frame() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def validation() -> ValidationLists:
+def encoded(pairs: list[tuple[int, int]], times: list[int] | None = None) -> EncodedInteractions:
+    """Everything rated 5, by the users of train."""
+    users, items = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    stamps = np.zeros(len(users), np.int64) if times is None else np.array(times, np.int64)
+    return EncodedInteractions(users, items, np.full(len(users), 5, np.float32), stamps, 2, N_ITEMS)
+
+
+TRAIN = encoded([(0, 13)])
+
+
+def validation(rows: pl.DataFrame | None = None) -> ValidationLists:
     """User 0 has seen the best item and likes the second best; so does user 1, who has seen nothing."""
-    warm = judged([[12], [12]])
-    seen = ItemLists.from_pairs(np.array([0]), np.array([13]), 2)
-    return ValidationLists.of(warm, seen, frame(), USERS, ITEMS, 4.0)
+    likes = encoded([(0, 12), (1, 12)])
+    return ValidationLists.of(TRAIN, likes, frame() if rows is None else rows, USERS, ITEMS, 4.0)
 
 
 def test_newcomers_are_those_of_validation_whom_train_does_not_know() -> None:
     lists = validation()
-    assert [each.n for each in lists.newcomers] == [3]  # nobody has more than 10
-    assert [each.seen.of(0).tolist() for each in lists.newcomers] == [[11, 12, 13]]
+    assert [each.n for each in lists.newcomers] == [1, 3]  # nobody has more than 10
+    assert [each.seen.of(0).tolist() for each in lists.newcomers] == [[13], [11, 12, 13]]
     assert len(lists.newcomers[0]) == 2
     assert NEWCOMER_HISTORIES == (1, 3, 10)
 
 
 def test_figures_worked_by_hand() -> None:
     found = validation().ndcg(vectors())
-    # Newcomer 7 has seen the three best: 10 is the first. 8 is given 13 to 4: 9 is fifth and 4 is tenth.
+    # With one interaction known towers are not judged. With three newcomer 7 has seen the best: 10 is first.
+    # 8 is given 13 to 4: 9 is fifth and 4 is tenth.
     ideal = 1 + SECOND
     of_8 = (1 / math.log2(6) + 1 / math.log2(11)) / ideal
     warm, new = [1, SECOND], [1, of_8]
@@ -81,32 +93,46 @@ def test_newcomers_get_the_vector_of_what_they_liked_in_their_history() -> None:
     disliked = frame().with_columns(
         rating=pl.when(pl.col("item") < 3).then(1.0).otherwise(pl.col("rating")).cast(pl.Float32)
     )
-    lists = ValidationLists.of(validation().warm, ItemLists.empty(2), disliked, USERS, ITEMS, 4.0)
-    assert lists.ndcg(turned)[2:] == pytest.approx(validation().ndcg(vectors())[2:])
+    assert validation(disliked).ndcg(turned)[2:] == pytest.approx(validation().ndcg(vectors())[2:])
 
 
 def test_what_warm_users_have_seen_is_theirs_in_any_order_of_rows() -> None:
-    """The warm users are some of train's, whose lists are given for all of them."""
-    warm = Judgements(np.array([1]), ItemLists.from_pairs(np.array([0]), np.array([12]), 1))
-    seen = ItemLists.from_pairs(np.array([0, 1]), np.array([12, 13]), 2)
-    lists = ValidationLists.of(warm, seen, frame().clear(), USERS, ITEMS, 4.0)
+    """The warm users are some of train's."""
+    train, likes = encoded([(0, 12), (1, 13)]), encoded([(1, 12)])
+    lists = ValidationLists.of(train, likes, frame().clear(), USERS, ITEMS, 4.0)
     assert lists.newcomers == ()
     assert lists.ndcg(vectors()).tolist() == [1]
 
 
 def test_groups_count_alike_whatever_their_size() -> None:
-    lists = ValidationLists(judged([[12]] * 2), ItemLists.empty(2), ())
+    warm = judged([[12]] * 2)
+    lists = ValidationLists(warm, (warm,), ItemLists.empty(2), ())
     many = Newcomers.of(
-        pl.DataFrame({"user": np.repeat(np.arange(30), 2), "item": np.tile([0, 13], 30)}),
+        pl.DataFrame({"user": np.repeat(np.arange(30), 4), "item": np.tile([0, 1, 2, 13], 30)}),
         [],
         ITEMS,
         4.0,
-        1,
+        3,
     )
     assert len(many) == 30
-    both = ValidationLists(lists.warm, lists.seen, (many,)).ndcg(vectors())
+    both = ValidationLists(warm, (warm,), lists.seen, (many,)).ndcg(vectors())
     assert len(both) == 32
     assert both.mean() == pytest.approx((SECOND + 1) / 2)
+
+
+def test_validation_is_cut_into_stretches_of_as_many_rows() -> None:
+    """Six likes of user 0 in time: two in each stretch, and what train has is in none."""
+    likes = encoded([(0, item) for item in (1, 2, 3, 4, 5, 13)], [60, 10, 50, 20, 40, 30])
+    lists = ValidationLists.of(TRAIN, likes, frame(), USERS, ITEMS, 4.0)
+    assert [each.users.tolist() for each in lists.stretches] == [[0]] * 3
+    assert [each.relevant.of(0).tolist() for each in lists.stretches] == [[2, 4], [5], [1, 3]]
+    assert lists.warm.relevant.of(0).tolist() == [1, 2, 3, 4, 5]
+
+
+def test_without_timestamps_validation_is_one_stretch() -> None:
+    likes = replace(encoded([(0, 1), (1, 2)]), timestamps=None)
+    lists = ValidationLists.of(TRAIN, likes, frame().drop("timestamp"), USERS, ITEMS, 4.0)
+    assert [each.relevant.items.tolist() for each in lists.stretches] == [[1, 2]]
 
 
 def test_alike_by_hand() -> None:

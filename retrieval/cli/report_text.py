@@ -79,7 +79,7 @@ def _stages(report: Report) -> str:
         ]
         for name, stage in report.stages.items()
     ]
-    rerank = " +rerank: blended with NeuralMF's ratings." if report.rating else ""
+    rerank = " +rerank: blended with NeuralMF's ratings and the trend." if report.rating else ""
     counted = "Precision over all users, recall and NDCG over those with a relevant item"
     if report.protocol == "notebook":
         threshold = report.positive_threshold
