@@ -157,8 +157,8 @@ def search_towers(arena: Arena) -> tuple[Trial, ...]:
     data, split, settings = arena.data, arena.split, arena.settings
     users, items = ids_of(split.train)
     fitting = Fitting(settings, arena.dataset.items, Silent(), choose_device("cpu"), arena.dataset.users)
-    seen, threshold = data.train.item_lists(), data.positive_threshold
-    lists = ValidationLists.of(arena.validation, seen, split.validation, users, items, threshold)
+    threshold = data.positive_threshold
+    lists = ValidationLists.of(data.train, data.validation, split.validation, users, items, threshold)
 
     def fit(setting: Setting) -> Scorer:
         vectors = fit_towers(

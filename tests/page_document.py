@@ -76,6 +76,12 @@ def full_document() -> dict[str, Any]:
                 }
                 for step in range(11)
             ],
+            "trend": 0.2,
+            "trend_curve": [
+                {"trend": weight, "ndcg@10": 0.21 + gain, "gain": around(gain, 0.002)}
+                for weight, gain in ((0.0, 0.0), (0.2, 0.004), (0.5, -0.001))
+            ],
+            "newcomers": {"alpha": 0.0, "trend": 0.75, "k": 10, "validation_curve": [], "trend_curve": []},
         },
         "baselines": {"recent_window": 0.05, "ease_l2": 300.0, "item_knn_neighbours": 100.0},
         "attribution": {

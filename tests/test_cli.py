@@ -265,7 +265,10 @@ def test_query_answers_a_history_and_says_what_it_left_out(query: Callable[..., 
     assert "note: unknown items were left out: 777" in lines
     answer = json.loads(query("--history", "1,2", "--json").out)
     assert (answer["user"], answer["status"]) == (None, "history")
-    assert {item["predicted_rating"] for item in answer["items"]} == {None}
+    assert all(item["predicted_rating"] > 1 for item in answer["items"])
+    plain = json.loads(query("--history", "1,2", "--json", "--no-rerank").out)
+    assert {item["predicted_rating"] for item in plain["items"]} == {None}
+    assert [item["retrieval_rank"] for item in plain["items"]] == list(range(1, 11))
 
 
 def test_more_than_there_is_gives_all_there_is_and_a_note(query: Callable[..., Ran]) -> None:

@@ -168,7 +168,9 @@ def test_attribution_depth_alpha_and_training_are_the_reports(page: Page) -> Non
         for each in document["depth"]["points"]
     ]
     curve = document["rerank"]["validation_curve"]
-    assert [row[:3] for row in page.tables["Weights tried on validation"][1:]] == [
+    assert [
+        row[:3] for row in page.tables["Tried on validation: alpha, the weight of the predicted rating"][1:]
+    ] == [
         [
             f"{each['alpha']:g}" + " (chosen)" * (each["alpha"] == 0.3),
             f"{each['ndcg@10']:.4f}",
@@ -176,6 +178,8 @@ def test_attribution_depth_alpha_and_training_are_the_reports(page: Page) -> Non
         ]
         for each in curve
     ]
+    trend = page.tables["Tried on validation: weight of the trend, the recent demand"][1:]
+    assert [row[0] for row in trend] == ["0", "0.2 (chosen)", "0.5"]
     for name, epochs in document["training"].items():
         assert page.tables[f"{name} by epoch"][1:] == [
             [str(each["epoch"]), f"{each['loss']:.4f}", f"{each['validation']:.4f}"] for each in epochs
@@ -450,7 +454,7 @@ def test_ids_are_unique_and_what_is_referred_to_is_there(page: Page) -> None:
 
 def test_plots_and_tables_can_be_read_aloud(page: Page) -> None:
     plots = [each for tag, each in page.elements if tag == "svg"]
-    assert len(plots) == 14
+    assert len(plots) == 15
     for each in plots:
         assert each["role"] == "img" and each["aria-labelledby"] and each["aria-describedby"]
         assert "width" not in each and each["viewbox"].startswith("0 0 350 ")
@@ -467,7 +471,8 @@ def test_what_stands_out_is_what_is_served_chosen_and_the_knee(page: Page) -> No
         "All stages on the same users",
         "Depth of the candidate list",
         "NDCG@10 by group",
-        "Weights tried on validation",
+        "Tried on validation: alpha",
+        "Tried on validation: weight of the trend",
     ]
 
 

@@ -190,9 +190,11 @@ def test_a_history_gets_other_items_in_retrieval_order(recommender: Recommender)
     assert_whole(answer, 10)
     assert (answer.user, answer.status, len(answer.items)) == (None, "history", 10)
     assert not {1, 2, 3} & set(ids(answer))
-    assert all(item.predicted_rating is None for item in answer.items)
-    assert [item.retrieval_rank for item in answer.items] == list(range(1, 11))
-    assert any("not re-ranked" in note for note in answer.notes)
+    plain = recommender.recommend_for_history([1, 2, 3], 10, rerank=False)
+    assert all(item.predicted_rating is None for item in plain.items)
+    assert [item.retrieval_rank for item in plain.items] == list(range(1, 11))
+    assert recommender.system.model.newcomer_alpha == 0  # no weight was found for what NeuralMF says
+    assert all(item.predicted_rating > 1 for item in answer.items)
 
 
 def test_the_history_of_a_users_positives_is_scored_like_the_user(
@@ -203,7 +205,7 @@ def test_the_history_of_a_users_positives_is_scored_like_the_user(
     model, row = recommender.system.model, recommender.system.users.row(42)
     for item in recommender.recommend_for_history(liked, 10, exact=True).items:
         expected = model.vectors.users[row] @ model.vectors.items[recommender.system.items.row(item.item)]
-        assert item.score == pytest.approx(float(expected), abs=1e-6)
+        assert item.retrieval_score == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_order_repetitions_and_type_of_a_history_do_not_matter(recommender: Recommender) -> None:

@@ -87,10 +87,10 @@ def noise() -> tuple[EncodedInteractions, EncodedInteractions]:
     pairs = rng.choice(N_USERS * N_ITEMS, 400, replace=False)
     users, items = np.divmod(pairs, N_ITEMS)
     ratings = rng.integers(1, 6, 400).astype(np.float32)
-    return (
-        encoded(users[:200], items[:200], ratings[:200], N_USERS, N_ITEMS),
-        encoded(users[200:], items[200:], ratings[200:], N_USERS, N_ITEMS),
-    )
+    train = encoded(users[:200], items[:200], ratings[:200], N_USERS, N_ITEMS)
+    held_out = encoded(users[200:], items[200:], ratings[200:], N_USERS, N_ITEMS)
+    # Warm rows, as validation has them: what train never saw is spoken for only after training.
+    return train, held_out.where(np.isin(held_out.users, train.users) & np.isin(held_out.items, train.items))
 
 
 def tower_settings(kind: UserTowerKind = "history", **changes: Any) -> TowerSettings:

@@ -158,7 +158,7 @@ def reranker(document: Document) -> Section | None:
     else:
         text = "Both weights are 0: the order stays retrieval’s, as none gained more than validation’s noise."
     newcomers = found.get("newcomers")
-    if newcomers:
+    if newcomers and None not in (newcomers["alpha"], newcomers["trend"]):
         text += f" For newcomers: alpha {newcomers['alpha']:g}, trend {newcomers['trend']:g}."
     return Section("alpha", "Re-ranker", text, tuple(plot for plot in panels if plot is not None), tables)
 
