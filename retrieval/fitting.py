@@ -28,7 +28,8 @@ from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
 from retrieval.progress import Progress
-from retrieval.settings import BuildSettings
+from retrieval.search import Judge
+from retrieval.settings import BuildSettings, TowerSettings
 from retrieval.split import latest_of_each_pair
 from retrieval.training import (
     FittedNeuralMF,
@@ -99,6 +100,28 @@ class Fitting:
             window=window,
         )
 
+    def judge(
+        self, train: EncodedInteractions, users: IdMap, items: IdMap, validation: ValidationLists
+    ) -> Judge:
+        """Trains the towers as `on_train` would with other settings, and judges them on validation."""
+        positives, catalogue = train.positives(self.settings.positive_threshold), np.unique(train.items)
+        features = self.tower_features(users, items)
+
+        def judge(towers: TowerSettings, on_epoch: Callable[[int, EpochRecord], None]) -> Merits:
+            fitted = fit_towers(
+                positives,
+                towers,
+                seed=self.settings.seed,
+                device=self.device,
+                catalogue=catalogue,
+                features=features,
+                validate=validation.ndcg,
+                on_epoch=on_epoch,
+            )
+            return validation.ndcg(fitted.vectors)
+
+        return judge
+
     def on_everything(
         self, interactions: Interactions, epochs: tuple[tuple[int, ...], int | None], window: float | None
     ) -> Fitted:
@@ -137,7 +160,7 @@ class Fitting:
             seed=settings.seed,
             device=self.device,
             catalogue=np.unique(interactions.items),
-            features=self._tower_features(users, items),
+            features=self.tower_features(users, items),
             validate=validate,
             epochs=epochs[0],
             on_epoch=self._shown_of_members(epochs[0]),
@@ -187,7 +210,7 @@ class Fitting:
         )
         return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history, points)
 
-    def _tower_features(self, users: IdMap, items: IdMap) -> TowerFeatures:
+    def tower_features(self, users: IdMap, items: IdMap) -> TowerFeatures:
         """Side features of the rows, and of the items that only the table of items knows."""
         if self.settings.towers.user_tower == "id":
             return TowerFeatures()
