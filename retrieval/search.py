@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from retrieval.curves import EpochRecord
 from retrieval.errors import DataError
 from retrieval.progress import Progress
-from retrieval.settings import TowerSettings, TuneSettings
+from retrieval.settings import LARGEST_COUNT, TowerSettings, TuneSettings
 from retrieval.uncertainty import Estimate, mean_estimate, standard_error
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def searched_space(
     """What is searched, by the names of `TowerSettings`; each range has the value of `base` in it.
 
     Left out is what `held` names, what does nothing to these towers and this table, and an l2 of 0,
-    which lies on no logarithmic scale.
+    which lies on no logarithmic scale, and what has one value only.
 
     Args:
         has_times: whether there is a recency to weigh.
@@ -102,7 +102,9 @@ def searched_space(
     def one_of(choices: "tuple[Any, ...]", value: Any) -> "BaseDistribution":
         return CategoricalDistribution(choices if value in choices else (*choices, value))
 
-    negatives = tuple(dict.fromkeys(max(1, round(base.negatives * factor)) for factor in NEGATIVES))
+    negatives = tuple(
+        dict.fromkeys(min(max(1, round(base.negatives * by)), LARGEST_COUNT) for by in NEGATIVES)
+    )
     space = {
         "recency_half_life_days": one_of(HALF_LIVES, base.recency_half_life_days),
         "learning_rate": around(*RATES, base.learning_rate, log=True),
@@ -119,6 +121,7 @@ def searched_space(
         idle |= {"parted_by_time", "short_histories"}
     if base.loss == "softmax":
         idle.add("negatives")
+    idle |= {name for name, each in space.items() if each is None or each.single()}
     return {name: each for name, each in space.items() if each and name not in idle | set(held)}
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,16 @@ class Study:
         found = self._complete(is_first=False)
         return _tried(max(found, key=_value)) if found else None
 
+    def check(self) -> None:
+        """Read what a search will need.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it is not there.
+        """
+        first, best = self.first, self.best
+        if first is not None and best is not None and first.merits.shape != best.merits.shape:
+            raise ValueError("trials of different lists")
+
     def add_first(
         self,
         params: dict[str, Any],
@@ -182,22 +193,25 @@ def open_study(path: Path | None) -> Iterator[Study]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = None if path is None else _storage(path)
-            yield Study(
-                optuna.create_study(
-                    storage=storage,
-                    pruner=optuna.pruners.MedianPruner(TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING),
-                    study_name=NAME,
-                    direction="maximize",
-                    load_if_exists=True,
-                )
-            )
+            yield Study(_created(None)) if path is None else _opened(path)
     finally:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _storage(path: Path) -> "optuna.storages.JournalStorage":
-    """The file, without what a killed process left half done."""
+def _created(storage: "optuna.storages.JournalStorage | None") -> "optuna.Study":
+    import optuna
+
+    return optuna.create_study(
+        storage=storage,
+        pruner=optuna.pruners.MedianPruner(TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING),
+        study_name=NAME,
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+
+def _opened(path: Path) -> Study:
+    """The file's, without what a killed process left half done."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -205,9 +219,12 @@ def _storage(path: Path) -> "optuna.storages.JournalStorage":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(path.name + LOCK_SUFFIX).unlink(missing_ok=True)  # optuna would wait for its holder
         if path.exists():
-            with path.open("r+b") as file:
-                file.truncate(file.read().rfind(b"\n") + 1)
-        return JournalStorage(JournalFileBackend(str(path)))
+            whole, newline, _ = path.read_bytes().rpartition(b"\n")
+            for line in whole.split(b"\n") if newline else ():
+                json.loads(line)  # optuna writes behind a last line that it cannot read
+            os.truncate(path, len(whole) + len(newline))
+        study = Study(_created(JournalStorage(JournalFileBackend(str(path)))))
+        study.check()
     except OSError as error:
         raise EnvironmentProblem(
             f"{error.filename or path}: cannot be written ({error.strerror or error}); "
@@ -218,6 +235,7 @@ def _storage(path: Path) -> "optuna.storages.JournalStorage":
             f"{path}: not the trials that --tune keeps ({type(error).__name__}); delete it, and the search "
             "begins anew"
         ) from error
+    return study
 
 
 def _tried(trial: "FrozenTrial") -> Tried:
