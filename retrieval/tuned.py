@@ -80,7 +80,8 @@ def tune(
 def _outcome(result: SearchResult) -> str:
     if result.best is None or result.gain is None:
         return f"trials: {result.trials:,}, and none but the settings as given came to its end; they stay"
-    gain = f"{result.gain.value:+.4f} NDCG@{result.k} on validation ({result.trials:,} trials)"
+    interval = f"95% interval {result.gain.low:+.4f} to {result.gain.high:+.4f}"
+    gain = f"{result.gain.value:+.4f} NDCG@{result.k} on validation ({interval}, {result.trials:,} trials)"
     if result.is_chosen:
         return f"{gain} by {described(result.settings)}"
     return f"the best gain is {gain}, no more than its standard error; the settings stay as given"
