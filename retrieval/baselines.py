@@ -9,13 +9,12 @@ from scipy import sparse
 from index import ItemLists
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Judgements, Rows, Scorer, rank_by_scores, score_lists
-from retrieval.linear_models import Ease, ItemKnn, gram_matrix, positive_matrix
+from retrieval.linear_models import EASE_MAX_ITEMS, Ease, ItemKnn, gram_matrix, positive_matrix
 
 Scores = NDArray[np.float32]
 
 RECENT_WINDOWS = (0.02, 0.05, 0.1, 0.2, 0.5)
 EASE_L2 = (100.0, 300.0, 1000.0, 3000.0)
-EASE_MAX_ITEMS = 10_000
 ITEM_KNN_NEIGHBOURS = (50, 200, 1000)
 
 
@@ -173,13 +172,14 @@ class BaselineSet:
     def scorers(self, matrix: sparse.csr_matrix) -> dict[str, Scorer]:
         """Every baseline as a scorer of users who are rows of a positive matrix; train need not know them."""
         positives = self.train.positives(self.threshold)
-        scorers = {"popularity": same_for_all(popularity(positives))}
+        overall = popularity(positives)
+        scorers = {"popularity": same_for_all(overall)}
         if self.window is not None:
             scorers["recent_popularity"] = same_for_all(recent_popularity(positives, self.window))
         if self.ease is not None:
-            scorers["ease"] = self.ease.scorer(matrix)
+            scorers["ease"] = ties_by(self.ease.scorer(matrix), overall)
         if self.item_knn is not None:
-            scorers["item_knn"] = self.item_knn.scorer(matrix)
+            scorers["item_knn"] = ties_by(self.item_knn.scorer(matrix), overall)
         return scorers
 
     def lists(self, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
@@ -189,6 +189,12 @@ class BaselineSet:
             name: rank_by_scores(scorer, users, exclude, k, self.train.n_items)
             for name, scorer in scorers.items()
         }
+
+
+def ties_by(scorer: Scorer, popularity: Scores) -> Scorer:
+    """The same scores, but that popularity decides between equal ones: for users with nothing to go by."""
+    least = (1e-6 * popularity / max(float(popularity.max()), 1)).astype(np.float32)
+    return lambda users: np.asarray(scorer(users) + least, dtype=np.float32)
 
 
 def same_for_all(scores: Scores) -> Scorer:

@@ -127,7 +127,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
     if protocol != "standard":
         return report
     judgements = Judgements.of(data.test, data.train, data.positive_threshold)
-    warm = warm_group(report.judged_users, report.stages, report.comparisons)
+    warm = warm_group(report.judged_users, report.stages, report.comparisons, model.reranks)
     return replace(
         report,
         attribution=attribution_report(model, data, judgements, candidates, lists[report.served], k),

@@ -39,11 +39,12 @@ class GroupReport:
     users: int
     ndcg: dict[str, Estimate]
     comparisons: tuple[Comparison, ...]
+    reranks: bool = True
 
     @property
     def served(self) -> str | None:
         """The stage that such users are answered by; None where the towers know only their own users."""
-        return served_stage(self.history, self.ndcg)
+        return served_stage(self.history, self.ndcg, self.reranks)
 
     def to_json(self, k: int) -> dict[str, Any]:
         """A document of plain JSON types."""
@@ -70,17 +71,20 @@ def judge_groups(
 
 
 def warm_group(
-    users: int, stages: Mapping[str, StageReport], comparisons: Sequence[Comparison]
+    users: int, stages: Mapping[str, StageReport], comparisons: Sequence[Comparison], reranks: bool
 ) -> GroupReport:
     """The users of train, from figures that are known already.
 
     Args:
         users: over whom the stages' NDCG is a mean.
         comparisons: of all kinds.
+        reranks: whether what is served is re-ranked.
     """
-    wanted = set(pairs_of(served_stage(None, stages)))
+    wanted = set(pairs_of(served_stage(None, stages, reranks)))
     chosen = tuple(each for each in comparisons if (each.stage, each.against) in wanted)
-    return GroupReport(WARM, None, users, {name: stage.ndcg for name, stage in stages.items()}, chosen)
+    return GroupReport(
+        WARM, None, users, {name: stage.ndcg for name, stage in stages.items()}, chosen, reranks
+    )
 
 
 def judge_newcomers(
@@ -105,7 +109,8 @@ def judge_newcomers(
         history=n,
         users=len(newcomers),
         ndcg={name: mean_estimate(values) for name, values in ndcg.items()},
-        comparisons=compare(ndcg, pairs_of(served_stage(n, ndcg))),
+        comparisons=compare(ndcg, pairs_of(served_stage(n, ndcg, model.reranks_newcomers))),
+        reranks=model.reranks_newcomers,
     )
 
 
@@ -121,7 +126,7 @@ def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: in
     if model.vectors.history_items is None:
         return {}
     queries, reranks = model.vectors.for_histories(liked), model.rating_model is not None
-    depth = max(k, model.n_candidates) if reranks and model.newcomer_alpha else k
+    depth = max(k, model.n_candidates) if model.reranks_newcomers else k
     found = {search: model.candidates(queries, seen, depth, search) for search in SEARCHES}
     lists = {str(search): candidates.rows[:, :k] for search, candidates in found.items()}
     if reranks:
@@ -130,9 +135,9 @@ def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: in
     return lists
 
 
-def served_stage(history: int | None, stages: Mapping[str, Any]) -> str | None:
+def served_stage(history: int | None, stages: Mapping[str, Any], reranks: bool) -> str | None:
     """Which of the stages answers people of whom so many interactions are known."""
-    order = TO_STRANGERS if history == 0 else TO_KNOWN
+    order = TO_STRANGERS if history == 0 else TO_KNOWN if reranks else TO_KNOWN[1:]
     return next((stage for stage in order if stage in stages), None)
 
 

@@ -56,15 +56,17 @@ class HistoryBatches:
     @property
     def comparisons(self) -> int:
         """Pairs of positive and negative an epoch compares, about: half of the positives are targets."""
-        return int(self._lists.lengths()[self._users].sum()) * self._settings.negatives // 2
+        return -(int(self._lists.lengths()[self._users].sum()) * self._settings.negatives // -2)
 
     def epoch(self) -> Iterator[HistoryBatch]:
-        """Every user once."""
-        order = self._rng.permutation(self._users)
-        for start in range(0, len(order), self._settings.batch_size):
-            batch = self._batch(np.sort(order[start : start + self._settings.batch_size]))
-            if len(batch.targets):
-                yield batch
+        """Every user once; and again where all that a few users liked became history."""
+        order, trained = self._rng.permutation(self._users), not len(self._users)
+        while not trained:
+            for start in range(0, len(order), self._settings.batch_size):
+                batch = self._batch(np.sort(order[start : start + self._settings.batch_size]))
+                if len(batch.targets):
+                    trained = True
+                    yield batch
 
     def _places_in_time(self) -> NDArray[np.float32]:
         """Each positive's place in its user's own order of time, from 0 to 1; equal times in any order."""

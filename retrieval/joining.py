@@ -55,10 +55,12 @@ def _projections(left: Wide, weights: Wide, right: Wide, dimension: int) -> tupl
     before, sizes, after = np.linalg.svd(left_factor @ right_factor.T)
     kept = slice(0, min(dimension, len(sizes)))
     root = np.sqrt(sizes[kept])
+    # Of few items there are fewer products than `dimension`: the columns that are left stay 0.
+    empty = np.zeros((left.shape[1], dimension - len(root)))
     # left = Q R, so Q u s^(1/2) = left R^-1 u s^(1/2). R is singular where there is less data than width.
     to_user = np.linalg.pinv(left_factor) @ before[:, kept] * root
     to_item = np.linalg.pinv(right_factor) @ after[kept].T * root
-    return to_user, to_item
+    return np.hstack([to_user, empty]), np.hstack([to_item, empty])
 
 
 def _required(matrix: Matrix | None) -> Matrix:

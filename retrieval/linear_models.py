@@ -10,6 +10,8 @@ from scipy import linalg, sparse
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Scorer
 
+# Above this EASE takes too much memory and time.
+EASE_MAX_ITEMS = 10_000
 # Similarities held at a time while item-kNN looks for the largest.
 SIMILARITIES_A_BLOCK = 8_000_000
 

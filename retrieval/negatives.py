@@ -54,7 +54,7 @@ def draw_by_score(scores: Tensor, draws: Tensor) -> Tensor:
     oversampling: Rendle and Freudenthaler, WSDM 2014, here exact instead of by factors).
 
     Args:
-        scores: (U, K); -inf is never drawn. A line of -inf only draws anything.
+        scores: (U, K); -inf is never drawn, but where there is nothing else.
         draws: (U, N), uniform in [0, 1).
 
     Returns:

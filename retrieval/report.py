@@ -159,7 +159,7 @@ class Report:
     @property
     def served(self) -> str:
         """The stage that `query` answers by."""
-        return "ann" if self.rating is None else "ann+rerank"
+        return "ann+rerank" if self.alpha is not None and self.alpha.reranks else "ann"
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; a figure that does not exist is null."""
@@ -168,6 +168,7 @@ class Report:
             "dataset": self.dataset,
             "protocol": self.protocol,
             "k": k,
+            "served": self.served,
             "positive_threshold": self.positive_threshold,
             "split": {"kind": self.split_kind, **asdict(self.split)},
             "judged_users": self.judged_users,

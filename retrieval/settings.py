@@ -64,6 +64,8 @@ class TowerSettings:
         dimension: columns of the embeddings, bias not counted.
         item_bias: whether an item has a number of its own, the same for all users, beside its vector.
         initial_std: standard deviation of the embeddings before training.
+        closed_form_start: whether the tables begin at EASE's weights, see `closed_form`, where the
+            catalogue is not too large for it ("history" only).
         negatives: drawn for each positive ("id": uniformly) or for each user and step ("history": in
             proportion to the exponential of their score).
         catalogue_sample: at most so many items are scored in a step ("history" only): of a larger
@@ -98,6 +100,7 @@ class TowerSettings:
     dimension: int = 64
     item_bias: bool = True
     initial_std: float = 0.03
+    closed_form_start: bool = True
     negatives: int = 128
     catalogue_sample: int = 4096
     user_sampling: UserSampling = "positives"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from index import ItemLists
+from retrieval.closed_form import TowerStart
 from retrieval.features import SideFeatures
 from retrieval.losses import one_against_all, pairwise
 from retrieval.negatives import draw_by_score
@@ -220,6 +221,7 @@ class TwoTowerBPR(nn.Module):
         n_users, n_items: sizes of the id maps.
         settings: see `TowerSettings`.
         popularity, item_features, user_features: see the towers; for the history tower only.
+        start: added to the history tower's tables before training.
     """
 
     def __init__(
@@ -230,6 +232,7 @@ class TwoTowerBPR(nn.Module):
         popularity: NDArray[np.float32] | None = None,
         item_features: SideFeatures | None = None,
         user_features: SideFeatures | None = None,
+        start: TowerStart | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -237,6 +240,9 @@ class TwoTowerBPR(nn.Module):
         if settings.user_tower == "history":
             self.items = ItemTower(n_items, settings, popularity, item_features)
             self.user_tower = HistoryUserTower(n_items, settings, item_features, user_features)
+            if start is not None:
+                self.items.table.weight.data += torch.from_numpy(start.items)
+                self.user_tower.table.weight.data += torch.from_numpy(start.histories)
         else:
             self.items = ItemTower(n_items, settings)
             self.user_tower = IdUserTower(n_users, settings)
@@ -272,7 +278,7 @@ class TwoTowerBPR(nn.Module):
             each = one_against_all(positive, others, batch.user_of, batch.items_each)
         else:
             drawn = draw_by_score(others.detach(), batch.draws)
-            each = pairwise(positive, spread(scores.gather(1, drawn), batch.user_of))
+            each = pairwise(positive, spread(others.gather(1, drawn), batch.user_of))
         tables = mean_square(catalogue[:, :-1]) + mean_square(self.user_tower.table.weight)
         loss: Tensor = (each * batch.weights).mean() + settings.l2 * (mean_square(users) + tables)
         return loss

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from index import ItemLists
 from retrieval.batches import TripletBatches
+from retrieval.closed_form import TowerStart, closed_form_start
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError, EnvironmentProblem
@@ -128,7 +129,9 @@ def fit_towers(
     """
     if not len(positives):
         raise DataError("no positive interaction to train on; lower --positive-threshold or give more data")
-    features = features or TowerFeatures()
+    features, start = features or TowerFeatures(), None
+    if settings.user_tower == "history" and settings.closed_form_start:
+        start = closed_form_start(positives, settings.dimension, seed)
     trained = [
         _fit_member(
             positives,
@@ -138,6 +141,7 @@ def fit_towers(
             device=device,
             catalogue=catalogue,
             features=features,
+            start=start,
             validate=validate,
             epochs=None if epochs is None else epochs[member],
             on_epoch=partial(on_epoch, member),
@@ -168,6 +172,7 @@ def _fit_member(
     device: torch.device,
     catalogue: NDArray[np.int64] | None,
     features: TowerFeatures,
+    start: TowerStart | None,
     validate: Callable[[TowerVectors], Merits] | None,
     epochs: int | None,
     on_epoch: OnEpoch,
@@ -199,6 +204,7 @@ def _fit_member(
         popularity_of(positives),
         features.items,
         features.users,
+        start,
     ).to(device)
     _silence_unreached(model, histories, catalogue)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)

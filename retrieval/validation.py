@@ -99,7 +99,7 @@ def _stretches(interactions: EncodedInteractions) -> list[ItemLists]:
 def alike(groups: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The groups' figures in one array, scaled so that its mean is the mean of the groups' means.
 
-    >>> alike([np.array([1.0]), np.array([3.0, 3.0, 3.0])]).mean()
+    >>> float(alike([np.array([1.0]), np.array([3.0, 3.0, 3.0])]).mean())
     2.0
     """
     filled = [group for group in groups if len(group)]

@@ -1,6 +1,10 @@
 """What tests of reports share."""
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval.fitted import FittedSystem
 
 
 def without_times(document: Any) -> Any:
@@ -8,3 +12,8 @@ def without_times(document: Any) -> Any:
     if isinstance(document, dict):
         return {key: without_times(value) for key, value in document.items() if not key.endswith("_ms")}
     return [without_times(entry) for entry in document] if isinstance(document, list) else document
+
+
+def with_alpha(system: "FittedSystem", alpha: float) -> "FittedSystem":
+    """The same system with another weight of the predicted rating."""
+    return replace(system, model=replace(system.model, alpha=alpha))

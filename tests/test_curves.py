@@ -18,19 +18,27 @@ def test_a_history_comes_back_from_its_json() -> None:
 
 
 def test_curves_go_by_the_names_of_the_models() -> None:
-    both = training_curves(TOWERS, NEURAL_MF)
+    both = training_curves([TOWERS], NEURAL_MF)
     assert both == {"TwoTowerBPR": TOWERS.curve, "NeuralMF": NEURAL_MF.curve}
-    assert training_curves(TOWERS, None) == {"TwoTowerBPR": TOWERS.curve}
+    assert training_curves([TOWERS], None) == {"TwoTowerBPR": TOWERS.curve}
+    members = training_curves([TOWERS, NEURAL_MF], TOWERS)
+    assert list(members.items()) == [
+        ("TwoTowerBPR 1", TOWERS.curve),
+        ("TwoTowerBPR 2", NEURAL_MF.curve),
+        ("NeuralMF", TOWERS.curve),
+    ]
 
 
 def test_the_report_of_a_build_has_every_epoch_and_so_has_its_bundle(
     tiny_build: Build, artifacts: Path
 ) -> None:
     training = tiny_build.report.training
-    assert training == {"TwoTowerBPR": tiny_build.towers.curve, "NeuralMF": tiny_build.neural_mf.curve}
+    members = {f"TwoTowerBPR {i}": each.curve for i, each in enumerate(tiny_build.towers, start=1)}
+    assert len(members) == 3
+    assert training == members | {"NeuralMF": tiny_build.neural_mf.curve}
     assert read_evaluated(open_bundle(artifacts)).training == training
     document = tiny_build.report.to_json()["training"]
-    assert list(document) == ["TwoTowerBPR", "NeuralMF"]
+    assert list(document) == ["TwoTowerBPR 1", "TwoTowerBPR 2", "TwoTowerBPR 3", "NeuralMF"]
     assert [list(record) for record in document["NeuralMF"]] == [["epoch", "loss", "validation"]] * 2
 
 

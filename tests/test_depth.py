@@ -28,7 +28,7 @@ def make_model(factory: str = "IVF8,Flat", alpha: float = 1.0, nprobe: int = 2) 
     if ann.nlist is not None:
         ann = ann.with_nprobe(nprobe)
     ratings = RatingModel(
-        *(rng.normal(size=shape).astype(np.float32) for shape in ((N_USERS, 3), (N_ITEMS, 3), (2, 3))),
+        *(rng.normal(size=shape).astype(np.float32) for shape in ((N_USERS + 1, 3), (N_ITEMS, 3), (2, 3))),
         *(rng.normal(size=2).astype(np.float32) for _ in range(2)),
         rng.normal(size=1).astype(np.float32),
     )
@@ -36,7 +36,7 @@ def make_model(factory: str = "IVF8,Flat", alpha: float = 1.0, nprobe: int = 2) 
     seen.append(np.arange(N_ITEMS - 3))
     lines = np.repeat(np.arange(N_USERS), [len(each) for each in seen])
     lists = ItemLists.from_pairs(lines, np.concatenate(seen), N_USERS)
-    return TwoStageModel(TowerVectors(items, users, None), ann, ratings, lists, alpha, 60)
+    return TwoStageModel(TowerVectors(items, users, None, None), ann, ratings, lists, alpha, 60)
 
 
 def judgements() -> Judgements:
@@ -115,7 +115,7 @@ def test_the_curve_of_a_model_whose_re_ranker_is_right_rises_with_depth() -> Non
     wanted = np.array([np.setdiff1d(np.arange(N_ITEMS), model.seen.of(user))[-1] for user in range(N_USERS)])
     first = np.zeros((N_ITEMS, N_USERS), dtype=np.float32)
     first[wanted, np.arange(N_USERS)] = 1
-    users = np.eye(N_USERS, dtype=np.float32)
+    users = np.eye(N_USERS + 1, N_USERS, dtype=np.float32)
     one, zero = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
     # The rating is the rectified sum of user + item - 1: 1 for the wanted item, 0 for the user's others.
     ratings = RatingModel(users, first - 1, np.ones((1, N_USERS), dtype=np.float32), zero, one, zero)

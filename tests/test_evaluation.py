@@ -52,7 +52,7 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
     users = np.ones((4, 2), dtype=np.float32)
     one, zero = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
     predicted = np.array(PREDICTED, dtype=np.float32)[:, None]
-    ratings = RatingModel(np.zeros((4, 1), dtype=np.float32), predicted, one[:, None], zero, one, zero)
+    ratings = RatingModel(np.zeros((5, 1), dtype=np.float32), predicted, one[:, None], zero, one, zero)
     ann = AnnIndex.build(items, f"IVF{n_lists},Flat", seed=0, threads=1, nprobe=n_lists)
     train = encoded(TRAIN)
     seen = train.item_lists()

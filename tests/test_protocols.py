@@ -247,8 +247,10 @@ def planted_model(ratings: np.ndarray, seen: ItemLists) -> TwoStageModel:
     one, zero = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
     item_half = np.where(np.eye(n_items, dtype=bool), 0, -1000).astype(np.float32)
     hidden = np.ones((1, n_items), dtype=np.float32)
-    rating_model = RatingModel(ratings.astype(np.float32), item_half, hidden, zero, one, zero)
-    vectors = TowerVectors(np.ones((n_items, 2), np.float32), np.ones((n_users, 2), np.float32), None)
+    rating_model = RatingModel(
+        np.vstack([ratings, ratings.mean(axis=0)]).astype(np.float32), item_half, hidden, zero, one, zero
+    )
+    vectors = TowerVectors(np.ones((n_items, 2), np.float32), np.ones((n_users, 2), np.float32), None, None)
     ann = AnnIndex.build(vectors.items, "IVF1,Flat", seed=0, threads=1)
     return TwoStageModel(vectors, ann, rating_model, seen, 0.5, 2)
 

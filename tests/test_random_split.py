@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from retrieval import Recommender
-from retrieval.batches import TowerBatches, recency_weights
+from retrieval.batches import TripletBatches, recency_weights
 from retrieval.building import Build, build, encode_split
 from retrieval.bundle import open_bundle
 from retrieval.cli import build_index as build_index_module
@@ -30,7 +30,7 @@ from retrieval.interactions import Interactions
 from retrieval.judgements import Judgements
 from retrieval.publishing import new_bundle
 from retrieval.reading.columns import COLUMNS, RATING, TIMESTAMP
-from retrieval.settings import BuildSettings, SplitSettings, TowerSettings
+from retrieval.settings import BuildSettings, SplitSettings, id_towers
 from retrieval.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
@@ -258,10 +258,10 @@ def unordered(n: int, timestamps: np.ndarray | None) -> EncodedInteractions:
 
 def test_without_times_all_positives_weigh_the_same() -> None:
     days = np.arange(40, dtype=np.int64) * 86_400
-    how, device = TowerSettings(recency_half_life_days=3.0), torch.device("cpu")
+    how, device = id_towers(recency_half_life_days=3.0), torch.device("cpu")
 
     def weights(data: EncodedInteractions) -> np.ndarray:
-        batches = TowerBatches(data, how, np.random.default_rng(0), device)
+        batches = TripletBatches(data, how, np.random.default_rng(0), device)
         return np.sort(np.concatenate([batch.weights.numpy() for batch in batches.epoch()]))
 
     assert weights(unordered(40, None)).tolist() == [1.0] * 40

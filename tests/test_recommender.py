@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 from retrieval import Recommender
-from retrieval.building import Build, build, with_alpha
+from retrieval.building import Build, build
 from retrieval.datasets import Dataset
 from retrieval.errors import ArtifactError, DataError, NotFoundError, UsageError
 from retrieval.interactions import Interactions
 from retrieval.recommendations import RecommendationLists, Recommendations
-from retrieval.settings import BuildSettings
+from retrieval.settings import BuildSettings, id_towers
+from tests.reports import with_alpha
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +239,7 @@ def test_a_history_of_everything_gets_an_empty_list(recommender: Recommender) ->
 def test_the_id_tower_answers_its_users_and_refuses_histories(
     sample_set: Dataset, tiny_settings: BuildSettings, tmp_path: Path
 ) -> None:
-    towers = replace(tiny_settings.towers, user_tower="id")
+    towers = id_towers(dimension=8, max_epochs=2)
     fitted = Recommender.fit(sample_set.interactions, settings=replace(tiny_settings, towers=towers))
     fitted.save(tmp_path)
     for recommender in (fitted, Recommender.load(tmp_path)):

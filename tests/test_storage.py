@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from index import AnnIndex
-from retrieval.building import Build, with_alpha
+from retrieval.building import Build
 from retrieval.bundle import open_bundle
 from retrieval.errors import ArtifactError
 from retrieval.evaluation import evaluate
@@ -15,7 +15,7 @@ from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.publishing import new_bundle
 from retrieval.storage import read_evaluated, read_system, write_system
-from tests.reports import without_times
+from tests.reports import with_alpha, without_times
 
 
 def assert_same_system(one: FittedSystem, other: FittedSystem) -> None:
@@ -32,6 +32,8 @@ def assert_same_system(one: FittedSystem, other: FittedSystem) -> None:
         (one.titles, other.titles),
         (mine.vectors.items, theirs.vectors.items),
         (mine.vectors.users, theirs.vectors.users),
+        (mine.vectors.history_items, theirs.vectors.history_items),
+        (mine.vectors.prior, theirs.vectors.prior),
         (mine.seen.indptr, theirs.seen.indptr),
         (mine.seen.items, theirs.seen.items),
         (mine.ann.to_bytes(), theirs.ann.to_bytes()),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from retrieval.alpha import AlphaChoice
 from retrieval.cli.figures import (
     listed,
     milliseconds,
@@ -20,6 +21,7 @@ from retrieval.cli.groups_text import groups_text
 from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
 from retrieval.cli.tuning_text import tuning_text
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
+from retrieval.uncertainty import Estimate
 
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
 # A verdict that would make the table too wide.
@@ -187,20 +189,33 @@ def _reranking(report: Report) -> list[str]:
     choice = report.alpha
     if choice is None or report.rating is None:
         return [wrap("Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from.")]
-    if choice.alpha == 0:
+    if not choice.reranks:
         words = (
-            "Re-ranking: alpha 0, the order stays retrieval's; on validation no weight of the predicted "
-            f"rating gained more NDCG@{choice.k} than its standard error:"
+            "Re-ranking: left out of what is served, the order stays retrieval's; on validation no weight of "
+            f"the predicted rating or the trend gained more NDCG@{choice.k} than its standard error."
         )
     else:
         gain = _find(report, "exact+rerank", "exact").difference
         words = (
-            f"Re-ranking: alpha {choice.alpha:g} weighs the predicted rating; on test {signed(gain.value)} "
-            f"over exact, {verdict(gain)}. The least within a standard error of the best "
-            f"validation NDCG@{choice.k}:"
+            f"Re-ranking: {_weights(choice)}; on test {signed(gain.value)} over exact, {verdict(gain)}. "
+            f"The least weights within a standard error of the best validation NDCG@{choice.k}."
         )
-    curve = [(f"{alpha:g}", signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
-    return [wrap(words), *_columns(["  alpha", "  gain"], curve), _ratings(report.rating)]
+    if choice.newcomers is not None:
+        words += f" For newcomers: {_weights(choice.newcomers)}."
+    parts = [wrap(words), *_gains("alpha", choice.curve), *_gains("trend", choice.trend_curve)]
+    return [*parts, _ratings(report.rating)]
+
+
+def _weights(choice: AlphaChoice) -> str:
+    if not choice.reranks:
+        return "no re-ranking"
+    return f"alpha {choice.alpha:g} weighs the predicted rating, {choice.trend:g} the trend"
+
+
+def _gains(weight: str, curve: tuple[tuple[float, float, Estimate], ...]) -> list[str]:
+    """What each weight tried gained on validation."""
+    tried = [(f"{value:g}", signed(gain.value)) for value, _, gain in curve if value > 0]
+    return _columns([f"  {weight}", "  gain"], tried) if tried else []
 
 
 def _depth(report: Report) -> list[str]:

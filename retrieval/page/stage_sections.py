@@ -140,48 +140,57 @@ def _depth_panels(points: list[Document], k: int | None) -> list[Panel]:
 
 
 def reranker(document: Document) -> Section | None:
-    """The weight of the predicted rating, and what each would gain on validation."""
+    """The weights of the predicted rating and of the trend, and what each would gain on validation."""
     found = document.get("rerank")
     if not found or not found.get("validation_curve"):
         return None
-    alpha, k, curve = found.get("alpha"), found.get("k"), found["validation_curve"]
+    k = found["k"]
+    parts = [
+        (found["validation_curve"], "alpha", "alpha, the weight of the predicted rating"),
+        (found.get("trend_curve") or [], "trend", "weight of the trend, the recent demand"),
+    ]
+    panels = [_weight_plot(curve, weight, label, found.get(weight), k) for curve, weight, label in parts]
+    tables = tuple(
+        _weight_table(curve, weight, label, found.get(weight), k) for curve, weight, label in parts if curve
+    )
+    if any(found.get(weight) for _, weight, _ in parts):
+        text = "Chosen are the least weights within one standard error of the best. Band: 95% interval."
+    else:
+        text = "Both weights are 0: the order stays retrieval’s, as none gained more than validation’s noise."
+    newcomers = found.get("newcomers")
+    if newcomers:
+        text += f" For newcomers: alpha {newcomers['alpha']:g}, trend {newcomers['trend']:g}."
+    return Section("alpha", "Re-ranker", text, tuple(plot for plot in panels if plot is not None), tables)
+
+
+def _weight_plot(curve: list[Document], weight: str, label: str, chosen: float | None, k: int) -> Plot | None:
     drawn = [each for each in curve if measured(each.get("gain"))]
-    plots: tuple[Plot, ...] = ()
-    if drawn:
-        gains, low, high = (tuple(each["gain"][key] for each in drawn) for key in ("value", "low", "high"))
-        line = Line("gain", tuple(each["alpha"] for each in drawn), gains, low, high)
-        panel = Panel(f"Gain of NDCG@{k} over alpha 0, on validation", (line,))
-        mark = None if alpha is None else (float(alpha), f"dashed: chosen, {alpha:g}")
-        plot = Plot(
-            "alpha",
-            panel.title,
-            "; ".join(f"alpha {each['alpha']:g}: {signed(each['gain']['value'])}" for each in drawn),
-            190,
-            line_panels([panel], "alpha, the weight of the predicted rating", mark=mark, zero=True),
-        )
-        plots = (plot,)
+    if not drawn:
+        return None
+    gains, low, high = (tuple(each["gain"][key] for each in drawn) for key in ("value", "low", "high"))
+    line = Line("gain", tuple(each[weight] for each in drawn), gains, low, high)
+    panel = Panel(f"Gain of NDCG@{k} over the retrieval order, on validation", (line,))
+    mark = None if chosen is None else (float(chosen), f"dashed: chosen, {chosen:g}")
+    described = "; ".join(f"{weight} {each[weight]:g}: {signed(each['gain']['value'])}" for each in drawn)
+    return Plot(weight, panel.title, described, 190, line_panels([panel], label, mark=mark, zero=True))
+
+
+def _weight_table(curve: list[Document], weight: str, label: str, chosen: float | None, k: int) -> Table:
     rows = tuple(
         (
-            f"{each['alpha']:g}" + (" (chosen)" if each["alpha"] == alpha else ""),
+            f"{each[weight]:g}" + (" (chosen)" if each[weight] == chosen else ""),
             number(each.get(f"ndcg@{k}"), 4),
             signed(value(each.get("gain"))),
             signed_interval(each.get("gain")),
         )
         for each in curve
     )
-    table = Table(
-        "Weights tried on validation",
-        ("alpha", f"NDCG@{k}", "gain", "95% interval"),
+    return Table(
+        f"Tried on validation: {label}",
+        (weight, f"NDCG@{k}", "gain", "95% interval"),
         rows,
-        strong=frozenset(place for place, each in enumerate(curve) if each["alpha"] == alpha),
+        strong=frozenset(place for place, each in enumerate(curve) if each[weight] == chosen),
     )
-    if alpha == 0:
-        text = (
-            "Alpha is 0: the order stays retrieval’s, for no weight gained more than the noise of validation."
-        )
-    else:
-        text = "Chosen is the least weight within one standard error of the best. Band: 95% interval."
-    return Section("alpha", "Re-ranker", text, plots, (table,))
 
 
 def ratings(document: Document) -> Section | None:
