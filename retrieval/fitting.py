@@ -19,6 +19,7 @@ from index import (
     default_factory,
 )
 from retrieval.baselines import Scores, popular_now
+from retrieval.closed_form import TowerStart
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
@@ -39,6 +40,7 @@ from retrieval.training import (
     TowerFeatures,
     fit_neural_mf,
     fit_towers,
+    start_of,
 )
 from retrieval.two_stage import TwoStageModel
 from retrieval.validation import ValidationLists
@@ -106,8 +108,11 @@ class Fitting:
         """Trains the towers as `on_train` would with other settings, and judges them on validation."""
         positives, catalogue = train.positives(self.settings.positive_threshold), np.unique(train.items)
         features = self.tower_features(users, items)
+        starts: dict[int, TowerStart | None] = {}  # each takes seconds, on large catalogues a minute
 
         def judge(towers: TowerSettings, on_epoch: Callable[[int, EpochRecord], None]) -> Merits:
+            if towers.dimension not in starts:
+                starts[towers.dimension] = start_of(positives, towers, self.settings.seed)
             fitted = fit_towers(
                 positives,
                 towers,
@@ -115,6 +120,7 @@ class Fitting:
                 device=self.device,
                 catalogue=catalogue,
                 features=features,
+                start=starts[towers.dimension],
                 validate=validation.ndcg,
                 on_epoch=on_epoch,
             )

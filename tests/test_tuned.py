@@ -104,7 +104,8 @@ def test_the_trials_are_phases_and_the_outcome_is_a_note(tuned: tuple[Build, Rec
     assert trials[0].endswith("the settings as given") and "dimension" not in trials[1]
     assert record.phases.index(trials[-1]) < record.phases.index("Training TwoTowerBPR on 2,072 positives")
     assert len(record.notes) == 1
-    assert re.fullmatch(r"tuning: \+\d.* NDCG@10 on validation \(95% interval .* to .*, 3 trials\) by .*", record.notes[0])
+    said = r"tuning: \+\d.* NDCG@10 on validation \(95% interval .* to .*, 3 trials\) by .*"
+    assert re.fullmatch(said, record.notes[0])
 
 
 def test_a_second_build_of_the_same_goes_on(
