@@ -145,9 +145,9 @@ def test_the_settings_as_given_are_tried_first_and_held_ones_stay() -> None:
 
 
 def test_no_trial_begins_when_the_minutes_are_over_and_one_that_runs_is_finished() -> None:
-    judge = Judge(minutes=2.0)
+    judge = Judge(minutes=1.75)
     _, result = search(judge, minutes=5.0)
-    assert (len(judge.tried), judge.now) == (3, 360.0)  # began at 0, 2 and 4 minutes
+    assert (len(judge.tried), judge.now) == (3, 315.0)  # began at 0, 1.75 and 3.5 minutes
     assert (result.trials, result.earlier, result.minutes) == (3, 0, 5.0)
 
 
