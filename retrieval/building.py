@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,9 @@ from retrieval.reading.columns import ITEM, RATING, USER
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import Split, split_interactions
+from retrieval.studies import require_optuna
 from retrieval.training import borrowed_torch, choose_device
+from retrieval.tuned import tune
 from retrieval.two_stage import TwoStageModel
 from retrieval.validation import CHOICE_K, ValidationLists
 
@@ -94,6 +97,7 @@ def build(
     progress: Progress | None = None,
     name: str | None = None,
     notes: Sequence[str] = (),
+    trials: Path | None = None,
 ) -> Build:
     """Run the main job.
 
@@ -102,15 +106,19 @@ def build(
         users: what is known of the users, where anything is.
         name: of the data set, for the report; the interactions' source unless given.
         notes: what else to know of the table, told once it has proved usable.
+        trials: folder where a search over settings keeps what it tried, and goes on from; None: nowhere.
 
     Raises:
         DataError: if the data cannot be split or trained on.
         UsageError: if the index string cannot work on this data.
-        EnvironmentProblem: if the device is not there.
+        EnvironmentProblem: if the device is not there, or what a search needs.
+        ArtifactError: if what a search kept is damaged.
     """
     settings, progress = settings or BuildSettings(), progress or Silent()
     fitting = Fitting(settings, items, progress, choose_device(settings.device), users)
     threshold = settings.positive_threshold
+    if settings.tune is not None:
+        require_optuna()
     table, own_notes = usable(interactions, threshold)
     with borrowed_torch(settings.resolved_threads), faiss_threads(settings.resolved_threads):
         progress.phase("Splitting at random" if settings.split.kind == "random" else "Splitting by time")
@@ -127,6 +135,15 @@ def build(
             progress.note(f"{name or interactions.source}: {note}")
         progress.phase("Fitting the baselines")
         baselines = BaselineSet.choose(data.train, lists.warm, threshold, CHOICE_K)
+        fitting, tuning = tune(
+            fitting,
+            data.train,
+            users_of_train,
+            items_of_train,
+            lists,
+            (split.train, split.validation),
+            trials,
+        )
         fitted = fitting.on_train(data, users_of_train, items_of_train, lists, baselines.window)
         evaluated, alpha = fitted.system, None
         if fitted.system.model.rating_model is not None:
@@ -135,7 +152,7 @@ def build(
             evaluated = with_alphas(fitted.system, alpha)
         progress.phase("Evaluating on the test slice")
         curves = training_curves(fitted.towers, fitted.neural_mf)
-        evaluation = Evaluated(evaluated.model, data, baselines, alpha, curves)
+        evaluation = Evaluated(evaluated.model, data, baselines, alpha, curves, tuning)
         report = evaluate(evaluation, CHOICE_K)
         served, served_points = evaluated, fitted.operating_points
         if settings.refit:
@@ -149,7 +166,7 @@ def build(
     return Build(
         name=data.dataset,
         digest=interactions.digest(),
-        settings=settings,
+        settings=fitting.settings,
         split=split,
         items=items,
         users=users,

@@ -21,6 +21,7 @@ from retrieval.metrics import squared_errors
 from retrieval.newcomers import Newcomers
 from retrieval.protocols import PROTOCOLS, ProtocolName
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report, StageReport
+from retrieval.search import SearchResult
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.two_stage import TwoStageModel
@@ -65,6 +66,7 @@ class Evaluated:
         baselines: likewise.
         alpha: how the model's alpha was chosen, for the report; None where nothing is re-ranked.
         training: how the models' training went, for the report.
+        tuning: how the towers' settings were searched, for the report; None where they were not.
     """
 
     model: TwoStageModel
@@ -72,6 +74,7 @@ class Evaluated:
     baselines: BaselineSet
     alpha: AlphaChoice | None
     training: TrainingCurves = field(default_factory=dict)
+    tuning: SearchResult | None = None
 
 
 def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") -> Report:
@@ -119,6 +122,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         alpha=evaluated.alpha,
         baselines=baselines.settings,
         training=evaluated.training,
+        tuning=evaluated.tuning,
     )
     if protocol != "standard":
         return report

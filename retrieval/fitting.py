@@ -19,6 +19,7 @@ from index import (
     default_factory,
 )
 from retrieval.baselines import Scores, popular_now
+from retrieval.closed_form import TowerStart
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
@@ -28,7 +29,8 @@ from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
 from retrieval.progress import Progress
-from retrieval.settings import BuildSettings
+from retrieval.search import Judge
+from retrieval.settings import BuildSettings, TowerSettings
 from retrieval.split import latest_of_each_pair
 from retrieval.training import (
     FittedNeuralMF,
@@ -38,6 +40,7 @@ from retrieval.training import (
     TowerFeatures,
     fit_neural_mf,
     fit_towers,
+    start_of,
 )
 from retrieval.two_stage import TwoStageModel
 from retrieval.validation import ValidationLists
@@ -98,6 +101,32 @@ class Fitting:
             validation=data.validation,
             window=window,
         )
+
+    def judge(
+        self, train: EncodedInteractions, users: IdMap, items: IdMap, validation: ValidationLists
+    ) -> Judge:
+        """Trains the towers as `on_train` would with other settings, and judges them on validation."""
+        positives, catalogue = train.positives(self.settings.positive_threshold), np.unique(train.items)
+        features = self.tower_features(users, items)
+        starts: dict[int, TowerStart | None] = {}  # each takes seconds, on large catalogues a minute
+
+        def judge(towers: TowerSettings, on_epoch: Callable[[int, EpochRecord], None]) -> Merits:
+            if towers.dimension not in starts:
+                starts[towers.dimension] = start_of(positives, towers, self.settings.seed)
+            fitted = fit_towers(
+                positives,
+                towers,
+                seed=self.settings.seed,
+                device=self.device,
+                catalogue=catalogue,
+                features=features,
+                start=starts[towers.dimension],
+                validate=validation.ndcg,
+                on_epoch=on_epoch,
+            )
+            return validation.ndcg(fitted.vectors)
+
+        return judge
 
     def on_everything(
         self, interactions: Interactions, epochs: tuple[tuple[int, ...], int | None], window: float | None

@@ -8,6 +8,7 @@ from retrieval.alpha import AlphaChoice
 from retrieval.attribution import Attribution
 from retrieval.curves import TrainingCurves
 from retrieval.depth import DepthCurve
+from retrieval.search import SearchResult
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
@@ -131,6 +132,7 @@ class Report:
         depth: what more or fewer candidates would gain and cost; None in the same cases.
         groups: how good the lists are for warm users, for cold ones by what is known of them, and for
             strangers; groups without users are left out, all of them under the notebook's protocol.
+        tuning: how the towers' settings were searched on validation; None where they were not.
     """
 
     dataset: str
@@ -152,6 +154,7 @@ class Report:
     attribution: Attribution | None = None
     depth: DepthCurve | None = None
     groups: "tuple[GroupReport, ...]" = ()
+    tuning: SearchResult | None = None
 
     @property
     def served(self) -> str:
@@ -199,6 +202,7 @@ class Report:
             "attribution": self.attribution and self.attribution.to_json(),
             "depth": self.depth and self.depth.to_json(),
             "groups": [group.to_json(k) for group in self.groups],
+            "tuning": self.tuning and self.tuning.to_json(),
             "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
         }
         return finite(document)

@@ -201,6 +201,31 @@ class NeuralMFSettings:
 
 
 @dataclass(frozen=True)
+class TuneSettings:
+    """A search over settings of the towers before the build, see `search`.
+
+    Attributes:
+        minutes: no trial begins after so many.
+        held: names in `TowerSettings` of what is not searched.
+        trials: at most so many in this build; None: as many as there is time for. A number small enough
+            makes a search repeatable, minutes do not.
+
+    Raises:
+        UsageError: if a value is out of its range.
+    """
+
+    minutes: float
+    held: tuple[str, ...] = ()
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.minutes) and self.minutes > 0):
+            raise UsageError(f"--tune must be a positive number of minutes, not {self.minutes}; try 10")
+        if self.trials is not None:
+            _check_counts(self, ("trials",))
+
+
+@dataclass(frozen=True)
 class BuildSettings:
     """Everything a build can be told; stored in the bundle's manifest.
 
@@ -214,6 +239,7 @@ class BuildSettings:
         device: "auto", "cpu" or "cuda".
         refit: train again on all interactions for serving; False serves the evaluated models.
         preset: name of the preset these settings come from, see `presets`.
+        tune: search better settings of the towers first; a build's own settings say what was chosen.
 
     Raises:
         UsageError: if a value is out of its range.
@@ -231,6 +257,7 @@ class BuildSettings:
     device: str = "auto"
     refit: bool = True
     preset: Literal["notebook"] | None = None
+    tune: TuneSettings | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.recall_target <= 1:
@@ -255,6 +282,10 @@ class BuildSettings:
         _check_choice("--device", self.device, "auto", "cpu", "cuda")
         if self.preset is not None:
             _check_choice("--preset", self.preset, "notebook")
+            if self.tune is not None:
+                raise UsageError(
+                    f"--preset {self.preset} sets what --tune would search; leave one of the two out"
+                )
 
     @property
     def resolved_threads(self) -> int:

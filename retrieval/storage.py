@@ -44,8 +44,12 @@ def write_build(
     write_system(writer, "evaluated", build.evaluated)
     write_system(writer, "served", build.served)
     writer.write(INTERACTIONS, _parquet(build.split.labelled()))
-    alpha = build.report.alpha
-    choices = {"alpha": alpha and alpha.to_json(), "baselines": build.report.baselines}
+    alpha, tuning = build.report.alpha, build.report.tuning
+    choices = {
+        "alpha": alpha and alpha.to_json(),
+        "baselines": build.report.baselines,
+        "tuning": tuning and tuning.to_json(),
+    }
     writer.write_json(CHOICES, choices)
     writer.write("users.parquet", _parquet(build.user_table()))
     writer.write("items.parquet", _parquet(build.item_table()))
@@ -158,6 +162,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     from retrieval.encoded import EncodedInteractions
     from retrieval.evaluation import Evaluated, EvaluationData
     from retrieval.newcomers import newcomers_of_test
+    from retrieval.search import SearchResult
     from retrieval.split import SplitCounts
 
     system = read_system(bundle, "evaluated")
@@ -184,7 +189,8 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
             [TrainingHistory.from_json(each) for each in towers],
             neural_mf and TrainingHistory.from_json(neural_mf),
         )
-        return Evaluated(system.model, data, baselines, alpha, curves)
+        tuning = choices["tuning"] and SearchResult.from_json(choices["tuning"])
+        return Evaluated(system.model, data, baselines, alpha, curves, tuning)
 
     return _fitting_together(bundle, "evaluated", read)
 
@@ -220,6 +226,7 @@ def _description(build: "Build") -> dict[str, Any]:
             "towers": [member.to_json() for member in build.towers],
             "neural_mf": build.neural_mf and build.neural_mf.to_json(),
         },
+        "tuning": build.report.tuning and build.report.tuning.to_json(),
         "operating_points": {
             "evaluated": [asdict(point) for point in build.operating_points],
             "served": [asdict(point) for point in build.served_operating_points],

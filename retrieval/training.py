@@ -108,6 +108,7 @@ def fit_towers(
     device: torch.device,
     catalogue: NDArray[np.int64] | None = None,
     features: TowerFeatures | None = None,
+    start: TowerStart | None = None,
     validate: Callable[[TowerVectors], Merits] | None = None,
     epochs: tuple[int, ...] | None = None,
     on_epoch: Callable[[int, EpochRecord], None] = lambda member, record: None,
@@ -119,6 +120,7 @@ def fit_towers(
         catalogue: item rows, ascending, that have interactions; every item unless given. The others
             are nobody's negatives and known by their side features alone.
         features: of the items and users, for the history tower.
+        start: as `start_of` gives it, for who knows it already.
         validate: maps exported vectors to figures of merit, shape (q,), one for each list of
             validation, larger is better; with it training stops early, see `_Loop`.
         epochs: exactly this many of each member instead, without validation: for the refit on all data.
@@ -129,9 +131,7 @@ def fit_towers(
     """
     if not len(positives):
         raise DataError("no positive interaction to train on; lower --positive-threshold or give more data")
-    features, start = features or TowerFeatures(), None
-    if settings.user_tower == "history" and settings.closed_form_start:
-        start = closed_form_start(positives, settings.dimension, seed)
+    features, start = features or TowerFeatures(), start or start_of(positives, settings, seed)
     trained = [
         _fit_member(
             positives,
@@ -162,6 +162,13 @@ def fit_towers(
     if features.items is not None and features.new_items is not None:
         joined, new_items = joined.first_items(positives.n_items), joined.items[positives.n_items :]
     return FittedTowers(joined, joined.weights(), tuple(history for _, history in trained), new_items)
+
+
+def start_of(positives: EncodedInteractions, settings: TowerSettings, seed: int) -> TowerStart | None:
+    """What the tables begin with beside chance, the same for all of the same dimension; None: nothing."""
+    if settings.user_tower == "id" or not settings.closed_form_start:
+        return None
+    return closed_form_start(positives, settings.dimension, seed)
 
 
 def _fit_member(

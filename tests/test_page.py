@@ -15,7 +15,7 @@ from retrieval.page.plots import Dot, Line, Panel, dot_plot, line_panels, stacke
 from retrieval.page.rendering import page_sections, render_page
 from retrieval.page.svg import VARIABLES, Plot, inline_svg
 from retrieval.page.words import verdict
-from tests.page_document import full_document
+from tests.page_document import around, full_document
 
 SETTINGS = {"towers": {"dimension": 64, "l2": 0.001}, "neural_mf": {"hidden": (64, 32)}, "threads": None}
 KEYS = {
@@ -211,6 +211,29 @@ def test_ratings_index_settings_and_the_head_are_the_reports(page: Page) -> None
     assert facts["Split"] == "by time" and facts["Protocol"] == "standard, k = 10"
     assert facts["Test"] == "200,041 rows, 84,804 warm"
     assert page.text_in("h1") == ["ml-1m"]
+
+
+def test_a_search_over_settings_is_shown_where_there_was_one(page: Page) -> None:
+    caption = "Settings searched on validation"
+    assert caption not in page.tables
+    tuning = {
+        "trials": 1234, "pruned": 5, "k": 10, "default": 0.1, "best": 0.125, "gain": around(0.025, 0.01),
+        "settings": {"l2": 0.01, "recency_half_life_days": None}, "is_chosen": True,
+    }  # fmt: skip
+    found = Page(render_page(full_document() | {"tuning": tuning}, SETTINGS)).tables[caption]
+    assert found[1:] == [
+        ["trials", "1,234"],
+        ["given up half way", "5"],
+        ["NDCG@10 of the settings as given", "0.100"],
+        ["NDCG@10 of the best trial", "0.125"],
+        ["paired gain, as the best of many too large", "+0.0250 (+0.0150 to +0.0360)"],
+        ["taken", "yes"],
+        ["best trial’s l2", "0.01"],
+        ["best trial’s recency_half_life_days", "none"],
+    ]
+    nothing = tuning | {"best": None, "gain": None, "settings": {}, "is_chosen": False}
+    text = str(Page(render_page(full_document() | {"tuning": nothing}, SETTINGS)).tables[caption])
+    assert "None" not in text and "–" in text
 
 
 def test_a_plot_says_in_words_what_it_shows(page: Page) -> None:

@@ -24,6 +24,7 @@ from retrieval.settings import (
     NeuralMFSettings,
     SplitSettings,
     TowerSettings,
+    TuneSettings,
     id_towers,
 )
 
@@ -49,6 +50,14 @@ PRESET_FLAGS = (
     "learning_rate",
     "recency_half_life",
 )
+# The flags whose settings --tune would search, and these settings: given, they stay.
+TUNED_FLAGS = {
+    "dimension": "dimension",
+    "negatives": "negatives",
+    "learning_rate": "learning_rate",
+    "recency_half_life": "recency_half_life_days",
+}
+TRIALS = "tuning"  # beside the bundles
 PATH = click.Path(path_type=Path)
 ID_TOWERS = id_towers()
 COUNT = click.IntRange(1, LARGEST_COUNT)
@@ -183,6 +192,13 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="What to train on."
 )
+@click.option(
+    "--tune",
+    type=float,
+    metavar="MINUTES",
+    help="First search better settings of the towers on validation, for so long; what flags set stays. "
+    "Given again, it goes on. Needs: pip install optuna.",
+)
 @click.option("--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything.")
 @progress_option
 @json_option
@@ -204,6 +220,7 @@ def build_index(
     Example:
       build-index --dataset ml-100k
       build-index --ratings ratings.csv --items movies.csv --artifacts shop
+      build-index --ratings ratings.csv --tune 30
     """
     # Nothing heavy is imported before the flags are known to be right.
     if dataset and ratings:
@@ -216,6 +233,10 @@ def build_index(
     if needless and not ratings:
         raise UsageError(f"--{needless[0]} goes with --ratings; a named data set needs none")
     settings = _settings(options)
+    if settings.tune is not None:
+        from retrieval.studies import require_optuna
+
+        require_optuna()
 
     from retrieval.cli.progress import progress_for
     from retrieval.datasets import load_dataset
@@ -243,6 +264,7 @@ def build_index(
                 progress=progress,
                 name=table.name,
                 notes=table.notes(),
+                trials=artifacts / TRIALS,
             )
             progress.phase("Publishing the bundle")
             folder = write_build(writer, built, before_publishing=ignore_signals)
@@ -272,20 +294,20 @@ def _settings(options: dict[str, Any]) -> BuildSettings:
     Raises:
         UsageError: if a value is out of its range, or a flag was given that the preset sets.
     """
-    settings = _plain_settings(options)
+    given = click.get_current_context().get_parameter_source
+    flags = [flag for flag in PRESET_FLAGS if given(flag) is ParameterSource.COMMANDLINE]
+    settings = _plain_settings(options, tuple(TUNED_FLAGS[flag] for flag in flags if flag in TUNED_FLAGS))
     if options["preset"] is None:
         return settings
-    given = click.get_current_context().get_parameter_source
-    for flag in PRESET_FLAGS:
-        if given(flag) is ParameterSource.COMMANDLINE:
-            name = "--" + flag.replace("_", "-")
-            raise UsageError(f"--preset {options['preset']} sets {name} itself; leave one of the two out")
+    for flag in flags:
+        name = "--" + flag.replace("_", "-")
+        raise UsageError(f"--preset {options['preset']} sets {name} itself; leave one of the two out")
     from retrieval.presets import notebook
 
     return notebook(settings)
 
 
-def _plain_settings(options: dict[str, Any]) -> BuildSettings:
+def _plain_settings(options: dict[str, Any], held: tuple[str, ...]) -> BuildSettings:
     return BuildSettings(
         split=SplitSettings(options["test_fraction"], options["validation_fraction"], options["split"]),
         towers=_tower_settings(options),
@@ -298,6 +320,7 @@ def _plain_settings(options: dict[str, Any]) -> BuildSettings:
         threads=options["threads"],
         device=options["device"],
         refit=not options["no_refit"],
+        tune=None if options["tune"] is None else TuneSettings(options["tune"], held),
     )
 
 

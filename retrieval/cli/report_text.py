@@ -19,6 +19,7 @@ from retrieval.cli.figures import (
 )
 from retrieval.cli.groups_text import groups_text
 from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
+from retrieval.cli.tuning_text import tuning_text
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
 from retrieval.uncertainty import Estimate
 
@@ -142,6 +143,7 @@ def _words(report: Report) -> str:
             *_reranking(report),
             *_depth(report),
             wrap(_baselines(report.baselines)),
+            *([wrap(tuning_text(report.tuning))] if report.tuning else []),
         ]
     )
 
