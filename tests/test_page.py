@@ -299,7 +299,7 @@ def test_a_page_can_be_made_of_nothing(document: dict[str, Any]) -> None:
 def hollowed(document: Any) -> Any:
     """The same with null for every figure, as where nobody could be judged."""
     if isinstance(document, dict):
-        kept = {"k", "alpha", "candidates", "epoch", "knee", "shares", "relevant", "loss"}
+        kept = {"k", "alpha", "trend", "candidates", "epoch", "knee", "shares", "relevant", "loss"}
         return {key: each if key in kept else hollowed(each) for key, each in document.items()}
     if isinstance(document, list):
         return [hollowed(each) for each in document]
