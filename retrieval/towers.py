@@ -127,7 +127,7 @@ class ItemTower(nn.Module):
             self.bias.weight.data.copy_(torch.from_numpy(start[:, None]))
         # Without biases the column stays, all 0, so that weights and vectors keep one shape.
         self.bias.weight.requires_grad_(settings.item_bias)
-        self.features = FeatureEmbeddings(features, settings.dimension + 1) if features else None
+        self.features = None if features is None else FeatureEmbeddings(features, settings.dimension + 1)
 
     @torch.no_grad()
     def silence(self, items: NDArray[np.int64]) -> None:
@@ -188,8 +188,10 @@ class HistoryUserTower(nn.Module):
         self.table = nn.Embedding(n_items, settings.dimension)
         self.prior = nn.Parameter(torch.zeros(settings.dimension))
         nn.init.normal_(self.table.weight, std=settings.initial_std)
-        self.item_features = FeatureEmbeddings(item_features, settings.dimension) if item_features else None
-        self.user_features = FeatureEmbeddings(user_features, settings.dimension) if user_features else None
+        self.item_features, self.user_features = (
+            None if features is None else FeatureEmbeddings(features, settings.dimension)
+            for features in (item_features, user_features)
+        )
 
     @torch.no_grad()
     def silence(self, items: NDArray[np.int64]) -> None:

@@ -95,19 +95,6 @@ def test_the_vocabulary_decides_whether_later_ages_are_in_bands() -> None:
     assert named(SideFeatures.with_names(("age=10-19", "age=20-29"), later, ids)) == [["age=20-29"]]
 
 
-@pytest.mark.parametrize("names", [(), ("genre=Crime", "genre=é")])
-def test_arrays_and_back(names: tuple[str, ...]) -> None:
-    features = SideFeatures.with_names(names, FILMS, IdMap.from_values([10, 20, 30]))
-    arrays = features.to_arrays()
-    assert {name: array.dtype.kind for name, array in arrays.items()} == {
-        "names": "U",
-        "indptr": "i",
-        "items": "i",
-    }
-    again = SideFeatures.from_arrays(**arrays)
-    assert (again.names, named(again)) == (features.names, named(features))
-
-
 def test_numbers_without_a_name_are_refused() -> None:
     lists = ItemLists.from_pairs(np.array([0]), np.array([2]), 1)
     with pytest.raises(ValueError, match="a feature has number 2; expected up to 1"):
