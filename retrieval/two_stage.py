@@ -102,23 +102,31 @@ class TwoStageModel:
         self, users: NDArray[np.int64], k: int, search: SearchKind = "ann", rerank: bool = True
     ) -> RankedItems:
         """Final lists of known users, given by row: (q, min(k, items)) places, seen items left out."""
-        rerank = rerank and self.rating_model is not None
-        depth = max(k, self.n_candidates) if rerank and self.reranks else k
-        found = self.candidates(self.vectors.users[users], self.seen.take(users), depth, search)
-        ranked = self.rerank(users, found) if rerank else in_retrieval_order(found)
-        return ranked.top(k)
+        found = self._found(self.vectors.users[users], self.seen.take(users), k, search, self.reranks)
+        if not rerank or self.rating_model is None:
+            return in_retrieval_order(found).top(k)
+        return self.rerank(users, found).top(k)
 
     def for_histories(
         self, histories: ItemLists, k: int, search: SearchKind = "ann", rerank: bool = True
     ) -> RankedItems:
         """Lists of people known only by what they liked: q lists of item rows, which are left out."""
-        rerank = rerank and self.rating_model is not None
-        depth = max(k, self.n_candidates) if rerank and self.reranks_newcomers else k
-        found = self.candidates(self.vectors.for_histories(histories), histories, depth, search)
-        ranked = (
-            self.rerank_for_newcomers(found, histories.lengths()) if rerank else in_retrieval_order(found)
-        )
-        return ranked.top(k)
+        queries = self.vectors.for_histories(histories)
+        found = self._found(queries, histories, k, search, self.reranks_newcomers)
+        if not rerank or self.rating_model is None:
+            return in_retrieval_order(found).top(k)
+        return self.rerank_for_newcomers(found, histories.lengths()).top(k)
+
+    def _found(
+        self, queries: Matrix, exclude: ItemLists, k: int, search: SearchKind, reranks: bool
+    ) -> SearchResult:
+        """The candidates; only the first k where nothing would change their order.
+
+        Always searched as deep, so that what is served is what was evaluated also where the approximate
+        index finds less than it was asked for.
+        """
+        found = self.candidates(queries, exclude, max(k, self.n_candidates), search)
+        return found if reranks else SearchResult(found.scores[:, :k], found.rows[:, :k])
 
     def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:
         """Blend candidates of users (rows) with NeuralMF's predictions.

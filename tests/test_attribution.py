@@ -136,7 +136,7 @@ def test_positive_rows_of_warm_users_outside_the_catalogue_are_counted() -> None
 
 
 def test_the_attribution_of_a_build_is_that_of_its_own_rows(tiny_build: Build) -> None:
-    """Every relevant test row of the warm users is followed by hand, from ids; by an index that misses some."""
+    """Every relevant test row of the warm users is followed by hand, from ids; the index misses some."""
     system, split = tiny_build.evaluated, tiny_build.split
     users, items = set(system.users.ids.tolist()), set(system.items.ids.tolist())
     test = split.test.select("user", "item", "rating").rows()
