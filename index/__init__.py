@@ -15,6 +15,7 @@ from index.tuning import (
     measure_filtered_latency,
     measure_latency,
     recall_against_exact,
+    time_singles,
 )
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "order_result",
     "recall_against_exact",
     "search_filtered",
+    "time_singles",
     "top_k",
 ]

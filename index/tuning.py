@@ -73,7 +73,7 @@ def measure_latency(
     Raises:
         ValueError: if there is nothing to time, or `index.search` refuses a query.
     """
-    return _time_singles(lambda i: index.search(queries[i : i + 1], k), len(queries), repeats)
+    return time_singles(lambda i: index.search(queries[i : i + 1], k), len(queries), repeats)
 
 
 def measure_filtered_latency(
@@ -92,7 +92,7 @@ def measure_filtered_latency(
     def ask(i: int) -> object:
         return search_filtered(index, exact, queries[i : i + 1], k, exclude.take(np.array([i])))
 
-    return _time_singles(ask, len(queries), repeats)
+    return time_singles(ask, len(queries), repeats)
 
 
 def choose_nprobe(
@@ -153,8 +153,12 @@ def _powers_of_two_and(last: int) -> list[int]:
     return [2**i for i in range((last - 1).bit_length())] + [last]
 
 
-def _time_singles(ask: Callable[[int], object], n_queries: int, repeats: int) -> NDArray[np.float64]:
-    """Seconds of ``ask(i)`` for each query: shape (repeats, n_queries)."""
+def time_singles(ask: Callable[[int], object], n_queries: int, repeats: int) -> NDArray[np.float64]:
+    """Seconds of ``ask(i)`` for each query, one after the other: shape (repeats, n_queries).
+
+    Raises:
+        ValueError: if there is nothing to time.
+    """
     if n_queries < 1 or repeats < 1:
         raise ValueError(f"{n_queries} queries, {repeats} repeats; expected at least one of each")
     for i in range(_WARM_UP):

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retrieval.interactions import Interactions
     from retrieval.recommender import Recommender
-    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
+    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings, TuneSettings
 
-__all__ = ["BuildSettings", "Interactions", "NeuralMFSettings", "Recommender", "TowerSettings"]
+__all__ = [
+    "BuildSettings",
+    "Interactions",
+    "NeuralMFSettings",
+    "Recommender",
+    "TowerSettings",
+    "TuneSettings",
+]
 
 _HOMES = {
     "BuildSettings": "retrieval.settings",
@@ -20,6 +27,7 @@ _HOMES = {
     "NeuralMFSettings": "retrieval.settings",
     "Recommender": "retrieval.recommender",
     "TowerSettings": "retrieval.settings",
+    "TuneSettings": "retrieval.settings",
 }
 
 

@@ -1,20 +1,21 @@
-"""What must be beaten: popularity, recent popularity, EASE for ranking; damped biases for ratings."""
+"""What must be beaten: popularity, recent popularity, EASE, item-kNN; damped biases for ratings."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import sparse
 
 from index import ItemLists
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Judgements, Rows, Scorer, rank_by_scores, score_lists
+from retrieval.linear_models import EASE_MAX_ITEMS, Ease, ItemKnn, gram_matrix, positive_matrix
 
 Scores = NDArray[np.float32]
 
 RECENT_WINDOWS = (0.02, 0.05, 0.1, 0.2, 0.5)
 EASE_L2 = (100.0, 300.0, 1000.0, 3000.0)
-EASE_MAX_ITEMS = 10_000
+ITEM_KNN_NEIGHBOURS = (50, 200, 1000)
 
 
 def popularity(positives: EncodedInteractions) -> Scores:
@@ -46,52 +47,6 @@ def recent_popularity(positives: EncodedInteractions, window: float) -> Scores:
 def popular_now(positives: EncodedInteractions, window: float | None) -> Scores:
     """Recent popularity, or popularity of all times where no window is known: shape (n_items,), float32."""
     return popularity(positives) if window is None else recent_popularity(positives, window)
-
-
-@dataclass(frozen=True)
-class Ease:
-    """A linear model of items on items, fitted in closed form (Steck, WWW 2019).
-
-    With G = X'X over the binary user x item matrix of positives and P = (G + l2 I)^-1, the weights
-    are B = I - P diag(P)^-1: zero on the diagonal, so that no item predicts itself.
-
-    Attributes:
-        weights: shape (n_items, n_items), float32.
-    """
-
-    weights: Scores
-
-    @classmethod
-    def fit(cls, positives: EncodedInteractions, l2: float) -> "Ease":
-        """Fit on positives; takes n_items squared numbers of memory and n_items cubed of time."""
-        return cls.from_gram(gram_matrix(positives), l2)
-
-    @classmethod
-    def from_gram(cls, gram: NDArray[np.float64], l2: float) -> "Ease":
-        """As `fit`, from `gram_matrix`, which is the same for every l2 and is left as it is."""
-        regularised = gram.copy()
-        regularised[np.diag_indices_from(regularised)] += l2
-        inverse = linalg.inv(regularised, overwrite_a=True, check_finite=False)
-        weights = -inverse / np.diag(inverse)
-        np.fill_diagonal(weights, 0)
-        return cls(weights.astype(np.float32))
-
-    def scorer(self, matrix: sparse.csr_matrix) -> Scorer:
-        """Scores users by their rows of a positive matrix (see `positive_matrix`)."""
-        return lambda users: np.asarray(matrix[users] @ self.weights, dtype=np.float32)
-
-
-def positive_matrix(positives: EncodedInteractions) -> sparse.csr_matrix:
-    """Binary user x item matrix, sparse float32."""
-    ones = np.ones(len(positives), dtype=np.float32)
-    shape = (positives.n_users, positives.n_items)
-    return sparse.csr_matrix((ones, (positives.users, positives.items)), shape=shape)
-
-
-def gram_matrix(positives: EncodedInteractions) -> NDArray[np.float64]:
-    """How many users like both of two items: X'X, shape (n_items, n_items), float64."""
-    matrix = positive_matrix(positives)
-    return np.asarray((matrix.T @ matrix).toarray(), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -146,6 +101,8 @@ class BaselineSet:
         window: share of the positives that counts as recent; None where there are no timestamps.
         ease: None where the catalogue is too large for it.
         ease_l2: its regularisation.
+        item_knn: None where a bundle was built before there was one.
+        item_knn_neighbours: how many neighbours each of its items keeps.
     """
 
     train: EncodedInteractions
@@ -153,12 +110,14 @@ class BaselineSet:
     window: float | None
     ease: Ease | None
     ease_l2: float
+    item_knn: ItemKnn | None
+    item_knn_neighbours: int
 
     @classmethod
     def choose(
         cls, train: EncodedInteractions, validation: Judgements, threshold: float, k: int
     ) -> "BaselineSet":
-        """Fit on train with the window and the l2 that have the best NDCG@k on validation."""
+        """Fit on train with the settings that have the best NDCG@k on validation."""
         positives, exclude = train.positives(threshold), train.item_lists().take(validation.users)
 
         def ndcg(scorer: Scorer) -> float:
@@ -170,46 +129,72 @@ class BaselineSet:
             window = max(
                 RECENT_WINDOWS, key=lambda share: ndcg(same_for_all(recent_popularity(positives, share)))
             )
-        ease, ease_l2, best = None, 0.0, -1.0
+        ease, ease_l2, matrix = None, 0.0, positive_matrix(positives)
         if train.n_items <= EASE_MAX_ITEMS:
-            matrix, gram = positive_matrix(positives), gram_matrix(positives)
-            for l2 in EASE_L2:
-                model = Ease.from_gram(gram, l2)
-                score = ndcg(model.scorer(matrix))
-                if score > best:
-                    ease, ease_l2, best = model, l2, score
-        return cls(train, threshold, window, ease, ease_l2)
+            gram = gram_matrix(positives)
+            ease_l2, ease = max(
+                ((l2, Ease.from_gram(gram, l2)) for l2 in EASE_L2),
+                key=lambda candidate: ndcg(candidate[1].scorer(matrix)),
+            )
+        widest = ItemKnn.fit(positives, max(ITEM_KNN_NEIGHBOURS))
+        neighbours, item_knn = max(
+            ((size, widest.narrowed(size)) for size in ITEM_KNN_NEIGHBOURS),
+            key=lambda candidate: ndcg(candidate[1].scorer(matrix)),
+        )
+        return cls(train, threshold, window, ease, ease_l2, item_knn, neighbours)
 
     @classmethod
     def fit(cls, train: EncodedInteractions, threshold: float, settings: dict[str, float]) -> "BaselineSet":
         """Fit on train with settings chosen before, as `settings` gives them."""
-        l2 = settings.get("ease_l2")
-        ease = None if l2 is None else Ease.fit(train.positives(threshold), l2)
-        return cls(train, threshold, settings.get("recent_window"), ease, l2 or 0.0)
+        positives, l2 = train.positives(threshold), settings.get("ease_l2")
+        ease = None if l2 is None else Ease.fit(positives, l2)
+        neighbours = int(settings.get("item_knn_neighbours", 0))
+        item_knn = ItemKnn.fit(positives, neighbours) if neighbours else None
+        return cls(train, threshold, settings.get("recent_window"), ease, l2 or 0.0, item_knn, neighbours)
 
     @property
     def settings(self) -> dict[str, float]:
         """The chosen settings, for the report; without those of a baseline that was left out."""
-        chosen = {} if self.window is None else {"recent_window": self.window}
-        return chosen if self.ease is None else chosen | {"ease_l2": self.ease_l2}
+        chosen: dict[str, float] = {}
+        if self.window is not None:
+            chosen["recent_window"] = self.window
+        if self.ease is not None:
+            chosen["ease_l2"] = self.ease_l2
+        if self.item_knn is not None:
+            chosen["item_knn_neighbours"] = self.item_knn_neighbours
+        return chosen
 
     @property
     def popularity(self) -> Scores:
         """Positives of each item: shape (n_items,)."""
         return popularity(self.train.positives(self.threshold))
 
-    def lists(self, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
-        """Top-k lists (q, k) of every baseline, without each user's excluded items (q lists)."""
+    def scorers(self, matrix: sparse.csr_matrix) -> dict[str, Scorer]:
+        """Every baseline as a scorer of users who are rows of a positive matrix; train need not know them."""
         positives = self.train.positives(self.threshold)
-        scorers = {"popularity": same_for_all(popularity(positives))}
+        overall = popularity(positives)
+        scorers = {"popularity": same_for_all(overall)}
         if self.window is not None:
             scorers["recent_popularity"] = same_for_all(recent_popularity(positives, self.window))
         if self.ease is not None:
-            scorers["ease"] = self.ease.scorer(positive_matrix(positives))
+            scorers["ease"] = ties_by(self.ease.scorer(matrix), overall)
+        if self.item_knn is not None:
+            scorers["item_knn"] = ties_by(self.item_knn.scorer(matrix), overall)
+        return scorers
+
+    def lists(self, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
+        """Top-k lists (q, k) of every baseline, without each user's excluded items (q lists)."""
+        scorers = self.scorers(positive_matrix(self.train.positives(self.threshold)))
         return {
             name: rank_by_scores(scorer, users, exclude, k, self.train.n_items)
             for name, scorer in scorers.items()
         }
+
+
+def ties_by(scorer: Scorer, popularity: Scores) -> Scorer:
+    """The same scores, but that popularity decides between equal ones: for users with nothing to go by."""
+    least = (1e-6 * popularity / max(float(popularity.max()), 1)).astype(np.float32)
+    return lambda users: np.asarray(scorer(users) + least, dtype=np.float32)
 
 
 def same_for_all(scores: Scores) -> Scorer:

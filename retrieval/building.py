@@ -2,31 +2,39 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from index import OperatingPoint, faiss_threads
-from retrieval.alpha import choose_alpha
-from retrieval.baselines import BaselineSet, popular_now
+from retrieval.alpha import AlphaChoice, choose_alpha, choose_newcomer_alpha
+from retrieval.attribution import outside_catalogue
+from retrieval.baselines import BaselineSet
+from retrieval.curves import TrainingHistory, training_curves
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
 from retrieval.fitted import FittedSystem
-from retrieval.fitting import CHOICE_K, Fitting, check_index, ids_of
+from retrieval.fitting import Fitting, check_index, ids_of
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
-from retrieval.judgements import Judgements
+from retrieval.newcomers import newcomers_of_test
 from retrieval.progress import Progress, Silent
 from retrieval.reading.columns import ITEM, RATING, USER
 from retrieval.report import Report
 from retrieval.settings import BuildSettings
 from retrieval.split import Split, split_interactions
-from retrieval.training import TrainingHistory, borrowed_torch, choose_device
+from retrieval.studies import require_optuna
+from retrieval.training import borrowed_torch, choose_device
+from retrieval.tuned import tune
+from retrieval.two_stage import TwoStageModel
+from retrieval.validation import CHOICE_K, ValidationLists
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
+    from retrieval.users import UserTable
 
 # Above this share of positive rows the threshold is probably meant for another scale.
 MOST_POSITIVE = 0.9
@@ -51,11 +59,12 @@ class Build:
     settings: BuildSettings
     split: Split
     items: "ItemTable | None"
+    users: "UserTable | None"
     evaluated: FittedSystem
     served: FittedSystem
     evaluation: Evaluated
     report: Report
-    towers: TrainingHistory
+    towers: tuple[TrainingHistory, ...]
     neural_mf: TrainingHistory | None
     operating_points: tuple[OperatingPoint, ...]
     served_operating_points: tuple[OperatingPoint, ...]
@@ -83,63 +92,84 @@ def build(
     interactions: Interactions,
     *,
     items: "ItemTable | None" = None,
+    users: "UserTable | None" = None,
     settings: BuildSettings | None = None,
     progress: Progress | None = None,
     name: str | None = None,
     notes: Sequence[str] = (),
+    trials: Path | None = None,
 ) -> Build:
     """Run the main job.
 
     Args:
-        items: titles, where there are any.
+        items: titles and categories, where there are any.
+        users: what is known of the users, where anything is.
         name: of the data set, for the report; the interactions' source unless given.
         notes: what else to know of the table, told once it has proved usable.
+        trials: folder where a search over settings keeps what it tried, and goes on from; None: nowhere.
 
     Raises:
         DataError: if the data cannot be split or trained on.
         UsageError: if the index string cannot work on this data.
-        EnvironmentProblem: if the device is not there.
+        EnvironmentProblem: if the device is not there, or what a search needs.
+        ArtifactError: if what a search kept is damaged.
     """
     settings, progress = settings or BuildSettings(), progress or Silent()
-    fitting = Fitting(settings, items, progress, choose_device(settings.device))
+    fitting = Fitting(settings, items, progress, choose_device(settings.device), users)
     threshold = settings.positive_threshold
+    if settings.tune is not None:
+        require_optuna()
     table, own_notes = usable(interactions, threshold)
     with borrowed_torch(settings.resolved_threads), faiss_threads(settings.resolved_threads):
         progress.phase("Splitting at random" if settings.split.kind == "random" else "Splitting by time")
         split = split_interactions(table, settings.split, seed=settings.seed)
-        users, items_of_train = ids_of(split.train)
-        data = encode_split(split, users, items_of_train, name or interactions.source, threshold)
-        validation = Judgements.of(data.validation, data.train, threshold)
-        if not (validation.n_relevant > 0).any():
+        users_of_train, items_of_train = ids_of(split.train)
+        data = encode_split(split, users_of_train, items_of_train, name or interactions.source, threshold)
+        lists = ValidationLists.of(
+            data.train, data.validation, split.validation, users_of_train, items_of_train, threshold
+        )
+        if not (lists.warm.n_relevant > 0).any():
             raise DataError(_nothing_to_choose_by(table, threshold))
         check_index(settings, len(items_of_train))
         for note in (*notes, *own_notes):  # not before: a refusal is one line
             progress.note(f"{name or interactions.source}: {note}")
-        fitted = fitting.on_train(data.train, users, items_of_train, validation, data.validation)
+        progress.phase("Fitting the baselines")
+        baselines = BaselineSet.choose(data.train, lists.warm, threshold, CHOICE_K)
+        fitting, tuning = tune(
+            fitting,
+            data.train,
+            users_of_train,
+            items_of_train,
+            lists,
+            (split.train, split.validation),
+            trials,
+        )
+        fitted = fitting.on_train(data, users_of_train, items_of_train, lists, baselines.window)
         evaluated, alpha = fitted.system, None
         if fitted.system.model.rating_model is not None:
             progress.phase("Weighing the re-ranker on validation")
-            alpha = choose_alpha(fitted.system.model, validation, CHOICE_K)
-            evaluated = with_alpha(fitted.system, alpha.alpha)
-        progress.phase("Fitting the baselines")
-        baselines = BaselineSet.choose(data.train, validation, threshold, CHOICE_K)
+            alpha = choose_alphas(fitted.system.model, lists)
+            evaluated = with_alphas(fitted.system, alpha)
         progress.phase("Evaluating on the test slice")
-        evaluation = Evaluated(evaluated.model, data, baselines, alpha)
+        curves = training_curves(fitted.towers, fitted.neural_mf)
+        evaluation = Evaluated(evaluated.model, data, baselines, alpha, curves, tuning)
         report = evaluate(evaluation, CHOICE_K)
-        positives = data.train.positives(threshold)
-        evaluated = replace(evaluated, popularity=popular_now(positives, baselines.window))
         served, served_points = evaluated, fitted.operating_points
         if settings.refit:
-            epochs = (fitted.towers.epochs, fitted.neural_mf.epochs if fitted.neural_mf else None)
+            epochs = (
+                tuple(member.epochs for member in fitted.towers),
+                fitted.neural_mf.epochs if fitted.neural_mf else None,
+            )
             refitted = fitting.on_everything(table, epochs, baselines.window)
-            served = with_alpha(refitted.system, alpha.alpha if alpha else 0.0)
+            served = with_alphas(refitted.system, alpha)
             served_points = refitted.operating_points
     return Build(
         name=data.dataset,
         digest=interactions.digest(),
-        settings=settings,
+        settings=fitting.settings,
         split=split,
         items=items,
+        users=users,
         evaluated=evaluated,
         served=served,
         evaluation=evaluation,
@@ -157,12 +187,32 @@ def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold:
         EncodedInteractions.from_frame(frame, users, items)
         for frame in (split.train, split.validation, split.test)
     )
-    return EvaluationData(name, train, validation, test, split.counts, threshold, split.kind)
+    outside = outside_catalogue(split.test, users, items, threshold)
+    newcomers = newcomers_of_test(split.test, split.validation, users, items, threshold)
+    return EvaluationData(
+        name, train, validation, test, split.counts, threshold, split.kind, outside, newcomers
+    )
 
 
-def with_alpha(system: FittedSystem, alpha: float) -> FittedSystem:
-    """The same system with another weight of the predicted rating."""
-    return replace(system, model=replace(system.model, alpha=alpha))
+def choose_alphas(model: TwoStageModel, lists: ValidationLists) -> AlphaChoice:
+    """How much the predicted rating weighs for users the models know, and for newcomers."""
+    choice = choose_alpha(model, lists.stretches, CHOICE_K)
+    if model.vectors.history_items is None or not lists.newcomers:
+        return choice
+    return replace(choice, newcomers=choose_newcomer_alpha(model, lists.newcomers, CHOICE_K))
+
+
+def with_alphas(system: FittedSystem, choice: AlphaChoice | None) -> FittedSystem:
+    """The same system with these weights of the predicted rating; 0 where none was chosen."""
+    newcomers = choice and choice.newcomers
+    model = replace(
+        system.model,
+        alpha=choice.alpha if choice else 0.0,
+        trend_weight=choice.trend if choice else 0.0,
+        newcomer_alpha=newcomers.alpha if newcomers else 0.0,
+        newcomer_trend_weight=newcomers.trend if newcomers else 0.0,
+    )
+    return replace(system, model=model)
 
 
 def usable(interactions: Interactions, threshold: float) -> tuple[Interactions, list[str]]:

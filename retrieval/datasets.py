@@ -19,27 +19,38 @@ from retrieval.downloads.named_sets import (
 )
 from retrieval.downloads.workshop import own_workshop
 from retrieval.errors import DataError, EnvironmentProblem
+from retrieval.ids import IdMap
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.items import ItemTable, find_items_beside, read_items
 from retrieval.reading.columns import ITEM, RATING, USER
+from retrieval.users import UserTable, find_users_beside, read_users
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Interactions, and what their items are called where that is known."""
+    """Interactions, and what is known of their items and users where anything is."""
 
     name: str
     interactions: Interactions
     items: ItemTable | None
+    users: UserTable | None = None
 
     def notes(self) -> list[str]:
-        """What whoever gave the data should know: what was guessed, and titles that fit no item."""
+        """What whoever gave the data should know: what was guessed, and tables that do not fit."""
         notes = list(self.interactions.notes)
         if self.items is not None:
             ids = self.interactions.frame["item"].unique().to_numpy()
             titled = sum(title is not None for title in self.items.titles_for(ids))
             if titled < len(ids) / 2:
                 notes.append(f"only {titled:,} of {len(ids):,} items have a title; are the ids the same?")
+        if self.users is not None:
+            ids = self.interactions.frame[USER].unique().to_numpy()
+            known = IdMap.from_values(ids).rows(self.users.ids.to_list())
+            described = len(set(known[known >= 0].tolist()))
+            if described < len(ids) / 2:
+                notes.append(
+                    f"only {described:,} of {len(ids):,} users are in the users' table; are the ids the same?"
+                )
         return notes
 
 
@@ -79,7 +90,13 @@ def load_dataset(
     """
     found = obtain(name, data_dir, log, on_bytes=on_bytes, timeout=timeout)
     beside = find_items_beside(found.path)
-    return Dataset(name, found.interactions, read_items(beside) if beside else None)
+    users = find_users_beside(found.path)
+    return Dataset(
+        name,
+        found.interactions,
+        read_items(beside) if beside else None,
+        read_users(users) if users else None,
+    )
 
 
 def obtain(

@@ -1,6 +1,6 @@
 """Interactions as row numbers: what the models train on and are judged by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -59,6 +59,13 @@ class EncodedInteractions:
             self.n_users,
             self.n_items,
         )
+
+    def of_users(self, rows: NDArray[np.int64]) -> "EncodedInteractions":
+        """The interactions of some users (ascending rows), who become rows 0, 1, ... in that order."""
+        mask = np.zeros(self.n_users, dtype=np.bool_)
+        mask[rows] = True
+        kept = self.where(mask[self.users])
+        return replace(kept, users=np.searchsorted(rows, kept.users), n_users=len(rows))
 
     def positives(self, threshold: float) -> "EncodedInteractions":
         """The rows rated at least `threshold`; all of them where there are no ratings."""

@@ -1,19 +1,27 @@
 """How good the lists are: every stage on the same users, with intervals and paired differences."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import ItemLists, measure_filtered_latency, recall_against_exact, search_filtered
+from index import ItemLists, measure_filtered_latency
 from retrieval.alpha import AlphaChoice
+from retrieval.attribution import Attribution, attribute
 from retrieval.baselines import BaselineSet, BiasModel
+from retrieval.candidates import Candidates, find_candidates
+from retrieval.comparing import compare
+from retrieval.curves import TrainingCurves
+from retrieval.depth import depth_curve
 from retrieval.encoded import EncodedInteractions
-from retrieval.judgements import Rows, StageScores, rank_by_scores
+from retrieval.groups import judge_groups, warm_group
+from retrieval.judgements import Judgements, Rows, StageScores, rank_by_scores
 from retrieval.metrics import squared_errors
+from retrieval.newcomers import Newcomers
 from retrieval.protocols import PROTOCOLS, ProtocolName
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report, StageReport
+from retrieval.search import SearchResult
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.two_stage import TwoStageModel
@@ -34,6 +42,8 @@ class EvaluationData:
         counts: of the whole slices, cold rows included.
         split_kind: how they were cut.
         positive_threshold: ratings from here on are positive and relevant.
+        outside_catalogue: positive test rows of the warm test users whose item train does not know.
+        newcomers: the test users whom neither train nor validation knows, by what is known of them.
     """
 
     dataset: str
@@ -43,6 +53,8 @@ class EvaluationData:
     counts: SplitCounts
     positive_threshold: float
     split_kind: SplitKind = "time"
+    outside_catalogue: int = 0
+    newcomers: tuple[Newcomers, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,12 +65,16 @@ class Evaluated:
         model: fitted on `data.train` only.
         baselines: likewise.
         alpha: how the model's alpha was chosen, for the report; None where nothing is re-ranked.
+        training: how the models' training went, for the report.
+        tuning: how the towers' settings were searched, for the report; None where they were not.
     """
 
     model: TwoStageModel
     data: EvaluationData
     baselines: BaselineSet
     alpha: AlphaChoice | None
+    training: TrainingCurves = field(default_factory=dict)
+    tuning: SearchResult | None = None
 
 
 def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") -> Report:
@@ -71,17 +87,25 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         k: length of the lists.
     """
     model, data, baselines = evaluated.model, evaluated.data, evaluated.baselines
+    depth = max(k, model.n_candidates)
 
-    def lists_of(users: Rows, exclude: ItemLists) -> dict[str, Rows]:
+    def lists_of(users: Rows, exclude: ItemLists, candidates: Candidates) -> dict[str, Rows]:
         lists = baselines.lists(users, k, exclude)
         if protocol == "notebook":
             lists |= neural_mf_lists(model, users, k, exclude)
-        return lists | two_stage_lists(model, users, k, exclude)
+        return lists | two_stage_lists(model, users, k, candidates)
 
-    judged = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists_of)
+    def lists_among(users: Rows, exclude: ItemLists) -> dict[str, Rows]:
+        return lists_of(users, exclude, find_candidates(model, users, exclude, depth))
+
+    users = np.unique(data.test.users)
+    seen = data.train.item_lists().take(users)
+    candidates = find_candidates(model, users, seen, depth)
+    lists = lists_of(users, seen, candidates)
+    judged = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists, lists_among)
     popularity_rank = np.empty(data.train.n_items)
     popularity_rank[np.argsort(-baselines.popularity, kind="stable")] = np.arange(1, data.train.n_items + 1)
-    return Report(
+    report = Report(
         dataset=data.dataset,
         protocol=protocol,
         k=k,
@@ -93,18 +117,28 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         seen_test_rows=len(data.test) - len(data.test.without(data.train)),
         stages={name: stage_report(stage, popularity_rank) for name, stage in judged.scores.items()},
         comparisons=compare_stages(judged.scores),
-        ann=ann_report(model, judged.users, k),
+        ann=ann_report(model, users, candidates),
         rating=rating_report(model, data),
         alpha=evaluated.alpha,
         baselines=baselines.settings,
+        training=evaluated.training,
+        tuning=evaluated.tuning,
+    )
+    if protocol != "standard":
+        return report
+    judgements = Judgements.of(data.test, data.train, data.positive_threshold)
+    warm = warm_group(report.judged_users, report.stages, report.comparisons, model.reranks)
+    return replace(
+        report,
+        attribution=attribution_report(model, data, judgements, candidates, lists[report.served], k),
+        depth=depth_curve(model, judgements, k),
+        groups=judge_groups(model, baselines, data.newcomers, k, warm),
     )
 
 
-def two_stage_lists(model: TwoStageModel, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
+def two_stage_lists(model: TwoStageModel, users: Rows, k: int, candidates: Candidates) -> dict[str, Rows]:
     """Lists of exact and ANN search, each with and without re-ranking, from the same candidates."""
-    queries, depth = model.vectors.users[users], max(k, model.n_candidates)
-    exact = model.candidates(queries, exclude, depth, "exact")
-    ann = model.candidates(queries, exclude, depth, "ann")
+    exact, ann = candidates.exact, candidates.ann
     lists = {"exact": exact.rows[:, :k], "ann": ann.rows[:, :k]}
     if model.rating_model is not None:
         lists["exact+rerank"] = model.rerank(users, exact).rows[:, :k]
@@ -144,18 +178,13 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
     """Paired differences of NDCG between neighbouring stages, and of the lists with every baseline."""
     lists = ("exact", "ann", "exact+rerank", "ann+rerank")
     pairs = [*NEIGHBOURS, *((stage, base) for stage in lists for base in BASELINES)]
-    return tuple(
-        Comparison(stage, against, mean_estimate(scores[stage].ndcg - scores[against].ndcg))
-        for stage, against in pairs
-        if stage in scores and against in scores
-    )
+    return compare({name: stage.ndcg for name, stage in scores.items()}, pairs)
 
 
-def ann_report(model: TwoStageModel, users: Rows, k: int) -> AnnReport:
+def ann_report(model: TwoStageModel, users: Rows, candidates: Candidates) -> AnnReport:
     """Recall of the candidates, and the latency of single searches for a sample of the users."""
     timed = users[np.unique(np.linspace(0, len(users) - 1, TIMED_QUERIES).astype(np.int64))]
-    depth = max(k, model.n_candidates)
-    recalls, rescued = candidate_recall(model, users, depth)
+    depth = candidates.exact.rows.shape[1]
     queries, exclude = model.vectors.users[timed], model.seen.take(timed)
     seconds = {
         kind: measure_filtered_latency(index, model.exact, queries, depth, exclude, repeats=3)
@@ -164,9 +193,9 @@ def ann_report(model: TwoStageModel, users: Rows, k: int) -> AnnReport:
     milliseconds = {kind: np.percentile(times, (50, 99)) * 1e3 for kind, times in seconds.items()}
     return AnnReport(
         index=model.ann.name,
-        candidates=min(depth, model.exact.size),
-        recall=mean_estimate(recalls),
-        rescued=rescued,
+        candidates=depth,
+        recall=mean_estimate(candidates.recalls),
+        rescued=candidates.rescued,
         exact_p50_ms=float(milliseconds["exact"][0]),
         exact_p99_ms=float(milliseconds["exact"][1]),
         ann_p50_ms=float(milliseconds["ann"][0]),
@@ -174,19 +203,33 @@ def ann_report(model: TwoStageModel, users: Rows, k: int) -> AnnReport:
     )
 
 
-def candidate_recall(model: TwoStageModel, users: Rows, depth: int) -> tuple[NDArray[np.float64], float]:
-    """What the index itself finds, before exact search fills the lists it leaves short.
+def attribution_report(
+    model: TwoStageModel,
+    data: EvaluationData,
+    judgements: Judgements,
+    candidates: Candidates,
+    lists: Rows,
+    k: int,
+) -> Attribution | None:
+    """What became of the relevant items of the warm test users; see `attribution`.
 
-    Returns:
-        shape (q,): each user's share of the exact candidates; and the share of users whose list exact
-        search filled.
+    Args:
+        judgements: of those users.
+        candidates: of the same.
+        lists: shape (q, c), what is served to them, at most k places.
     """
-    queries, exclude = model.vectors.users[users], model.seen.take(users)
-    exact = model.candidates(queries, exclude, depth, "exact")
-    own = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False).result
-    short = np.flatnonzero((own.rows >= 0).sum(axis=1) < (exact.rows >= 0).sum(axis=1))
-    served = search_filtered(model.ann, model.exact, queries[short], depth, exclude.take(short))
-    return recall_against_exact(own.rows, exact.rows), served.fallbacks / max(len(users), 1)
+    relevant = judgements.relevant
+    positives = len(data.test.positives(data.positive_threshold))
+    return attribute(
+        relevant,
+        candidates.exact.rows,
+        candidates.ann.rows,
+        lists,
+        k=k,
+        outside=data.outside_catalogue,
+        filtered=positives - len(relevant.items),
+        reranked=model.reranks,
+    )
 
 
 def rating_report(model: TwoStageModel, data: EvaluationData) -> RatingReport | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -19,33 +19,37 @@ from index import (
     default_factory,
 )
 from retrieval.baselines import Scores, popular_now
+from retrieval.closed_form import TowerStart
+from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
+from retrieval.evaluation import EvaluationData
+from retrieval.features import SideFeatures, cold_item_ids
 from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
-from retrieval.judgements import Judgements, score_lists
 from retrieval.progress import Progress
-from retrieval.settings import BuildSettings
+from retrieval.search import Judge
+from retrieval.settings import BuildSettings, TowerSettings
 from retrieval.split import latest_of_each_pair
 from retrieval.training import (
-    EpochRecord,
     FittedNeuralMF,
     FittedTowers,
     Merits,
     OnEpoch,
-    TrainingHistory,
+    TowerFeatures,
     fit_neural_mf,
     fit_towers,
+    start_of,
 )
 from retrieval.two_stage import TwoStageModel
+from retrieval.validation import ValidationLists
 from retrieval.vectors import TowerVectors
 
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
+    from retrieval.users import UserTable
 
-# The lists everything is chosen by on validation, whatever k is asked for later.
-CHOICE_K = 10
 TUNING_QUERIES = 256
 
 
@@ -58,7 +62,7 @@ class Fitted:
     """
 
     system: FittedSystem
-    towers: TrainingHistory
+    towers: tuple[TrainingHistory, ...]
     neural_mf: TrainingHistory | None
     operating_points: tuple[OperatingPoint, ...]
 
@@ -71,39 +75,72 @@ class Fitting:
     items: "ItemTable | None"
     progress: Progress
     device: torch.device
+    users: "UserTable | None" = None
 
     def on_train(
         self,
-        train: EncodedInteractions,
+        data: EvaluationData,
         users: IdMap,
         items: IdMap,
-        validation: Judgements,
-        validation_ratings: EncodedInteractions,
+        validation: ValidationLists,
+        window: float | None,
     ) -> Fitted:
         """With early stopping on validation: the towers by NDCG@10, NeuralMF by its squared error.
 
         NeuralMF is left out where there are no ratings.
+
+        Args:
+            window: share of the positives that counts as recent, as chosen on validation.
         """
-        seen = train.item_lists().take(validation.users)
+        return self._fit(
+            "Training",
+            data.train,
+            users,
+            items,
+            validate=validation.ndcg,
+            validation=data.validation,
+            window=window,
+        )
 
-        def ndcg(vectors: TowerVectors) -> NDArray[np.float64]:
-            queries = vectors.users[validation.users]
-            lists = ExactIndex(vectors.items).search(queries, CHOICE_K, seen).rows
-            return score_lists(lists, validation, CHOICE_K).ndcg
+    def judge(
+        self, train: EncodedInteractions, users: IdMap, items: IdMap, validation: ValidationLists
+    ) -> Judge:
+        """Trains the towers as `on_train` would with other settings, and judges them on validation."""
+        positives, catalogue = train.positives(self.settings.positive_threshold), np.unique(train.items)
+        features = self.tower_features(users, items)
+        starts: dict[int, TowerStart | None] = {}  # each takes seconds, on large catalogues a minute
 
-        return self._fit("Training", train, users, items, validate=ndcg, validation=validation_ratings)
+        def judge(towers: TowerSettings, on_epoch: Callable[[int, EpochRecord], None]) -> Merits:
+            if towers.dimension not in starts:
+                starts[towers.dimension] = start_of(positives, towers, self.settings.seed)
+            fitted = fit_towers(
+                positives,
+                towers,
+                seed=self.settings.seed,
+                device=self.device,
+                catalogue=catalogue,
+                features=features,
+                start=starts[towers.dimension],
+                validate=validation.ndcg,
+                on_epoch=on_epoch,
+            )
+            return validation.ndcg(fitted.vectors)
+
+        return judge
 
     def on_everything(
-        self, interactions: Interactions, epochs: tuple[int, int | None], window: float | None
+        self, interactions: Interactions, epochs: tuple[tuple[int, ...], int | None], window: float | None
     ) -> Fitted:
         """The same settings on all interactions.
 
         Args:
-            epochs: of the towers and of NeuralMF, as many as were kept on train.
+            epochs: of the towers' members and of NeuralMF, as many as were kept on train.
             window: share of the positives that counts as recent, as chosen on validation.
         """
         frame = latest_of_each_pair(interactions.frame)
         users, items = ids_of(frame)
+        # What the table of items alone knows is served too, by its side features.
+        items = IdMap.from_values([*items.ids.tolist(), *self._cold_item_ids(items).tolist()])
         everything = EncodedInteractions.from_frame(frame, users, items)
         return self._fit("Refitting", everything, users, items, epochs=epochs, window=window)
 
@@ -116,7 +153,7 @@ class Fitting:
         *,
         validate: Callable[[TowerVectors], Merits] | None = None,
         validation: EncodedInteractions | None = None,
-        epochs: tuple[int | None, int | None] = (None, None),
+        epochs: tuple[tuple[int, ...] | None, int | None] = (None, None),
         window: float | None = None,
     ) -> Fitted:
         """Both models, stopped by validation or after so many epochs, and what belongs to them."""
@@ -128,9 +165,11 @@ class Fitting:
             settings.towers,
             seed=settings.seed,
             device=self.device,
+            catalogue=np.unique(interactions.items),
+            features=self.tower_features(users, items),
             validate=validate,
             epochs=epochs[0],
-            on_epoch=self._shown(epochs[0] or settings.towers.max_epochs, "NDCG@10"),
+            on_epoch=self._shown_of_members(epochs[0]),
         )
         neural_mf = None
         if interactions.ratings is not None:
@@ -161,7 +200,8 @@ class Fitting:
         ann, points = build_index(towers.vectors, seen, self.settings)
         self._say_where_recall_stands(ann, points)
         rating_model = None if neural_mf is None else neural_mf.model
-        model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, self.settings.candidates)
+        trend, depth = np.log1p(popularity), self.settings.candidates
+        model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, depth, trend)
         titles: list[str | None] = [None] * len(items)
         if self.items is not None:
             titles = self.items.titles_for(items.ids)
@@ -174,7 +214,25 @@ class Fitting:
             tower_weights=towers.weights,
             neural_mf_weights=None if neural_mf is None else neural_mf.weights,
         )
-        return Fitted(system, towers.history, None if neural_mf is None else neural_mf.history, points)
+        return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history, points)
+
+    def tower_features(self, users: IdMap, items: IdMap) -> TowerFeatures:
+        """Side features of the rows, and of the items that only the table of items knows."""
+        if self.settings.towers.user_tower == "id":
+            return TowerFeatures()
+        of_items, of_users = SideFeatures.of(self.items, items), SideFeatures.of(self.users, users)
+        cold = self._cold_item_ids(items)
+        of_new = None
+        if len(cold) and of_items.names:
+            of_new = SideFeatures.with_names(of_items.names, self.items, IdMap(cold))
+        return TowerFeatures(
+            of_items if of_items.names else None, of_users if of_users.names else None, of_new
+        )
+
+    def _cold_item_ids(self, items: IdMap) -> NDArray[Any]:
+        """Ids of the items that only the table of items knows, if the towers can take such."""
+        takes_features = self.settings.towers.user_tower == "history"
+        return cold_item_ids(self.items if takes_features else None, items)
 
     def _say_where_recall_stands(self, ann: AnnIndex, points: tuple[OperatingPoint, ...]) -> None:
         target = self.settings.recall_target
@@ -184,12 +242,23 @@ class Fitting:
         elif reached < target:
             self.progress.note(f"index: {ann.name} finds {reached:.1%}: --recall-target {target:g} missed")
 
-    def _shown(self, of: int, figure: str) -> OnEpoch:
+    def _shown_of_members(self, epochs: tuple[int, ...] | None) -> Callable[[int, EpochRecord], None]:
+        """As `_shown`, for towers of several members."""
+        towers = self.settings.towers
+
+        def show(member: int, record: EpochRecord) -> None:
+            of = towers.max_epochs if epochs is None else epochs[member]
+            name = f"member {member + 1}/{towers.members}, " if towers.members > 1 else ""
+            self._shown(of, "NDCG@10", name)(record)
+
+        return show
+
+    def _shown(self, of: int, figure: str, name: str = "") -> OnEpoch:
         """Tells the progress about every epoch; `figure` is what was validated."""
 
         def show(record: EpochRecord) -> None:
             validated = "" if record.validation is None else f", {figure} {record.validation:.4f}"
-            self.progress.epoch(record.epoch, of, f"loss {record.loss:.4f}{validated}")
+            self.progress.epoch(record.epoch, of, f"{name}loss {record.loss:.4f}{validated}")
 
         return show
 

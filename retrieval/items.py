@@ -1,10 +1,7 @@
-"""Titles and genres of items, from whatever file came with the interactions."""
+"""Titles, genres and other categories of items, from whatever file came with the interactions."""
 
-import re
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +12,8 @@ from numpy.typing import NDArray
 
 from retrieval.errors import DataError
 from retrieval.ids import Id, IdMap
+from retrieval.reading.beside import find_beside
+from retrieval.reading.categories import check_categories, read_with
 from retrieval.reading.cells import MEND, BadRowError
 from retrieval.reading.columns import ITEM
 from retrieval.reading.item_columns import GENRES, TITLE, item_columns, item_frame, items_layout
@@ -58,12 +57,15 @@ class ItemTable:
     Attributes:
         frame: columns item (Int64 if every id is a canonical 64-bit integer, else String; unique),
             title (String, "" where unknown), genres (List[String]); in the order of the source.
+        categories: what else is known of each row, a column each of List[String]: year, and every further
+            categorical column of the source; the same rows, or no column at all.
 
     Raises:
         ValueError: if the frame has other columns or types, or an item twice.
     """
 
     frame: pl.DataFrame
+    categories: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def __post_init__(self) -> None:
         expected = [pl.String, pl.List(pl.String)]
@@ -72,15 +74,25 @@ class ItemTable:
             raise ValueError(f"not a table of items: {dict(self.frame.schema)}")
         if self.frame[ITEM].is_duplicated().any():
             raise ValueError("an item occurs twice in the table of items")
+        check_categories(self.categories, self.frame.height)
 
     def __len__(self) -> int:
         return self.frame.height
+
+    @property
+    def ids(self) -> pl.Series:
+        """The items, in the order of the source."""
+        return self.frame[ITEM]
+
+    def category_columns(self) -> dict[str, pl.Series]:
+        """Genres (as "genre") and `categories`: for each row the values it has, in the order of `ids`."""
+        return {"genre": self.frame[GENRES]} | self.categories.to_dict()
 
     @classmethod
     def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "ItemTable":
         """From a polars or pandas frame with an item and a title column, under their usual names.
 
-        Genres, if any, are lists or text with "|" between them.
+        Genres, if any, are lists or text with "|" between them, as in every further categorical column.
 
         Raises:
             DataError: if a column is missing, an item is empty, or there is no row.
@@ -97,10 +109,10 @@ class ItemTable:
             return from_pandas(frame.iloc[:, position])
 
         try:
-            found = item_frame(cells, columns)
+            found, categories = item_frame(cells, columns)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
-        return cls(_not_empty(found, "DataFrame"))
+        return cls(_not_empty(found, "DataFrame"), categories)
 
     @cached_property
     def _ids(self) -> IdMap:
@@ -135,7 +147,7 @@ def read_items(path: Path) -> ItemTable:
 
     The format is known by content. Genres of ``u.item`` are named by a ``u.genre`` beside it, else as in
     MovieLens 100K. A ``release_year`` column becomes part of the title, as MovieLens writes it. Of an item
-    listed twice the first line counts.
+    listed twice the first line counts. Further columns whose values come again are kept as categories.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
@@ -144,18 +156,19 @@ def read_items(path: Path) -> ItemTable:
     table = open_table(Path(path), ITEMS_FILES, "items", items_layout)
     layout = table.layout if isinstance(table, TextTable) else None
     has_flags = layout is not None and not layout.header and layout.separator == "|"
-    columns = item_columns(table.names, table.label, has_flags)
-    rows = table.read(columns.positions)
+    columns = item_columns(table.names, table.label, has_flags, layout.types if layout else ())
+    rows, others = read_with(table, columns.positions, columns.others)
     # RecBole separates the tokens of a token_seq by spaces, everybody else genres by "|".
     separator = " " if layout is not None and layout.header and not layout.quoted else "|"
     names = _genre_names(Path(table.label)) if has_flags else ()
     try:
-        found = item_frame(lambda position: rows.frame[str(position)], columns, names, separator)
+        columns = replace(columns, others=others)
+        found, categories = item_frame(lambda position: rows.frame[str(position)], columns, names, separator)
     except BadRowError as bad:
         raise DataError(f"{rows.where(bad.row)}: {bad}; {MEND}") from None
     if rows.problem is not None:
         raise rows.problem
-    return ItemTable(_not_empty(found, table.label))
+    return ItemTable(_not_empty(found, table.label), categories)
 
 
 def find_items_beside(ratings_path: Path) -> Path | None:
@@ -165,32 +178,7 @@ def find_items_beside(ratings_path: Path) -> Path | None:
     with ``x.item``; failing that, any of the first three that lies in the same folder. A zip that holds both
     is returned itself.
     """
-    path = Path(ratings_path)
-    if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = [Path(member).name for member in archive.namelist()]
-        if any(fnmatchcase(name, pattern) for name in inside for pattern in ITEMS_FILES):
-            return path
-    if path.is_dir():
-        folder, wanted = path, list(ITEMS_FILES)
-    else:
-        folder, wanted = path.parent, list(ITEMS_FILES[:3])
-        stem = path.name.removesuffix(".gz").removesuffix(".zip")
-        kin = {
-            ".dat": "movies.dat",
-            ".data": "u.item",
-            ".csv": "movies.csv",
-            ".parquet": "movies.parquet",
-        }.get(Path(stem).suffix)
-        if stem.endswith(".inter"):
-            kin = stem.removesuffix(".inter") + ".item"
-        wanted = [kin, *wanted] if kin else wanted
-    for name in wanted:
-        for ending in ("", ".gz", ".zip"):
-            found = sorted(entry for entry in folder.glob(_literal(name) + ending) if entry.is_file())
-            if len(found) == 1 and found[0] != path:
-                return found[0]
-    return None
+    return find_beside(ratings_path, ITEMS_FILES)
 
 
 def _not_empty(frame: pl.DataFrame, label: str) -> pl.DataFrame:
@@ -209,8 +197,3 @@ def _genre_names(path: Path) -> Sequence[str]:
     if not all(len(pair) == 2 and pair[1].strip().isdecimal() for pair in pairs):
         raise DataError(f"{beside}: expected lines of a genre's name, '|' and its number")
     return [name for name, _ in sorted(pairs, key=lambda pair: int(pair[1]))]
-
-
-def _literal(name: str) -> str:
-    """A file's name as a glob pattern that fits only it; patterns of ours stay patterns."""
-    return name if name.startswith("*") else re.sub(r"([\[\]?*])", r"[\1]", name)

@@ -36,6 +36,13 @@ class Judgements:
         relevant = held_out.positives(threshold).without(train)
         return cls(users, relevant.item_lists().take(users))
 
+    def only(self, items: ItemLists) -> "Judgements":
+        """The same users, with only those hits that are in `items`, which has a list for each user row."""
+        owners = self.relevant.flat_users()
+        kept = items.take(self.users[owners]).hold(self.relevant.items[:, None].astype(np.int64))[:, 0]
+        relevant = ItemLists.from_pairs(owners[kept], self.relevant.items[kept], len(self))
+        return Judgements(self.users, relevant)
+
     def __len__(self) -> int:
         return len(self.users)
 

@@ -58,6 +58,9 @@ class RatingScale:
 class NeuralMF(nn.Module):
     """Embeddings, two hidden layers with ReLU and dropout, one output: the rating, see `RatingScale`.
 
+    The last row of the users' table is of anybody unknown: in training it stands in for a share of the users,
+    so that it learns what holds for all of them.
+
     Args:
         n_users, n_items: sizes of the id maps.
         settings: see `NeuralMFSettings`.
@@ -65,7 +68,7 @@ class NeuralMF(nn.Module):
 
     def __init__(self, n_users: int, n_items: int, settings: NeuralMFSettings) -> None:
         super().__init__()
-        self.users = nn.Embedding(n_users, settings.dimension)
+        self.users = nn.Embedding(n_users + 1, settings.dimension)
         self.items = nn.Embedding(n_items, settings.dimension)
         first, second = settings.hidden
         self.first = nn.Linear(2 * settings.dimension, first)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
+from retrieval.settings import BuildSettings, NeuralMFSettings, id_towers
 
 
 def notebook(base: BuildSettings) -> BuildSettings:
@@ -25,8 +25,7 @@ def notebook(base: BuildSettings) -> BuildSettings:
     An epoch of a table much smaller than MovieLens 1M has few steps of this size: on MovieLens 100K five
     epochs are 50 steps of the towers, which hardly move them.
     """
-    towers = TowerSettings(
-        user_tower="id",
+    towers = id_towers(
         dimension=32,
         item_bias=False,
         initial_std=0.01,
@@ -44,6 +43,7 @@ def notebook(base: BuildSettings) -> BuildSettings:
         dimension=32,
         hidden=(64, 32),
         dropout=0.0,
+        unknown_users=0.0,
         initial_std=0.01,
         standardise=False,
         learning_rate=1e-3,

@@ -40,20 +40,33 @@ class Judged:
 
 
 def judge_standard(
-    test: EncodedInteractions, train: EncodedInteractions, threshold: float, k: int, lists_of: ListsOf
+    test: EncodedInteractions,
+    train: EncodedInteractions,
+    threshold: float,
+    k: int,
+    lists: dict[str, Rows],
+    lists_of: ListsOf,
 ) -> Judged:
     """Relevant is what was rated at or above the threshold; candidates are all items but those of train.
 
     Precision@k is over all warm test users, Recall@k and NDCG@k over those with a relevant item.
+
+    Args:
+        lists: every stage's lists of all warm test users, ascending, without the items of train.
+        lists_of: not needed here.
     """
     judgements = Judgements.of(test, train, threshold)
-    lists = lists_of(judgements.users, train.item_lists().take(judgements.users))
     scores = {name: score_lists(rows, judgements, k) for name, rows in lists.items()}
     return Judged(judgements.users, int((judgements.n_relevant > 0).sum()), scores)
 
 
 def judge_as_notebook(
-    test: EncodedInteractions, train: EncodedInteractions, threshold: float, k: int, lists_of: ListsOf
+    test: EncodedInteractions,
+    train: EncodedInteractions,
+    threshold: float,
+    k: int,
+    lists: dict[str, Rows],
+    lists_of: ListsOf,
 ) -> Judged:
     """The reference notebook's definitions.
 
@@ -61,19 +74,22 @@ def judge_as_notebook(
     Recall@k: the same relevant items, over users with one, candidates the whole catalogue.
     NDCG@k: every item the user rated in the test slice is a hit, whatever the rating; candidates the
     whole catalogue. Items seen in train are never given.
+
+    Args:
+        lists: every stage's lists of all warm test users, ascending, without the items of train.
+        lists_of: gives lists from among fewer items.
     """
     relevant = Judgements.of(test, train, threshold)
     rated = Judgements(relevant.users, test.without(train).item_lists().take(relevant.users))
     seen = train.item_lists().take(relevant.users)
-    whole = lists_of(relevant.users, seen)
     in_test = np.zeros(train.n_items, dtype=np.bool_)
     in_test[test.items] = True
     restricted = _lists_among(in_test, relevant.users, seen, lists_of)
     scores = {}
-    for name, lists in whole.items():
-        usual, with_any = score_lists(lists, relevant, k), score_lists(lists, rated, k)
+    for name, rows in lists.items():
+        usual, with_any = score_lists(rows, relevant, k), score_lists(rows, rated, k)
         hits = relevant.hits(restricted[name][:, :k])
-        scores[name] = StageScores(lists[:, :k], metrics.precision(hits, k), usual.recall, with_any.ndcg)
+        scores[name] = StageScores(rows[:, :k], metrics.precision(hits, k), usual.recall, with_any.ndcg)
     return Judged(relevant.users, int((rated.n_relevant > 0).sum()), scores)
 
 

@@ -31,7 +31,8 @@ class RatingModel:
     two small products.
 
     Attributes:
-        users: shape (n_users, h1), float32: user embedding times its half of the first layer.
+        users: shape (n_users + 1, h1), float32: user embedding times its half of the first layer; the
+            last row is anybody unknown, see `NeuralMF`.
         items: shape (n_items, h1), float32: item embedding times its half, first bias added.
         hidden_weight, hidden_bias: shapes (h2, h1) and (h2,), float32.
         output_weight, output_bias: shapes (h2,) and (1,), float32.
@@ -64,6 +65,11 @@ class RatingModel:
             array = getattr(self, name)
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ValueError(f"{name} must be finite float32 numbers")
+
+    @property
+    def unknown_user(self) -> int:
+        """The row that speaks for people the model has never met."""
+        return len(self.users) - 1
 
     @classmethod
     def from_weights(cls, weights: Mapping[str, Matrix]) -> "RatingModel":

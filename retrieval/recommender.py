@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from retrieval.items import ItemTable
     from retrieval.progress import Progress
     from retrieval.settings import BuildSettings
+    from retrieval.users import UserTable
 
 
 class Recommender:
@@ -49,6 +50,7 @@ class Recommender:
         interactions: "Interactions | pd.DataFrame | pl.DataFrame",
         *,
         items: "ItemTable | pd.DataFrame | pl.DataFrame | None" = None,
+        users: "UserTable | pd.DataFrame | pl.DataFrame | None" = None,
         settings: "BuildSettings | None" = None,
         progress: "Progress | None" = None,
     ) -> "Recommender":
@@ -56,7 +58,8 @@ class Recommender:
 
         Args:
             interactions: columns user, item, rating and timestamp (or the usual variants of the names).
-            items: titles and genres: columns item, title and perhaps genres.
+            items: titles and categories: columns item, title and perhaps genres, year and others.
+            users: what is known of users: columns user and perhaps gender, age, occupation and others.
 
         Raises:
             DataError: if the table cannot be read, split or trained on.
@@ -64,13 +67,21 @@ class Recommender:
         from retrieval.building import build
         from retrieval.interactions import Interactions
         from retrieval.items import ItemTable
+        from retrieval.users import UserTable
 
         if not isinstance(interactions, Interactions):
             interactions = Interactions.from_frame(interactions)
         if items is not None and not isinstance(items, ItemTable):
             items = ItemTable.from_frame(items)
+        if users is not None and not isinstance(users, UserTable):
+            users = UserTable.from_frame(users)
         built = build(
-            interactions, items=items, settings=settings, progress=progress, notes=interactions.notes
+            interactions,
+            items=items,
+            users=users,
+            settings=settings,
+            progress=progress,
+            notes=interactions.notes,
         )
         return cls(built.served, built)
 
@@ -178,13 +189,16 @@ class Recommender:
         k: int = 10,
         *,
         exact: bool = False,
+        rerank: bool = True,
         fallback: Fallback | None = None,
     ) -> Recommendations:
         """A top-k list for someone known only by the items they liked, which are left out of it.
 
-        NeuralMF knows no such person, so the list is in retrieval order and predicts no rating.
+        NeuralMF knows no such person: the ratings it predicts are what it expects of anybody.
 
         Args:
+            exact: search all items instead of asking the approximate index.
+            rerank: False leaves the candidates in retrieval order.
             fallback: "popular" answers a history without a known item with the most popular items.
 
         Raises:
@@ -207,10 +221,7 @@ class Recommender:
             if fallback is None:
                 raise
             return self._popular(k, "no item of the history is known")
-        model = self.system.model
-        ranked = model.for_histories(_one_list(known), k, "exact" if exact else "ann")
-        if model.rating_model is not None:
-            notes = [*notes, "not re-ranked: NeuralMF knows only users with ratings"]
+        ranked = self.system.model.for_histories(_one_list(known), k, "exact" if exact else "ann", rerank)
         return self._answer(ranked, 0, status="history", k=k, notes=notes)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:

@@ -1,15 +1,22 @@
 """What an evaluation found, as one value that goes to JSON and back to the reader's eye."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from retrieval.alpha import AlphaChoice
+from retrieval.attribution import Attribution
+from retrieval.curves import TrainingCurves
+from retrieval.depth import DepthCurve
+from retrieval.search import SearchResult
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
 
-BASELINES = ("popularity", "recent_popularity", "ease")
+if TYPE_CHECKING:
+    from retrieval.groups import GroupReport
+
+BASELINES = ("popularity", "recent_popularity", "ease", "item_knn")
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,25 @@ class StageReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """NDCG@k of one stage minus another's, user by user."""
+    """NDCG@k of one stage minus another's, user by user.
+
+    Attributes:
+        p_value: of the mean difference, by `uncertainty.sign_flip_p_value`.
+    """
 
     stage: str
     against: str
     difference: Estimate
+    p_value: float
+
+    def to_json(self, k: int) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "stage": self.stage,
+            "against": self.against,
+            f"ndcg@{k}": asdict(self.difference),
+            "p_value": self.p_value,
+        }
 
 
 @dataclass(frozen=True)
@@ -105,6 +126,13 @@ class Report:
         baselines: settings of the baselines that were chosen on validation.
         seen_test_rows: test rows whose pair of user and item train has too; they are no relevant items.
         split_kind: "time", or "random", which is kinder than what comes true.
+        training: the epochs of each model, by its name.
+        attribution: what became of the relevant items; None where there is none, and under the
+            notebook's protocol, to which other items are relevant.
+        depth: what more or fewer candidates would gain and cost; None in the same cases.
+        groups: how good the lists are for warm users, for cold ones by what is known of them, and for
+            strangers; groups without users are left out, all of them under the notebook's protocol.
+        tuning: how the towers' settings were searched on validation; None where they were not.
     """
 
     dataset: str
@@ -122,11 +150,16 @@ class Report:
     baselines: dict[str, float]
     split_kind: SplitKind = "time"
     seen_test_rows: int = 0
+    training: TrainingCurves = field(default_factory=dict)
+    attribution: Attribution | None = None
+    depth: DepthCurve | None = None
+    groups: "tuple[GroupReport, ...]" = ()
+    tuning: SearchResult | None = None
 
     @property
     def served(self) -> str:
         """The stage that `query` answers by."""
-        return "ann" if self.rating is None else "ann+rerank"
+        return "ann+rerank" if self.alpha is not None and self.alpha.reranks else "ann"
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; a figure that does not exist is null."""
@@ -135,6 +168,7 @@ class Report:
             "dataset": self.dataset,
             "protocol": self.protocol,
             "k": k,
+            "served": self.served,
             "positive_threshold": self.positive_threshold,
             "split": {"kind": self.split_kind, **asdict(self.split)},
             "judged_users": self.judged_users,
@@ -150,10 +184,7 @@ class Report:
                 }
                 for name, stage in self.stages.items()
             },
-            "comparisons": [
-                {"stage": each.stage, "against": each.against, f"ndcg@{k}": asdict(each.difference)}
-                for each in self.comparisons
-            ],
+            "comparisons": [each.to_json(k) for each in self.comparisons],
             "ann": {
                 "index": self.ann.index,
                 "candidates": self.ann.candidates,
@@ -168,6 +199,11 @@ class Report:
             "rating": None if self.rating is None else self.rating.to_json(),
             "rerank": None if self.alpha is None else self.alpha.to_json(),
             "baselines": self.baselines,
+            "attribution": self.attribution and self.attribution.to_json(),
+            "depth": self.depth and self.depth.to_json(),
+            "groups": [group.to_json(k) for group in self.groups],
+            "tuning": self.tuning and self.tuning.to_json(),
+            "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
         }
         return finite(document)
 

@@ -46,23 +46,34 @@ def in_retrieval_order(candidates: SearchResult) -> RankedItems:
     return RankedItems(rows, scores, ranks, scores, np.full_like(scores, np.nan))
 
 
-def blend(candidates: SearchResult, predicted: Scores, alpha: float) -> RankedItems:
-    """Order candidates by z(retrieval score) + alpha * z(predicted rating), z over each user's candidates.
+def blend(
+    candidates: SearchResult,
+    predicted: Scores,
+    alpha: float,
+    trend: Scores | None = None,
+    trend_weight: float | NDArray[np.float64] = 0.0,
+) -> RankedItems:
+    """Order candidates by z(retrieval score) + alpha * z(predicted rating) + trend_weight * z(trend).
 
-    The z-scores make the two comparable whatever their scales; alpha 0 is the retrieval order.
-    Equal blends are ordered by item row.
+    The z-scores, over each user's candidates, make the three comparable whatever their scales; weights
+    of 0 leave the retrieval order. Equal blends are ordered by item row.
 
     Args:
         candidates: (q, c), padded at the end.
         predicted: shape (q, c), predicted ratings of the candidates; ignored in padding.
         alpha: 0 or more.
+        trend: shape (q, c): how much the candidates are in demand of late; ignored in padding.
+        trend_weight: 0 or more, for everybody or, shape (q,), for each user.
     """
     real = candidates.rows >= 0
     ratings = np.where(real, predicted, np.nan).astype(np.float32)
     blended = standardise(candidates.scores, real) + alpha * standardise(predicted, real)
+    if trend is not None:
+        blended += np.reshape(trend_weight, (-1, 1)) * standardise(trend, real)
     scores = np.where(real, blended, -np.inf)
-    # At alpha 0 candidates may not change places even where their z-scores round to the same number.
-    order = np.lexsort((candidates.rows, -scores), axis=1) if alpha else np.indices(scores.shape)[1]
+    weighted = alpha or np.any(trend_weight)
+    # At weights of 0 candidates may not change places even where their z-scores round to the same number.
+    order = np.lexsort((candidates.rows, -scores), axis=1) if weighted else np.indices(scores.shape)[1]
     ranks = np.where(real, np.arange(1, real.shape[1] + 1), 0)
 
     def ordered(values: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -3,7 +3,7 @@
 import math
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from retrieval.errors import UsageError
 
@@ -13,6 +13,7 @@ LARGEST_COUNT, LARGEST_RATE = 2**31 - 1, 1e38
 
 SplitKind = Literal["time", "random"]
 UserTowerKind = Literal["history", "id"]
+LossKind = Literal["bpr", "softmax"]
 UserSampling = Literal["positives", "users"]
 
 
@@ -51,64 +52,105 @@ class SplitSettings:
 class TowerSettings:
     """Shape and training of the towers; stored in the bundle's manifest.
 
+    The defaults are those of the history tower; `id_towers` has the id tower's.
+
     Attributes:
         user_tower: "history" pools the items a user liked, so it serves anyone with a history;
             "id" looks the user up in a table, so it knows only the users of train.
+        loss: "bpr" sets each positive against single negatives, "softmax" against all of them together
+            ("history" only).
+        members: towers trained one by one from different seeds, whose scores are added up and then
+            written as one pair of towers, see `joining`.
         dimension: columns of the embeddings, bias not counted.
         item_bias: whether an item has a number of its own, the same for all users, beside its vector.
         initial_std: standard deviation of the embeddings before training.
-        negatives: sampled for each positive.
+        closed_form_start: whether the tables begin at EASE's weights, see `closed_form`, where the
+            catalogue is not too large for it ("history" only).
+        negatives: drawn for each positive ("id": uniformly) or for each user and step ("history": in
+            proportion to the exponential of their score).
+        catalogue_sample: at most so many items are scored in a step ("history" only): of a larger
+            catalogue a uniform sample.
         user_sampling: "positives" takes every positive once an epoch, so a user counts as often as he
             has positives; "users" draws a user uniformly, then one of his positives uniformly, as
-            many times an epoch as there are positives (slow with the history tower: a step then
-            pools a history for nearly every positive).
-        learning_rate, batch_size (positives a step): of Adam.
-        max_epochs, patience: training ends after `patience` epochs in a row that are more than a
-            standard error behind the best on validation (NDCG@10).
+            many times an epoch as there are positives ("id" only).
+        learning_rate: of Adam.
+        batch_size: users in a step ("history") or positives ("id").
+        max_epochs, patience: training ends after `patience` epochs in a row that are behind the best
+            on validation, see `training`.
         early_stopping: False trains exactly `max_epochs` and keeps what the last one left;
             validation is then only recorded.
         averaging_decay: share of the past in the moving average of the epochs' weights, which is
             what gets validated and kept; 0 averages nothing.
-        l2: weight of the squared length of the vectors in a batch, averaged over the batch.
-        history_dropout: share of a history left out at every step ("history" only).
+        l2: weight of the mean squared length of the vectors.
+        user_dropout: share of a user vector's numbers left out at every step ("history" only).
+        parted_by_time, short_histories: how often a user's positives are parted by time and not at
+            random, and how often into a short history, see `histories` ("history" only).
+        feature_share: how often an item is known by its side features alone, and a user by his history
+            alone, where there are side features ("history" only).
         recency_half_life_days: a positive this much older than now counts half, see `recency_weights`;
             None: all count the same, as they do in a table without timestamps.
-        targets_per_history: positives trained against one draw of a user's history ("history" only).
 
     Raises:
-        UsageError: if a value is out of its range.
+        UsageError: if a value is out of its range, or the id tower is asked for what it has not.
     """
 
     user_tower: UserTowerKind = "history"
+    loss: LossKind = "bpr"
+    members: int = 3
     dimension: int = 64
     item_bias: bool = True
-    initial_std: float = 0.1
-    negatives: int = 16
+    initial_std: float = 0.03
+    closed_form_start: bool = True
+    negatives: int = 128
+    catalogue_sample: int = 4096
     user_sampling: UserSampling = "positives"
-    learning_rate: float = 3e-3
-    batch_size: int = 1024
+    learning_rate: float = 6e-3
+    batch_size: int = 64
     max_epochs: int = 20
     patience: int = 4
     early_stopping: bool = True
     averaging_decay: float = 0.5
-    l2: float = 1e-3
-    history_dropout: float = 0.5
+    l2: float = 1e-2
+    user_dropout: float = 0.3
+    parted_by_time: float = 0.7
+    short_histories: float = 0.3
+    feature_share: float = 0.2
     recency_half_life_days: float | None = 30.0
-    targets_per_history: int = 32
 
     def __post_init__(self) -> None:
-        _check_counts(
-            self,
-            ("dimension", "negatives", "batch_size", "max_epochs", "patience", "targets_per_history"),
-        )
+        counts = ("members", "dimension", "negatives", "catalogue_sample")
+        _check_counts(self, (*counts, "batch_size", "max_epochs", "patience"))
         _check_rate("--learning-rate", self.learning_rate)
         _check_positive("initial_std", self.initial_std)
         if self.recency_half_life_days is not None:
             _check_positive("--recency-half-life", self.recency_half_life_days, "a positive number or none")
         _check_weight("l2", self.l2)
-        _check_shares(self, ("history_dropout", "averaging_decay"))
-        _check_choice("user_tower", self.user_tower, "history", "id")
+        _check_shares(self, ("averaging_decay", "user_dropout", "feature_share"))
+        for name in ("parted_by_time", "short_histories"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
+        _check_choice("--user-tower", self.user_tower, "history", "id")
+        _check_choice("--loss", self.loss, "bpr", "softmax")
         _check_choice("user_sampling", self.user_sampling, "positives", "users")
+        if self.user_tower == "id" and (self.loss, self.members) != ("bpr", 1):
+            raise UsageError(
+                "the id tower has the loss bpr and one member; leave out --loss and --members, or take "
+                "--user-tower history"
+            )
+
+
+def id_towers(**settings: Any) -> TowerSettings:
+    """Settings of the id tower: its own defaults, but for what is given."""
+    defaults: dict[str, Any] = {
+        "user_tower": "id",
+        "members": 1,
+        "initial_std": 0.1,
+        "negatives": 16,
+        "learning_rate": 3e-3,
+        "batch_size": 1024,
+        "l2": 1e-3,
+    }
+    return TowerSettings(**{**defaults, **settings})
 
 
 @dataclass(frozen=True)
@@ -119,6 +161,8 @@ class NeuralMFSettings:
         dimension: width of each embedding.
         hidden: widths of the two hidden layers.
         dropout: after each hidden layer, in training only.
+        unknown_users: how often a user is shown as unknown in training, so that the model can speak
+            for people it has never met; 0: it cannot.
         initial_std: standard deviation of the embeddings before training.
         standardise: whether training sees ratings in standard deviations, so that these settings mean
             the same on every scale; predictions are in the table's own scale either way. False trains
@@ -135,6 +179,7 @@ class NeuralMFSettings:
     dimension: int = 32
     hidden: tuple[int, int] = (64, 32)
     dropout: float = 0.1
+    unknown_users: float = 0.1
     initial_std: float = 0.05
     standardise: bool = True
     learning_rate: float = 1e-3
@@ -152,7 +197,32 @@ class NeuralMFSettings:
         _check_rate("learning_rate", self.learning_rate)
         _check_positive("initial_std", self.initial_std)
         _check_weight("weight_decay", self.weight_decay)
-        _check_shares(self, ("dropout", "averaging_decay"))
+        _check_shares(self, ("dropout", "unknown_users", "averaging_decay"))
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """A search over settings of the towers before the build, see `search`.
+
+    Attributes:
+        minutes: no trial begins after so many.
+        held: names in `TowerSettings` of what is not searched.
+        trials: at most so many in this build; None: as many as there is time for. A number small enough
+            makes a search repeatable, minutes do not.
+
+    Raises:
+        UsageError: if a value is out of its range.
+    """
+
+    minutes: float
+    held: tuple[str, ...] = ()
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.minutes) and self.minutes > 0):
+            raise UsageError(f"--tune must be a positive number of minutes, not {self.minutes}; try 10")
+        if self.trials is not None:
+            _check_counts(self, ("trials",))
 
 
 @dataclass(frozen=True)
@@ -169,6 +239,7 @@ class BuildSettings:
         device: "auto", "cpu" or "cuda".
         refit: train again on all interactions for serving; False serves the evaluated models.
         preset: name of the preset these settings come from, see `presets`.
+        tune: search better settings of the towers first; a build's own settings say what was chosen.
 
     Raises:
         UsageError: if a value is out of its range.
@@ -186,6 +257,7 @@ class BuildSettings:
     device: str = "auto"
     refit: bool = True
     preset: Literal["notebook"] | None = None
+    tune: TuneSettings | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.recall_target <= 1:
@@ -210,6 +282,10 @@ class BuildSettings:
         _check_choice("--device", self.device, "auto", "cpu", "cuda")
         if self.preset is not None:
             _check_choice("--preset", self.preset, "notebook")
+            if self.tune is not None:
+                raise UsageError(
+                    f"--preset {self.preset} sets what --tune would search; leave one of the two out"
+                )
 
     @property
     def resolved_threads(self) -> int:

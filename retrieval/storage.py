@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists
@@ -13,17 +14,18 @@ from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
+from retrieval.page.rendering import render_page
 from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
 from retrieval.two_stage import TwoStageModel
-from retrieval.vectors import TowerVectors
+from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors
 
 if TYPE_CHECKING:
     from retrieval.building import Build
     from retrieval.evaluation import Evaluated
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
-HISTORY_TABLE = "user_tower.table.weight"
+PAGE = "report.html"
 Read = TypeVar("Read")
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
@@ -42,12 +44,18 @@ def write_build(
     write_system(writer, "evaluated", build.evaluated)
     write_system(writer, "served", build.served)
     writer.write(INTERACTIONS, _parquet(build.split.labelled()))
-    alpha = build.report.alpha
-    choices = {"alpha": alpha and alpha.to_json(), "baselines": build.report.baselines}
+    alpha, tuning = build.report.alpha, build.report.tuning
+    choices = {
+        "alpha": alpha and alpha.to_json(),
+        "baselines": build.report.baselines,
+        "tuning": tuning and tuning.to_json(),
+    }
     writer.write_json(CHOICES, choices)
     writer.write("users.parquet", _parquet(build.user_table()))
     writer.write("items.parquet", _parquet(build.item_table()))
-    writer.write_json(REPORT, build.report.to_json())
+    report = build.report.to_json()
+    writer.write_json(REPORT, report)
+    writer.write(PAGE, render_page(report, _settings(build)).encode())
     before_publishing()
     return writer.publish(_description(build))
 
@@ -75,6 +83,9 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "takes_histories": model.vectors.history_items is not None,
         "has_neural_mf": system.neural_mf_weights is not None,
         "alpha": model.alpha,
+        "trend_weight": model.trend_weight,
+        "newcomer_alpha": model.newcomer_alpha,
+        "newcomer_trend_weight": model.newcomer_trend_weight,
         "candidates": model.n_candidates,
         "index": {
             "factory": model.ann.factory,
@@ -103,6 +114,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             items=array("item_vectors"),
             users=array("user_vectors"),
             history_items=tower_weights[HISTORY_TABLE] if settings["takes_histories"] else None,
+            prior=tower_weights[PRIOR] if settings["takes_histories"] else None,
         )
         ann = AnnIndex.from_bytes(
             bundle.read(f"{part}/index.faiss"),
@@ -110,6 +122,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             dimension=vectors.dimension,
             **settings["index"],
         )
+        popularity = array("popularity")
         model = TwoStageModel(
             vectors=vectors,
             ann=ann,
@@ -117,6 +130,10 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             seen=ItemLists(array("seen_starts"), array("seen_items")),
             alpha=float(settings["alpha"]),
             n_candidates=int(settings["candidates"]),
+            trend=np.log1p(popularity),
+            trend_weight=float(settings["trend_weight"]),
+            newcomer_alpha=float(settings["newcomer_alpha"]),
+            newcomer_trend_weight=float(settings["newcomer_trend_weight"]),
         )
         users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
         return FittedSystem(
@@ -124,7 +141,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             users=users,
             items=items,
             titles=array("item_titles"),
-            popularity=array("popularity"),
+            popularity=popularity,
             tower_weights=tower_weights,
             neural_mf_weights=neural_mf_weights,
         )
@@ -139,9 +156,13 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     from retrieval.alpha import AlphaChoice
+    from retrieval.attribution import outside_catalogue
     from retrieval.baselines import BaselineSet
+    from retrieval.curves import TrainingHistory, training_curves
     from retrieval.encoded import EncodedInteractions
     from retrieval.evaluation import Evaluated, EvaluationData
+    from retrieval.newcomers import newcomers_of_test
+    from retrieval.search import SearchResult
     from retrieval.split import SplitCounts
 
     system = read_system(bundle, "evaluated")
@@ -149,17 +170,27 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     def read() -> Evaluated:
         frame = _read_parquet(bundle, INTERACTIONS)
         choices = bundle.json(CHOICES)
+        slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
         train, validation, test = (
-            EncodedInteractions.from_frame(frame.filter(frame["slice"] == name), system.users, system.items)
-            for name in ("train", "validation", "test")
+            EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
         )
         threshold = float(bundle.manifest["settings"]["positive_threshold"])
         cut = bundle.manifest["split"]
         name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
-        data = EvaluationData(name, train, validation, test, counts, threshold, cut["kind"])
+        outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
+        newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
+        data = EvaluationData(
+            name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
+        )
         baselines = BaselineSet.fit(train, threshold, choices["baselines"])
         alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
-        return Evaluated(system.model, data, baselines, alpha)
+        towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
+        curves = training_curves(
+            [TrainingHistory.from_json(each) for each in towers],
+            neural_mf and TrainingHistory.from_json(neural_mf),
+        )
+        tuning = choices["tuning"] and SearchResult.from_json(choices["tuning"])
+        return Evaluated(system.model, data, baselines, alpha, curves, tuning)
 
     return _fitting_together(bundle, "evaluated", read)
 
@@ -174,6 +205,10 @@ def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Re
         ) from error
 
 
+def _settings(build: "Build") -> dict[str, Any]:
+    return asdict(build.settings) | {"threads": build.settings.resolved_threads}
+
+
 def _description(build: "Build") -> dict[str, Any]:
     """What the manifest says of a build."""
     from importlib.metadata import version
@@ -186,11 +221,12 @@ def _description(build: "Build") -> dict[str, Any]:
             "test_start": build.split.test_start,
             "counts": asdict(build.split.counts),
         },
-        "settings": asdict(build.settings) | {"threads": build.settings.resolved_threads},
+        "settings": _settings(build),
         "training": {
-            "towers": asdict(build.towers),
-            "neural_mf": build.neural_mf and asdict(build.neural_mf),
+            "towers": [member.to_json() for member in build.towers],
+            "neural_mf": build.neural_mf and build.neural_mf.to_json(),
         },
+        "tuning": build.report.tuning and build.report.tuning.to_json(),
         "operating_points": {
             "evaluated": [asdict(point) for point in build.operating_points],
             "served": [asdict(point) for point in build.served_operating_points],

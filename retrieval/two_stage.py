@@ -27,7 +27,12 @@ class TwoStageModel:
         rating_model: predicts ratings for the users and items of `vectors`; None where there were no
             ratings to learn from: nothing is re-ranked.
         seen: each user's items, never recommended to that user again.
-        alpha: weight of the predicted rating in the blend; 0 leaves the retrieval order.
+        alpha: weight of the predicted rating in the blend; 0 gives it no say.
+        trend: shape (n_items,), float32: the logarithm of how many liked each item of late; None: of no
+            weight.
+        trend_weight: its weight in the blend.
+        newcomer_alpha, newcomer_trend_weight: likewise for people known only by a history, for whom
+            NeuralMF's row of the unknown user speaks; of the trend see `fading`.
         n_candidates: how many candidates are retrieved for re-ranking.
 
     Raises:
@@ -40,13 +45,17 @@ class TwoStageModel:
     seen: ItemLists
     alpha: float
     n_candidates: int
+    trend: Matrix | None = None
+    trend_weight: float = 0.0
+    newcomer_alpha: float = 0.0
+    newcomer_trend_weight: float = 0.0
 
     def __post_init__(self) -> None:
         users, items = len(self.vectors.users), len(self.vectors.items)
         rated = self.rating_model
-        if rated is not None and (len(rated.users), len(rated.items)) != (users, items):
+        if rated is not None and (rated.unknown_user, len(rated.items)) != (users, items):
             raise ValueError(
-                f"the towers know {users} users and {items} items, NeuralMF {len(rated.users)} "
+                f"the towers know {users} users and {items} items, NeuralMF {rated.unknown_user} "
                 f"and {len(rated.items)}; they are of different builds"
             )
         if (self.ann.size, self.ann.dimension) != self.vectors.items.shape:
@@ -56,12 +65,28 @@ class TwoStageModel:
             )
         if len(self.seen) != users:
             raise ValueError(f"there are seen items for {len(self.seen)} users, but {users} users")
+        if self.trend is not None and self.trend.shape != (items,):
+            raise ValueError(f"there is a trend of {self.trend.shape} items, but {items} items")
         object.__setattr__(self, "_exact", ExactIndex(self.vectors.items))
 
     @property
     def exact(self) -> ExactIndex:
         """Exact search over the same item vectors."""
         return self._exact  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def reranks(self) -> bool:
+        """Whether known users get another order than retrieval's."""
+        return self.rating_model is not None and (self.alpha > 0 or self.trend_weight > 0)
+
+    @property
+    def reranks_newcomers(self) -> bool:
+        """Whether people known only by a history do."""
+        return self.rating_model is not None and (self.newcomer_alpha > 0 or self.newcomer_trend_weight > 0)
+
+    def trend_of(self, rows: NDArray[np.int64]) -> Matrix | None:
+        """The trend of items (q, c), meaningless for padding of -1; None where there is none."""
+        return None if self.trend is None else self.trend[rows]
 
     def candidates(self, queries: Matrix, exclude: ItemLists, depth: int, search: SearchKind) -> SearchResult:
         """The best `depth` items of each query vector that are not in its exclude list.
@@ -77,19 +102,31 @@ class TwoStageModel:
         self, users: NDArray[np.int64], k: int, search: SearchKind = "ann", rerank: bool = True
     ) -> RankedItems:
         """Final lists of known users, given by row: (q, min(k, items)) places, seen items left out."""
-        rerank = rerank and self.rating_model is not None
-        depth = max(k, self.n_candidates) if rerank else k
-        found = self.candidates(self.vectors.users[users], self.seen.take(users), depth, search)
-        ranked = self.rerank(users, found) if rerank else in_retrieval_order(found)
-        return ranked.top(k)
+        found = self._found(self.vectors.users[users], self.seen.take(users), k, search, self.reranks)
+        if not rerank or self.rating_model is None:
+            return in_retrieval_order(found).top(k)
+        return self.rerank(users, found).top(k)
 
-    def for_histories(self, histories: ItemLists, k: int, search: SearchKind = "ann") -> RankedItems:
-        """Lists of people known only by what they liked; in retrieval order, their items left out.
-
-        NeuralMF has no embedding for them, so nothing is re-ranked and no rating predicted.
-        """
+    def for_histories(
+        self, histories: ItemLists, k: int, search: SearchKind = "ann", rerank: bool = True
+    ) -> RankedItems:
+        """Lists of people known only by what they liked: q lists of item rows, which are left out."""
         queries = self.vectors.for_histories(histories)
-        return in_retrieval_order(self.candidates(queries, histories, k, search))
+        found = self._found(queries, histories, k, search, self.reranks_newcomers)
+        if not rerank or self.rating_model is None:
+            return in_retrieval_order(found).top(k)
+        return self.rerank_for_newcomers(found, histories.lengths()).top(k)
+
+    def _found(
+        self, queries: Matrix, exclude: ItemLists, k: int, search: SearchKind, reranks: bool
+    ) -> SearchResult:
+        """The candidates; only the first k where nothing would change their order.
+
+        Always searched as deep, so that what is served is what was evaluated also where the approximate
+        index finds less than it was asked for.
+        """
+        found = self.candidates(queries, exclude, max(k, self.n_candidates), search)
+        return found if reranks else SearchResult(found.scores[:, :k], found.rows[:, :k])
 
     def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:
         """Blend candidates of users (rows) with NeuralMF's predictions.
@@ -99,4 +136,34 @@ class TwoStageModel:
         """
         if self.rating_model is None:
             raise ValueError("there is no NeuralMF to re-rank by: it was built without ratings")
-        return blend(found, self.rating_model.predict(users, found.rows), self.alpha)
+        predicted = self.rating_model.predict(users, found.rows)
+        return blend(found, predicted, self.alpha, self.trend_of(found.rows), self.trend_weight)
+
+    def rerank_for_newcomers(self, found: SearchResult, liked: NDArray[np.int64]) -> RankedItems:
+        """As `rerank`, for people the models have never met.
+
+        Args:
+            liked: shape (q,): how many items each is known to like.
+        """
+        predicted, trend = self.predict_for_newcomers(found.rows), self.trend_of(found.rows)
+        weights = fading(self.newcomer_trend_weight, liked)
+        return blend(found, predicted, self.newcomer_alpha, trend, weights)
+
+    def predict_for_newcomers(self, rows: NDArray[np.int64]) -> Matrix:
+        """What NeuralMF expects anybody to rate the items (q, c): shape (q, c), float32.
+
+        Raises:
+            ValueError: if there is no NeuralMF.
+        """
+        if self.rating_model is None:
+            raise ValueError("there is no NeuralMF to re-rank by: it was built without ratings")
+        return self.rating_model.predict(np.full(len(rows), self.rating_model.unknown_user), rows)
+
+
+def fading(weight: float, liked: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The trend's weight for each newcomer: the less is known of someone, the more recent demand says.
+
+    >>> fading(0.6, np.array([0, 1, 5])).round(2).tolist()
+    [0.6, 0.3, 0.1]
+    """
+    return np.asarray(weight / (liked + 1.0))

@@ -1,6 +1,6 @@
 """What the towers leave behind: vectors whose inner product is the model's score. No torch here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,9 @@ from index import ItemLists
 
 Matrix = NDArray[np.float32]
 Weights = dict[str, NDArray[np.float32]]
+
+# Names of the history tower's tables among the towers' weights.
+HISTORY_TABLE, PRIOR = "history.weight", "history.prior"
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class TowerVectors:
             ``users @ items.T`` is the model's score, bias included.
         history_items: shape (n_items, d), float32: the history tower's own item table, from which
             anyone with a history gets a vector; None for the id tower, which knows only its users.
+        prior: shape (d,), float32: the vector of a user without a history; None likewise.
 
     Raises:
         ValueError: if shapes or dtypes do not fit together, or a value is NaN or infinite.
@@ -29,6 +33,7 @@ class TowerVectors:
     items: Matrix
     users: Matrix
     history_items: Matrix | None
+    prior: Matrix | None
 
     def __post_init__(self) -> None:
         if self.items.ndim != 2 or self.users.ndim != 2 or self.items.shape[1] != self.users.shape[1]:
@@ -38,7 +43,11 @@ class TowerVectors:
         expected = (self.items.shape[0], self.items.shape[1] - 1)
         if self.history_items is not None and self.history_items.shape != expected:
             raise ValueError(f"the history table has shape {self.history_items.shape}, not {expected}")
-        for name in ("items", "users", "history_items"):
+        if (self.prior is None) != (self.history_items is None):
+            raise ValueError("the history table and the prior belong together: there is only one of them")
+        if self.prior is not None and self.prior.shape != expected[1:]:
+            raise ValueError(f"the prior has shape {self.prior.shape}, not {expected[1:]}")
+        for name in ("items", "users", "history_items", "prior"):
             matrix = getattr(self, name)
             if matrix is not None and (matrix.dtype != np.float32 or not np.isfinite(matrix).all()):
                 raise ValueError(f"{name} must be finite float32 numbers")
@@ -48,22 +57,45 @@ class TowerVectors:
         """Columns of the exported vectors, bias included."""
         return int(self.items.shape[1])
 
+    def with_items(self, items: Matrix, history_items: Matrix) -> "TowerVectors":
+        """The same towers with more items after the others: (c, d + 1) and (c, d)."""
+        if self.history_items is None:
+            raise ValueError("the id user tower takes no items that are known by their features")
+        return replace(
+            self,
+            items=np.vstack([self.items, items]),
+            history_items=np.vstack([self.history_items, history_items]),
+        )
+
+    def first_items(self, count: int) -> "TowerVectors":
+        """The same towers without the items after the first `count`."""
+        table = self.history_items
+        return replace(self, items=self.items[:count], history_items=None if table is None else table[:count])
+
+    def weights(self) -> Weights:
+        """The towers' tables by name: what has to be kept to make these vectors again from histories."""
+        tables: Weights = {"items.weight": self.items}
+        if self.history_items is None or self.prior is None:
+            return tables | {"users.weight": self.users}
+        return tables | {HISTORY_TABLE: self.history_items, PRIOR: self.prior}
+
     def for_histories(self, histories: ItemLists) -> Matrix:
         """User vectors of people known only by what they liked: shape (len(histories), d + 1).
 
         Raises:
             ValueError: if the towers were trained with the id user tower.
         """
-        if self.history_items is None:
+        if self.history_items is None or self.prior is None:
             raise ValueError("the id user tower has no vector for a history")
-        return with_one(pool_histories(self.history_items, histories))
+        return with_one(pool_histories(self.history_items, histories) + self.prior)
 
 
 def pool_histories(table: Matrix, histories: ItemLists) -> Matrix:
-    """Sum of each history's rows over the square root of their number; zero for an empty history.
+    """Sum of each history's rows over the square root of their number plus one; zero for an empty history.
 
     Dividing by the root keeps the length of the result comparable for short and long histories,
-    where a mean would shrink long ones and a sum let them explode (SVD++: Koren, KDD 2008).
+    where a mean would shrink long ones and a sum let them explode (SVD++: Koren, KDD 2008). The one
+    more holds short histories back: a single item says less of a user than its vector claims.
 
     Args:
         table: shape (n_items, d), float32.
@@ -82,7 +114,7 @@ def pool_histories(table: Matrix, histories: ItemLists) -> Matrix:
             start, stop = histories.indptr[block[0]], histories.indptr[block[-1] + 1]
             rows = table[histories.items[start:stop]]
             pooled[block] = np.add.reduceat(rows, histories.indptr[block] - start, axis=0)
-        pooled[filled] /= np.sqrt(lengths[filled, None]).astype(np.float32)
+        pooled[filled] /= np.sqrt(lengths[filled, None] + 1).astype(np.float32)
     return pooled
 
 

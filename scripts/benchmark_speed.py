@@ -1,7 +1,7 @@
-"""How long the main job takes and how much memory: build-index, cold queries, training triplets.
+"""How long the main job takes and how much memory: build-index, cold queries, training.
 
 These are the times a user waits for, so whole processes are measured, as a shell would start them;
-only the triplet rate is taken inside one, around the training loop alone. Run from the checkout:
+only the rate of training is taken inside one, around the training loop alone. Run from the checkout:
 
     .venv/bin/python scripts/benchmark_speed.py
     .venv/bin/python scripts/benchmark_speed.py --ratings path/to/ratings.dat.gz
@@ -37,15 +37,15 @@ def peak_mebibytes() -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / scale
 
 
-def triplets_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> float:
-    """Pairs of positive and negative trained on in a second, after one epoch of warm-up."""
+def comparisons_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> float:
+    """Pairs of positive and negative trained on in a second by one member, after one epoch of warm-up."""
     import numpy as np
     import torch
 
-    from retrieval.batches import TowerBatches
     from retrieval.datasets import load_dataset
     from retrieval.encoded import EncodedInteractions
     from retrieval.fitting import ids_of
+    from retrieval.histories import HistoryBatches
     from retrieval.interactions import read_interactions
     from retrieval.settings import TowerSettings
     from retrieval.split import split_by_time
@@ -56,18 +56,18 @@ def triplets_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> floa
     )
     train = split_by_time(interactions).train
     positives = EncodedInteractions.from_frame(train, *ids_of(train)).positives(4.0)
-    settings, device = TowerSettings(), torch.device("cpu")
-    triplets = TowerBatches(positives, settings, np.random.default_rng(0), device).triplets
+    settings, device = TowerSettings(members=1), torch.device("cpu")
+    comparisons = HistoryBatches(positives, settings, np.random.default_rng(0), device).comparisons
     finished: list[float] = []
     fit_towers(
         positives,
         settings,
         seed=0,
         device=device,
-        epochs=epochs + 1,
-        on_epoch=lambda record: finished.append(time.perf_counter()),
+        epochs=(epochs + 1,),
+        on_epoch=lambda member, record: finished.append(time.perf_counter()),
     )
-    return triplets * epochs / (finished[-1] - finished[0])
+    return comparisons * epochs / (finished[-1] - finished[0])
 
 
 @click.command()
@@ -88,12 +88,12 @@ def main(ratings: Path | None, data: Path, user: str) -> None:
         memory = peak_mebibytes()
         query = [str(bin_folder / "query"), "--user", user, *artifacts]
         queries = [timed(query) for _ in range(QUERIES)]
-    rate = triplets_a_second(ratings, data)
+    rate = comparisons_a_second(ratings, data)
     click.echo(f"cores                    {usable_cores():10d}")
     click.echo(f"build-index, wall        {build:10.1f} s")
     click.echo(f"build-index, peak memory {memory:10.0f} MiB")
     click.echo(f"cold query, median of {QUERIES}  {statistics.median(queries):10.3f} s")
-    click.echo(f"training                 {rate:10,.0f} triplets/s")
+    click.echo(f"training                 {rate:10,.0f} comparisons/s")
 
 
 if __name__ == "__main__":

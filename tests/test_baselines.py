@@ -10,15 +10,14 @@ from retrieval.baselines import (
     RECENT_WINDOWS,
     BaselineSet,
     BiasModel,
-    Ease,
     popular_now,
     popularity,
-    positive_matrix,
     recent_popularity,
     same_for_all,
 )
 from retrieval.encoded import EncodedInteractions
 from retrieval.judgements import Judgements, rank_by_scores, score_lists
+from retrieval.linear_models import Ease, ItemKnn, positive_matrix
 
 
 def encoded(rows: list[tuple[int, int, float, int]], n_users: int, n_items: int) -> EncodedInteractions:
@@ -73,39 +72,6 @@ def test_more_recent_counts_beat_any_all_time_count() -> None:
     assert np.argsort(-scores).tolist() == [1, 0, 2]
 
 
-def test_ease_worked_by_hand_for_three_items() -> None:
-    # Items 0 and 1 are liked by the same two users, item 2 by a third: with l2 = 1 the weight from 0 to 1 is
-    # the ridge coefficient 2 / (2 + 1), and item 2 has nothing to do with them.
-    liked = encoded([(0, 0, 5, 0), (0, 1, 5, 0), (1, 0, 5, 0), (1, 1, 5, 0), (2, 2, 5, 0)], 4, 3)
-    model = Ease.fit(liked, l2=1.0)
-    assert model.weights.ravel() == pytest.approx([0, 2 / 3, 0, 2 / 3, 0, 0, 0, 0, 0], abs=1e-6)
-    newcomer = positive_matrix(encoded([(3, 0, 5, 0)], 4, 3))
-    assert model.scorer(newcomer)(np.array([3])).ravel() == pytest.approx([0, 2 / 3, 0], abs=1e-6)
-
-
-@pytest.mark.parametrize("l2", [0.5, 20.0])
-def test_each_ease_column_is_the_ridge_regression_on_the_other_items(l2: float) -> None:
-    liked = random_interactions(0)
-    dense = positive_matrix(liked).toarray().astype(np.float64)
-    weights = Ease.fit(liked, l2).weights
-    assert (np.diag(weights) == 0).all()
-    assert not np.allclose(weights, weights.T, atol=1e-3)
-    for item in range(liked.n_items):
-        others = np.delete(np.arange(liked.n_items), item)
-        design = dense[:, others]
-        ridge = np.linalg.solve(design.T @ design + l2 * np.eye(len(others)), design.T @ dense[:, item])
-        np.testing.assert_allclose(weights[others, item], ridge, atol=1e-5)
-
-
-def test_ease_scores_are_the_users_positives_times_the_weights() -> None:
-    liked = random_interactions(1)
-    model = Ease.fit(liked, 10.0)
-    matrix = positive_matrix(liked)
-    users = np.array([7, 2, 2])
-    expected = matrix.toarray()[users] @ model.weights
-    np.testing.assert_allclose(model.scorer(matrix)(users), expected, rtol=1e-5)
-
-
 def judgements_on(train: EncodedInteractions, rows: list[tuple[int, int, float, int]]) -> Judgements:
     return Judgements.of(encoded(rows, train.n_users, train.n_items), train, 4)
 
@@ -122,7 +88,9 @@ def test_the_window_is_the_one_that_foretells_validation() -> None:
     assert BaselineSet.choose(train, steady, 4, 1).settings["recent_window"] > 0.02
 
 
-def test_the_chosen_settings_are_the_best_of_all_on_validation() -> None:
+def test_the_chosen_settings_are_the_best_of_all_on_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = (3, 5, 19)  # those of big catalogues are all the same here
+    monkeypatch.setattr(baselines_module, "ITEM_KNN_NEIGHBOURS", sizes)
     train = random_interactions(9, n_users=60, n_items=20)
     rng = np.random.default_rng(3)
     rows = [(u, i, 5.0, 2000) for u, i in np.argwhere(rng.random((60, 20)) < 0.15).tolist()]
@@ -137,9 +105,12 @@ def test_the_chosen_settings_are_the_best_of_all_on_validation() -> None:
     chosen = BaselineSet.choose(train, validation, 4, 3)
     matrix = positive_matrix(positives)
     by_l2 = {l2: score(Ease.fit(positives, l2).scorer(matrix)) for l2 in EASE_L2}
+    by_size = {size: score(ItemKnn.fit(positives, size).scorer(matrix)) for size in sizes}
     by_window = {w: score(same_for_all(recent_popularity(positives, w))) for w in RECENT_WINDOWS}
     # The first of equals; here neither is the first or the last of all.
     assert chosen.ease_l2 == max(by_l2, key=lambda l2: by_l2[l2]) == 300
+    assert chosen.item_knn_neighbours == max(by_size, key=lambda size: by_size[size]) == 5
+    assert chosen.item_knn.similarities.nnz == ItemKnn.fit(positives, 5).similarities.nnz
     assert chosen.window == max(by_window, key=lambda share: by_window[share]) == 0.05
 
 
@@ -160,13 +131,14 @@ def test_lists_hold_the_best_unseen_items_of_each_baseline(
     chosen = BaselineSet.choose(train, validation, 4, 3)
     positives, users = train.positives(4), np.array([0, 9, 4])
     lists = chosen.lists(users, 4, train.item_lists().take(users))
-    assert list(lists) == ["popularity", "recent_popularity", "ease"]
+    assert list(lists) == ["popularity", "recent_popularity", "ease", "item_knn"]
     seen = train.item_lists()
-    assert chosen.ease is not None
+    assert chosen.ease is not None and chosen.item_knn is not None
     scores = {
         "popularity": np.tile(popularity(positives), (3, 1)),
         "recent_popularity": np.tile(recent_popularity(positives, chosen.window), (3, 1)),
         "ease": chosen.ease.scorer(positive_matrix(positives))(users),
+        "item_knn": chosen.item_knn.scorer(positive_matrix(positives))(users),
     }
     for name, rows in lists.items():
         assert rows.shape == (3, 4)
@@ -206,7 +178,7 @@ def test_ease_is_left_out_above_its_limit_and_from_nothing_else(
     assert chosen.ease is None
     assert "ease_l2" not in chosen.settings
     for each in (chosen, BaselineSet.fit(train, 4, chosen.settings)):
-        assert list(each.lists(first, 3, seen)) == ["popularity", "recent_popularity"]
+        assert list(each.lists(first, 3, seen)) == ["popularity", "recent_popularity", "item_knn"]
 
 
 def test_without_times_recent_popularity_is_left_out(
@@ -216,22 +188,23 @@ def test_without_times_recent_popularity_is_left_out(
     chosen = BaselineSet.choose(bare, validation, 4, 3)
     assert chosen.window is None
     timed = BaselineSet.choose(train, validation, 4, 3).settings
-    assert chosen.settings == {"ease_l2": timed["ease_l2"]}
+    timed.pop("recent_window")
+    assert chosen.settings == timed
     first, seen = np.array([0]), train.item_lists().take(np.array([0]))
     for each in (chosen, BaselineSet.fit(bare, 4, chosen.settings)):
-        assert list(each.lists(first, 3, seen)) == ["popularity", "ease"]
+        assert list(each.lists(first, 3, seen)) == ["popularity", "ease", "item_knn"]
     with pytest.raises(ValueError, match="without timestamps nothing is recent"):
         recent_popularity(bare, 0.2)
 
 
-def test_without_times_and_too_many_items_popularity_is_left(
+def test_without_times_and_too_many_items_popularity_and_item_knn_are_left(
     train: EncodedInteractions, validation: Judgements, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(baselines_module, "EASE_MAX_ITEMS", train.n_items - 1)
     chosen = BaselineSet.choose(replace(train, timestamps=None), validation, 4, 3)
-    assert chosen.settings == {}
+    assert list(chosen.settings) == ["item_knn_neighbours"]
     first, seen = np.array([0]), train.item_lists().take(np.array([0]))
-    assert list(chosen.lists(first, 3, seen)) == ["popularity"]
+    assert list(chosen.lists(first, 3, seen)) == ["popularity", "item_knn"]
 
 
 def test_without_ratings_every_row_is_popularity() -> None:

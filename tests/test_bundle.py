@@ -51,6 +51,7 @@ FILES = (
     "users.parquet",
     "items.parquet",
     "report.json",
+    "report.html",
 )
 
 
@@ -179,6 +180,7 @@ def test_no_file_of_the_bundle_is_a_pickle(artifacts: Path) -> None:
         ".json": json.loads,
         ".parquet": lambda data: pl.read_parquet(io.BytesIO(data)),
         ".faiss": is_faiss,
+        ".html": bytes.decode,
     }
     for path in folder_of(artifacts).rglob("*.*"):
         checks[path.suffix](path.read_bytes())

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from retrieval.building import Build
 from retrieval.bundle import open_bundle
+from retrieval.cli.group import retrieval as group
+from retrieval.errors import DataError
+from retrieval.settings import BuildSettings, TowerSettings, id_towers
 
 ROOT = Path(__file__).parent.parent
 TINY = shlex.split("--dataset sample --dimension 8 --epochs 2 --threads 1 --index IVF8,Flat --candidates 20")
@@ -117,10 +121,17 @@ def test_build_index_by_its_own_command_prints_a_table_for_people(tmp_path: Path
         (["--test-fraction", "1.5"], "--test-fraction"),
         (["--test-fraction", "0.6", "--validation-fraction", "0.4"], "--validation-fraction"),
         (["--user-tower", "both"], "--user-tower"),
+        (["--loss", "warp"], "--loss"),
+        (["--members", "0"], "--members"),
+        (["--user-tower", "id", "--loss", "softmax"], "leave out --loss and --members"),
+        (["--user-tower", "id", "--members", "2"], "leave out --loss and --members"),
+        (["--preset", "notebook", "--loss", "bpr"], "--loss"),
+        (["--preset", "notebook", "--members", "1"], "--members"),
         (["--device", "abacus"], "--device"),
         (["--dataset", "sampel"], "did you mean sample"),
         (["--dataset", "sample", "--ratings", "x"], "exclude each other"),
         (["--items", "x"], "--ratings"),
+        (["--users", "x"], "--users goes with --ratings"),
         (["--dimensoin", "8"], "--dimension"),
         (["sample"], "sample"),
     ],
@@ -133,6 +144,36 @@ def test_wrong_flags_of_a_build_are_refused_before_any_work(
     assert ran.code == 2
     assert re.search(says, ran.error)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "towers"),
+    [
+        ("", TowerSettings()),
+        ("--user-tower history --loss softmax --members 2", TowerSettings(loss="softmax", members=2)),
+        ("--negatives 7 --batch-size 9", TowerSettings(negatives=7, batch_size=9)),
+        ("--user-tower id", id_towers()),
+        ("--user-tower id --loss bpr --members 1", id_towers()),
+        ("--user-tower id --negatives 7 --learning-rate .5", id_towers(negatives=7, learning_rate=0.5)),
+        (
+            "--user-tower id --batch-size 9 --dimension 3 --epochs 2 --recency-half-life none",
+            id_towers(batch_size=9, dimension=3, max_epochs=2, recency_half_life_days=None),
+        ),
+    ],
+)
+def test_flags_become_the_settings_of_the_user_tower_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, towers: TowerSettings
+) -> None:
+    told: list[BuildSettings] = []
+
+    def build(*tables: object, settings: BuildSettings, **rest: object) -> Build:
+        told.append(settings)
+        raise DataError("that is all")
+
+    monkeypatch.setattr("retrieval.building.build", build)
+    command = ["build-index", "--dataset", "sample", "--artifacts", str(tmp_path), *shlex.split(flags)]
+    assert isinstance(CliRunner().invoke(group, command).exception, DataError)
+    assert [settings.towers for settings in told] == [towers]
 
 
 def test_a_wrong_index_is_refused_before_training_with_one_that_works(own_artifacts: Path) -> None:
@@ -154,6 +195,8 @@ def test_missing_or_bad_data_ends_with_3(tmp_path: Path) -> None:
     good = ROOT / "data" / "sample" / "ratings.csv"
     untitled = run(*flags, good, "--items", tmp_path / "nothing.csv")
     assert untitled.code == 3 and "nothing.csv" in untitled.error
+    unknown = run(*flags, good, "--users", tmp_path / "nothing.csv")
+    assert unknown.code == 3 and "nothing.csv: no such file or folder; give a users file" in unknown.error
     assert not (tmp_path / "a").exists()
 
 
@@ -222,7 +265,10 @@ def test_query_answers_a_history_and_says_what_it_left_out(query: Callable[..., 
     assert "note: unknown items were left out: 777" in lines
     answer = json.loads(query("--history", "1,2", "--json").out)
     assert (answer["user"], answer["status"]) == (None, "history")
-    assert {item["predicted_rating"] for item in answer["items"]} == {None}
+    assert all(item["predicted_rating"] > 1 for item in answer["items"])
+    plain = json.loads(query("--history", "1,2", "--json", "--no-rerank").out)
+    assert {item["predicted_rating"] for item in plain["items"]} == {None}
+    assert [item["retrieval_rank"] for item in plain["items"]] == list(range(1, 11))
 
 
 def test_more_than_there_is_gives_all_there_is_and_a_note(query: Callable[..., Ran]) -> None:

@@ -20,14 +20,16 @@ from retrieval.datasets import Dataset
 from retrieval.errors import DataError, NotFoundError
 from retrieval.evaluation import evaluate
 from retrieval.interactions import Interactions
+from retrieval.items import ItemTable
 from retrieval.publishing import new_bundle
 from retrieval.recommendations import Recommendations
 from retrieval.settings import BuildSettings
 from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
+from tests.reports import without_times
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
-STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann"]
+STAGES = ["popularity", "recent_popularity", "ease", "item_knn", "exact", "ann"]
 LEFT_OUT = "Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from."
 
 
@@ -67,16 +69,14 @@ def recommender(click_artifacts: Path) -> Recommender:
     return Recommender.load(click_artifacts)
 
 
-def evaluated_only(table: Interactions, settings: BuildSettings) -> tuple[Build, Record]:
+def evaluated_only(
+    table: Interactions, settings: BuildSettings, items: ItemTable | None
+) -> tuple[Build, Record]:
     """A build without the refit, which is half of the work."""
     record = Record()
-    made = build(table, settings=replace(settings, refit=False), progress=record, name="clicks")
+    settings = replace(settings, refit=False)
+    made = build(table, items=items, settings=settings, progress=record, name="clicks")
     return made, record
-
-
-def without_times(document: dict[str, Any]) -> dict[str, Any]:
-    ann = {key: value for key, value in document["ann"].items() if not key.endswith("_ms")}
-    return document | {"ann": ann}
 
 
 def towers(made: Build, part: str = "evaluated") -> dict[str, bytes]:
@@ -133,8 +133,8 @@ def test_there_is_no_neural_mf_in_the_report(click_build: Build, protocol: Any) 
     assert list(document["stages"]) == STAGES
     assert [(each["stage"], each["against"]) for each in document["comparisons"]] == [
         ("ann", "exact"),
-        *(("exact", base) for base in STAGES[:3]),
-        *(("ann", base) for base in STAGES[:3]),
+        *(("exact", base) for base in STAGES[:4]),
+        *(("ann", base) for base in STAGES[:4]),
     ]
     assert report.served == "ann"
 
@@ -151,9 +151,9 @@ def test_the_text_says_what_was_left_out_and_names_no_threshold(click_build: Bui
 
 
 def test_every_row_is_a_positive_whatever_the_threshold(
-    clicks: Interactions, click_build: Build, tiny_settings: BuildSettings
+    clicks: Interactions, click_build: Build, sample_set: Dataset, tiny_settings: BuildSettings
 ) -> None:
-    other, record = evaluated_only(clicks, replace(tiny_settings, positive_threshold=99.0))
+    other, record = evaluated_only(clicks, replace(tiny_settings, positive_threshold=99.0), sample_set.items)
     assert towers(other) == towers(click_build)
     assert without_times(other.report.to_json()) == without_times(click_build.report.to_json())
     assert record.notes == []
@@ -167,7 +167,9 @@ def test_every_row_is_a_positive_whatever_the_threshold(
 def test_a_threshold_that_every_rating_reaches_trains_the_same_towers_and_is_noted(
     sample_set: Dataset, click_build: Build, tiny_settings: BuildSettings
 ) -> None:
-    other, record = evaluated_only(sample_set.interactions, replace(tiny_settings, positive_threshold=1.0))
+    other, record = evaluated_only(
+        sample_set.interactions, replace(tiny_settings, positive_threshold=1.0), sample_set.items
+    )
     assert towers(other) == towers(click_build)
     for name in STAGES:
         assert other.report.stages[name] == click_build.report.stages[name]
@@ -184,7 +186,7 @@ def test_a_table_of_equal_ratings_is_one_of_clicks_and_says_so(
     table = Interactions.from_frame(frame)
     # 1 is below the threshold of 4, and no row is lost by it.
     record = Record()
-    other = build(table, settings=tiny_settings, progress=record, name="clicks")
+    other = build(table, items=sample_set.items, settings=tiny_settings, progress=record, name="clicks")
     assert towers(other) == towers(click_build)
     assert towers(other, "served") == towers(click_build, "served")
     assert other.served.neural_mf_weights is None
@@ -288,8 +290,10 @@ def test_a_history_is_not_excused_for_what_nobody_gets(recommender: Recommender,
     assert recommender.recommend_for_history([3, 50], 5).notes == ()
     partly = recommender.recommend_for_history([3, "nothing"], 5)
     assert partly.notes == ("unknown items were left out: nothing",)
+    assert {item.predicted_rating for item in partly.items} == {None}
     rated = Recommender.load(artifacts).recommend_for_history([3, 50], 5)
-    assert rated.notes == ("not re-ranked: NeuralMF knows only users with ratings",)
+    assert rated.notes == ()
+    assert all(1 <= item.predicted_rating <= 5 for item in rated.items)
 
 
 def test_an_unknown_user_is_unknown_all_the_same(recommender: Recommender) -> None:
@@ -350,7 +354,7 @@ def test_another_scale_with_its_threshold_builds_the_same_system(
     step = (high - low) / 4
     frame = sample_set.interactions.frame.with_columns(rating=low + step * (pl.col("rating") - 1))
     made, record = evaluated_only(
-        Interactions.from_frame(frame), replace(tiny_settings, positive_threshold=threshold)
+        Interactions.from_frame(frame), replace(tiny_settings, positive_threshold=threshold), sample_set.items
     )
     assert record.notes == []
     assert towers(made) == towers(tiny_build)

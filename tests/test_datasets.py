@@ -24,6 +24,7 @@ from retrieval.errors import EnvironmentProblem, UsageError
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.items import ItemTable
 from retrieval.split import split_by_time
+from retrieval.users import UserTable
 from tests.archives import zipped
 from tests.file_server import FileServer
 
@@ -124,6 +125,26 @@ def test_the_second_source_is_tried_when_the_first_fails(
     assert loaded.items is not None
     assert loaded.items.titles_for(["32"]) == ["Film 32 (1995)"]
     assert log[1] == "ml-100k: failed: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("ratings", "text", "users", "content"),
+    [
+        ("u.data", U_DATA, "u.user", "1|24|M|technician|85711\n"),
+        ("x.inter", INTER, "x.user", "user_id:token\tgender:token\n1\tM\n"),
+    ],
+)
+def test_users_come_with_the_set_where_its_source_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratings: str, text: str, users: str, content: str
+) -> None:
+    packed = archive(tmp_path / "w.zip", **{f"r/{ratings}": text, f"r/{users}": content})
+    register(monkeypatch, FromDisk("disk", (f"r/{ratings}", f"r/{users}"), packed))
+    loaded = load_dataset("ml-100k", tmp_path / "data", no_log)
+    assert loaded.users is not None
+    assert loaded.users.ids.to_list() == [1]
+    assert loaded.users.categories["gender"].to_list() == [["M"]]
+    (tmp_path / "data" / "ml-100k" / users).unlink()  # as where it was downloaded before there were users
+    assert load_dataset("ml-100k", tmp_path / "data", no_log).users is None
 
 
 def test_the_mirror_is_asked_first_and_for_the_same_file_name(
@@ -419,6 +440,9 @@ def test_what_is_pinned_is_whole() -> None:
         assert set(named.ratings_bytes) == {source.members[0].rsplit("/", 1)[1] for source in named.sources}
         digests = (named.rows_sha256, named.ratings_sha256, named.archive.sha256)
         assert all(digest is None or len(bytes.fromhex(digest)) == 32 for digest in digests)
+        if named.name in ("ml-100k", "ml-1m"):
+            files = [{name.rsplit("/", 1)[1] for name in source.members} for source in named.sources]
+            assert all(names & {"u.user", "users.dat", "ml-100k.user"} for names in files)
         if named.name != "ml-latest-small":
             assert any(digests), named.name
 
@@ -499,3 +523,12 @@ def test_titles_that_fit_hardly_any_item_are_noted() -> None:
     assert notes == ["only 1 of 3 items have a title; are the ids the same?"]
     titles = ItemTable.from_frame(pl.DataFrame({"item": [10, 11], "title": ["Ten", "Eleven"]}))
     assert Dataset("x", interactions, titles).notes() == []
+
+
+def test_users_who_are_hardly_any_of_the_interactions_are_noted() -> None:
+    interactions = Interactions.from_frame(pl.DataFrame({"user": [1, 2, 3], "item": [1, 1, 2]}))
+    strangers = UserTable.from_frame(pl.DataFrame({"user": ["1", "x", "y"], "gender": ["F", "M", "M"]}))
+    note = "only 1 of 3 users are in the users' table; are the ids the same?"
+    assert note in Dataset("x", interactions, None, strangers).notes()
+    known = UserTable.from_frame(pl.DataFrame({"user": [1, 2], "gender": ["F", "M"]}))
+    assert Dataset("x", interactions, None, known).notes() == list(interactions.notes)

@@ -156,3 +156,29 @@ def test_what_is_missing_stays_missing_through_every_selection(
                 if kept is not None:
                     assert kept.tolist() == getattr(same, f"{name}s").tolist()
             assert (part.n_users, part.n_items) == (N_USERS, N_ITEMS)
+
+
+# Some users on their own
+
+
+@given(pairs, st.sets(st.integers(0, N_USERS - 1)).map(sorted))
+def test_users_taken_out_become_the_first_rows_in_their_order(
+    given_pairs: list[Pair], rows: list[int]
+) -> None:
+    data = encode(given_pairs)
+    part = data.of_users(np.array(rows, dtype=np.int64))
+    assert as_pairs(part) == [(rows.index(user), item) for user, item in sorted(given_pairs) if user in rows]
+    assert (part.n_users, part.n_items) == (len(rows), N_ITEMS)
+    assert part.users.dtype == np.int64
+    assert part.ratings.tolist() == [rows[user] * 10 + item for user, item in as_pairs(part)]
+    assert part.timestamps.tolist() == [rows[user] * 100 + item for user, item in as_pairs(part)]
+    whole = data.item_lists()
+    for row, user in enumerate(rows):
+        assert part.item_lists().of(row).tolist() == whole.of(user).tolist()
+
+
+def test_users_without_interactions_keep_their_row() -> None:
+    part = without([(0, 1), (4, 2)], "rating", "timestamp").of_users(np.array([3, 4, 6]))
+    assert as_pairs(part) == [(1, 2)]
+    assert part.item_lists().lengths().tolist() == [0, 1, 0]
+    assert part.ratings is None and part.timestamps is None

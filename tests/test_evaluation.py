@@ -7,11 +7,11 @@ import pytest
 from index import AnnIndex
 from retrieval.alpha import AlphaChoice
 from retrieval.baselines import BaselineSet
+from retrieval.candidates import find_candidates
 from retrieval.encoded import EncodedInteractions
 from retrieval.evaluation import (
     Evaluated,
     EvaluationData,
-    candidate_recall,
     compare_stages,
     evaluate,
     stage_report,
@@ -26,7 +26,8 @@ from retrieval.uncertainty import Estimate
 from retrieval.vectors import TowerVectors
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
-STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann", "exact+rerank", "ann+rerank"]
+BASELINES = ["popularity", "recent_popularity", "ease", "item_knn"]
+STAGES = [*BASELINES, "exact", "ann", "exact+rerank", "ann+rerank"]
 K = 2
 
 # Positives an item: 3, 2, 1, 0, 0, 0, so row i has popularity rank i + 1.
@@ -51,19 +52,20 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
     users = np.ones((4, 2), dtype=np.float32)
     one, zero = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
     predicted = np.array(PREDICTED, dtype=np.float32)[:, None]
-    ratings = RatingModel(np.zeros((4, 1), dtype=np.float32), predicted, one[:, None], zero, one, zero)
+    ratings = RatingModel(np.zeros((5, 1), dtype=np.float32), predicted, one[:, None], zero, one, zero)
     ann = AnnIndex.build(items, f"IVF{n_lists},Flat", seed=0, threads=1, nprobe=n_lists)
     train = encoded(TRAIN)
     seen = train.item_lists()
-    model = TwoStageModel(TowerVectors(items, users, None), ann, ratings, seen, alpha, n_candidates)
+    model = TwoStageModel(TowerVectors(items, users, None, None), ann, ratings, seen, alpha, n_candidates)
     data = EvaluationData("tiny", train, encoded([(3, 2, 4)]), encoded(TEST), COUNTS, 4.0)
-    baselines = BaselineSet.fit(train, 4.0, {"recent_window": 0.5, "ease_l2": 1.0})
+    baselines = BaselineSet.fit(train, 4.0, {"recent_window": 0.5, "ease_l2": 1.0, "item_knn_neighbours": 2})
     choice = AlphaChoice(alpha, 10, ((0.0, 0.5, Estimate(0, 0, 0)), (alpha, 0.6, Estimate(0.1, 0.05, 0.2))))
     return Evaluated(model, data, baselines, choice)
 
 
 def lists_of(model: TwoStageModel, users: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    return two_stage_lists(model, users, k, model.seen.take(users))
+    found = find_candidates(model, users, model.seen.take(users), max(k, model.n_candidates))
+    return two_stage_lists(model, users, k, found)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_every_stage_and_key_of_the_json_report_is_there(report: Report) -> None
     assert {"index", "candidates", "recall@candidates"} <= set(document["ann"])
     assert {"rmse", "mae", "bias_rmse", "bias_mae", "rows"} <= set(document["rating"])
     assert document["rerank"]["alpha"] == 10
-    assert document["baselines"] == {"recent_window": 0.5, "ease_l2": 1}
+    assert document["baselines"] == {"recent_window": 0.5, "ease_l2": 1, "item_knn_neighbours": 2}
 
 
 def test_lists_of_the_stages_worked_by_hand(system: Evaluated) -> None:
@@ -154,7 +156,8 @@ def test_candidate_recall_is_measured_at_the_depth_of_the_candidates() -> None:
     model, users = replace(system.model, ann=flat), np.array([0, 1, 2])
     lists = lists_of(model, users, K)
     # Exact candidates 5, 4, 3 | 5, 4, 3 | 5, 4, 2; the flat index finds 2, 3, 4 | 1, 3, 4 | 1, 2, 4.
-    assert candidate_recall(model, users, 3)[0] == pytest.approx([2 / 3, 2 / 3, 2 / 3])
+    found = find_candidates(model, users, model.seen.take(users), 3)
+    assert found.recalls == pytest.approx([2 / 3, 2 / 3, 2 / 3])
     assert lists["ann"].tolist() == [[2, 3], [1, 3], [1, 2]]
     # Each search's own candidates are re-ranked: ratings 4.5, 2 and 4, 2 and 4.5, 4; of exact's 2, 1.5.
     assert lists["ann+rerank"].tolist() == [[2, 4], [1, 4], [2, 1]]
@@ -166,10 +169,12 @@ def test_what_exact_search_adds_is_no_merit_of_the_index(system: Evaluated) -> N
     corners = np.repeat(np.array([[3, 0], [0, 2], [-1, -1]], dtype=np.float32), 2, axis=0)
     ann = AnnIndex.build(corners, "IVF3,Flat", seed=0, threads=1, nprobe=1)
     model = replace(system.model, ann=ann)
-    recall, rescued = candidate_recall(model, np.array([0, 1, 2]), 4)
+    users = np.array([0, 1, 2])
+    found = find_candidates(model, users, model.seen.take(users), 4)
     # Of items 0 and 1 user 0 has seen both, the others item 0; all have four candidates.
-    assert recall.tolist() == [0, 0.25, 0.25]
-    assert rescued == 1
+    assert found.recalls.tolist() == [0, 0.25, 0.25]
+    assert found.rescued == 1
+    np.testing.assert_array_equal(found.ann.rows, found.exact.rows)
     lists = lists_of(model, np.array([0, 1, 2]), K)
     np.testing.assert_array_equal(lists["ann"], lists["exact"])
     report = evaluate(replace(system, model=model), K)
@@ -198,14 +203,19 @@ def test_comparisons_are_differences_user_by_user() -> None:
     base = rng.random(200)
     stages = dict.fromkeys(STAGES, base) | {"exact+rerank": base + 0.01, "ann": base - 0.02}
     scores = {name: StageScores(np.empty((0, 2)), base, base, values) for name, values in stages.items()}
-    found = {(each.stage, each.against): each.difference for each in compare_stages(scores)}
+    comparisons = compare_stages(scores)
+    found = {(each.stage, each.against): each.difference for each in comparisons}
     # Constant differences have no spread, however much the users differ among themselves.
     constant = {("exact+rerank", "exact"): 0.01, ("ann", "exact"): -0.02, ("ann+rerank", "ann"): 0.02}
     for pair, value in constant.items():
         estimate = found[pair]
         assert (estimate.value, estimate.low, estimate.high) == pytest.approx((value,) * 3)
+    # 200 users who all differ the same way are no accident; none who differs at all says nothing.
+    p_values = {(each.stage, each.against): each.p_value for each in comparisons}
+    assert [p_values[pair] for pair in constant] == [1e-4] * 3
+    assert p_values["exact", "popularity"] == 1
     for stage in ("exact", "exact+rerank", "ann+rerank"):
-        for against in ("popularity", "recent_popularity", "ease"):
+        for against in BASELINES:
             assert (stage, against) in found
 
 
@@ -215,10 +225,13 @@ def test_comparisons_of_the_whole_system(report: Report) -> None:
     assert found["ann", "exact"] == Estimate(0, 0, 0)
     assert found["exact", "popularity"] == Estimate(-1, -1, -1)
     assert found["ann+rerank", "popularity"] == Estimate(0, 0, 0)
+    # Two users are judged: of the four sign patterns of (1, 1) two are as far from 0.
+    p_values = {(each.stage, each.against): each.p_value for each in report.comparisons}
+    assert (p_values["exact+rerank", "exact"], p_values["ann", "exact"]) == (0.5, 1)
 
 
 def test_without_ease_its_stage_and_comparisons_are_left_out(system: Evaluated) -> None:
-    baselines = BaselineSet.fit(system.data.train, 4.0, {"recent_window": 0.5})
+    baselines = BaselineSet.fit(system.data.train, 4.0, {"recent_window": 0.5, "item_knn_neighbours": 2})
     document = evaluate(replace(system, baselines=baselines), K).to_json()
     assert list(document["stages"]) == [name for name in STAGES if name != "ease"]
     assert "ease" not in {each["against"] for each in document["comparisons"]}
@@ -234,6 +247,7 @@ def test_figures_that_do_not_exist_are_null_in_strict_json(system: Evaluated) ->
     assert document["rating"]["rmse"] is None
     assert document["rating"]["rmse_interval"] == [None, None]
     assert document["comparisons"][0]["ndcg@2"]["value"] is None
+    assert document["comparisons"][0]["p_value"] is None
 
 
 def test_latencies_are_in_milliseconds_and_in_order(report: Report) -> None:
@@ -262,7 +276,7 @@ def of_clicks(system: Evaluated) -> Evaluated:
 def test_without_ratings_nothing_is_re_ranked_and_no_rating_judged(of_clicks: Evaluated) -> None:
     for protocol in ("standard", "notebook"):
         report = evaluate(of_clicks, K, protocol)  # type: ignore[arg-type]
-        assert list(report.stages) == STAGES[:5]
+        assert list(report.stages) == STAGES[:6]
         assert (report.rating, report.alpha, report.positive_threshold) == (None, None, None)
         assert not [each for each in report.comparisons if "rerank" in each.stage + each.against]
         assert report.served == "ann"

@@ -214,10 +214,13 @@ EDGES: dict[str, Callable[[Any], object]] = {
     "search_filtered": lambda wrong: search_filtered(
         ExactIndex(GOOD), ExactIndex(GOOD), wrong, 2, ItemLists.empty(4)
     ),
-    "TowerVectors.items": lambda wrong: TowerVectors(wrong, GOOD, None),
-    "TowerVectors.users": lambda wrong: TowerVectors(GOOD, wrong, None),
+    "TowerVectors.items": lambda wrong: TowerVectors(wrong, GOOD, None, None),
+    "TowerVectors.users": lambda wrong: TowerVectors(GOOD, wrong, None, None),
     "TowerVectors.history_items": lambda wrong: TowerVectors(
-        np.ones((4, 4), np.float32), np.ones((1, 4), np.float32), wrong
+        np.ones((4, 4), np.float32), np.ones((1, 4), np.float32), wrong, np.ones(3, np.float32)
+    ),
+    "TowerVectors.prior": lambda wrong: TowerVectors(
+        np.ones((4, 4), np.float32), np.ones((1, 4), np.float32), GOOD, wrong[2]
     ),
 }
 

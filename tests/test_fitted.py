@@ -97,7 +97,7 @@ def test_without_neural_mf_nothing_can_be_re_ranked(unrated: TwoStageModel) -> N
 def test_without_neural_mf_there_is_no_alpha_to_choose(tiny_build: Build, unrated: TwoStageModel) -> None:
     data = tiny_build.evaluation.data
     with pytest.raises(ValueError, match="there is no NeuralMF to weigh"):
-        choose_alpha(unrated, Judgements.of(data.validation, data.train, 4.0), 10)
+        choose_alpha(unrated, [Judgements.of(data.validation, data.train, 4.0)], 10)
 
 
 def test_without_ratings_no_neural_mf_is_trained(tiny_build: Build) -> None:

@@ -37,7 +37,15 @@ def commands(
 
 
 ALL = dict(commands())
-SAID_DEFAULTS = {"progress_mode": "tell a terminal", "dataset": "ml-100k", "threads": "all cores"}
+SAID_DEFAULTS = {
+    "progress_mode": "tell a terminal",
+    "dataset": "ml-100k",
+    "threads": "all cores",
+    "members": "3; id tower: 1",
+    "negatives": "128; id tower: 16",
+    "batch_size": "64; id tower: 1024",
+    "learning_rate": "0.006; id tower: 0.003",
+}
 every_command = pytest.mark.parametrize("path", ALL, ids=" ".join)
 
 

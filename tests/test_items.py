@@ -195,3 +195,63 @@ def test_a_frame_of_items_is_taken_as_people_have_it(make: Callable[..., Any]) -
 def test_a_frame_that_is_no_table_of_items_is_refused(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         ItemTable.from_frame(pl.DataFrame(columns))
+
+
+def years(table: ItemTable) -> list[list[str]]:
+    return table.categories["year"].to_list()
+
+
+def test_the_year_of_an_item_comes_from_wherever_it_stands(tmp_path: Path) -> None:
+    late = "2|Twelve (1995) cut|05-Mar-1996||http://y|" + "|".join("0" * 19) + "\n3|?|||http://z|"
+    text = TOY_STORY + "\n" + late + "|".join("0" * 19) + "\n"
+    table = read_items(write(tmp_path / "u.item", text))
+    assert (years(table), table.categories.columns) == ([["1995"], ["1996"], []], ["year"])
+    dat = read_items(write(tmp_path / "movies.dat", "1::Heat (1995)::Crime\n2::Heat::Crime\n"))
+    assert years(dat) == [["1995"], []]
+    csv = "id,title,release_year,release_date\n1,A (1960),1961,1962-01-01\n2,B (1970),V,\n3,C,,1980-02-03\n"
+    assert years(read_items(write(tmp_path / "m.csv", csv))) == [["1961"], ["1970"], ["1980"]]
+
+
+def test_further_columns_are_kept_where_they_are_categorical(tmp_path: Path) -> None:
+    rows = "".join(
+        f"{item},Film {item},{'en' if item % 3 else 'fr'},"
+        f"a{item % 5}|b{item % 7},http://{item},{item % 9}.5,true\n"
+        for item in range(70)
+    )
+    text = "movieId,title,Language,stars,url,price,in_print\n" + rows
+    table = read_items(write(tmp_path / "movies.csv", text))
+    assert table.category_columns().keys() == {"genre", "language", "stars", "in_print"}
+    assert table.categories.row(3) == (["fr"], ["a3", "b3"], ["true"])
+    assert table.titles_for([3]) == ["Film 3"]
+
+
+def test_categories_keep_to_their_items_when_one_is_listed_twice(tmp_path: Path) -> None:
+    table = read_items(write(tmp_path / "m.csv", "id,title,kind\n7,a,x\n7,b,y\n3,c,z\n"))
+    assert table.ids.to_list() == [7, 3]
+    assert table.categories["kind"].to_list() == [["x"], ["z"]]
+
+
+def test_recbole_tokens_are_one_value_and_a_token_seq_several(tmp_path: Path) -> None:
+    text = "item_id:token\tname:token\tcity:token\ttags:token_seq\tw:float\n1\tA\tNew York\tx y\t3\n"
+    found = read_items(write(tmp_path / "ml.item", text)).categories
+    assert found.to_dicts() == [{"city": ["New York"], "tags": ["x", "y"]}]
+
+
+@pytest.mark.parametrize("make", [pl.DataFrame, pd.DataFrame])
+def test_a_frame_brings_its_categories_and_years(make: Callable[..., Any]) -> None:
+    frame = make(
+        {
+            "item": [1, 2],
+            "title": ["Heat", "Alien (1979)"],
+            "year": [1995.0, None],
+            "kind": [["x", "y"], None],
+            "adult": [True, False],
+            "odd": [{"a": 1}, {"a": 2}],
+        }
+    )
+    table = ItemTable.from_frame(frame)
+    assert table.titles_for([1, 2]) == ["Heat (1995)", "Alien (1979)"]
+    assert table.categories.to_dicts() == [
+        {"kind": ["x", "y"], "adult": ["true"], "year": ["1995"]},
+        {"kind": [], "adult": ["false"], "year": ["1979"]},
+    ]

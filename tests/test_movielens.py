@@ -17,7 +17,8 @@ SPLIT = {
     "items": 1_573,
     "test_users": 95,
 }
-STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann", "exact+rerank", "ann+rerank"]
+BASELINES = ["popularity", "recent_popularity", "ease", "item_knn"]
+STAGES = [*BASELINES, "exact", "ann", "exact+rerank", "ann+rerank"]
 
 
 def run(*arguments: str) -> Any:

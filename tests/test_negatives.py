@@ -2,12 +2,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from torch import Tensor
 
 from index import ItemLists
-from retrieval.negatives import UniformNegatives
+from retrieval.negatives import UniformNegatives, draw_by_score
 
 N_ITEMS = 8
 
@@ -101,3 +103,71 @@ def test_a_large_catalogue_is_drawn_from_in_full() -> None:
     drawn = UniformNegatives(positives, n_items).sample(users, 20, np.random.default_rng(0))
     assert drawn.min() < 200 and drawn.max() >= n_items - 200 and drawn.max() < n_items
     assert not (drawn == 500_000).any()
+
+
+# Draws by score
+
+
+def drawn(scores: Tensor, count: int, seed: int = 0) -> Tensor:
+    draws = torch.rand(len(scores), count, generator=torch.Generator().manual_seed(seed))
+    return draw_by_score(scores, draws)
+
+
+def test_items_are_drawn_in_proportion_to_the_exponential_of_their_score() -> None:
+    scores = torch.tensor([[0.0, 1.0, -1.0, 2.0, 0.5], [100.0, 100.0, 101.0, 99.0, 98.0]])
+    counts = [np.bincount(line, minlength=5) for line in drawn(scores, 20_000).numpy()]
+    for line, found in zip(scores.double(), counts, strict=True):
+        expected = torch.softmax(line, dim=0).numpy() * 20_000
+        assert chisquare(found, expected).pvalue > 1e-3, (found, expected)
+
+
+def test_of_many_columns_each_is_drawn_as_often_as_it_should_be() -> None:
+    scores = torch.randn(1, 3000, generator=torch.Generator().manual_seed(1)) * 2
+    found = np.bincount(drawn(scores, 60_000)[0].numpy(), minlength=3000)
+    share = torch.softmax(scores[0].double(), dim=0).numpy()
+    # In twenty groups of like probability: most single columns are expected less than once.
+    groups = np.array_split(np.argsort(share), 20)
+    expected = np.array([share[group].sum() for group in groups]) * 60_000
+    assert chisquare([found[group].sum() for group in groups], expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("columns", [[0], [0, 1, 2], [6], [5, 6], [0, 3, 6], [0, 1, 2, 3, 4, 5], []])
+def test_what_is_minus_infinite_is_never_drawn_at_either_end(columns: list[int]) -> None:
+    scores = torch.randn(1, 7, generator=torch.Generator().manual_seed(2))
+    scores[0, columns] = -torch.inf
+    edges = [0.0, 1e-45, 1e-30, 2**-24, 0.5, 1 - 2**-23, float(np.nextafter(np.float32(1), np.float32(0)))]
+    draws = torch.cat([torch.tensor(edges), torch.rand(2000, generator=torch.Generator().manual_seed(3))])
+    found = set(draw_by_score(scores, draws[None]).flatten().tolist())
+    assert found == set(range(7)) - set(columns)
+
+
+@pytest.mark.parametrize("size", [2, 3, 100, 4096, 5000])
+def test_the_largest_draw_stays_in_the_columns_whatever_the_rounding(size: int) -> None:
+    """The running sum of float32 shares ends above or below 1; the last column is not to be left."""
+    largest = float(np.nextafter(np.float32(1), np.float32(0)))
+    for seed in range(5):
+        scores = torch.randn(20, size, generator=torch.Generator().manual_seed(seed)) * 3
+        scores[:, -1] = -torch.inf
+        found = draw_by_score(scores, torch.full((20, 2), largest))
+        assert int(found.max()) < size - 1
+        assert int(draw_by_score(scores, torch.zeros(20, 2)).max()) == 0
+
+
+def test_the_last_column_is_drawn_too() -> None:
+    assert (drawn(torch.tensor([[-torch.inf, -torch.inf, 0.0]]), 50) == 2).all()
+    assert (drawn(torch.zeros(1, 4), 500) == 3).any()
+    assert (drawn(torch.tensor([[-80.0, 0.0, 80.0]]), 500) == 2).all()
+
+
+def test_where_nothing_can_be_drawn_the_others_are_not_disturbed() -> None:
+    scores = torch.tensor([[-torch.inf] * 3, [0.0, -torch.inf, -torch.inf]])
+    found = drawn(scores, 9)
+    assert found.shape == (2, 9) and found.dtype == torch.int64
+    assert int(found.min()) >= 0 and int(found.max()) < 3
+    assert not found[1].any()
+
+
+def test_the_draws_decide() -> None:
+    scores = torch.randn(4, 30, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(drawn(scores, 9, seed=1), drawn(scores, 9, seed=1))
+    assert not torch.equal(drawn(scores, 9, seed=1), drawn(scores, 9, seed=2))

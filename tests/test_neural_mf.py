@@ -82,7 +82,7 @@ def test_pairs_are_predicted_alike_across_blocks(model: NeuralMF) -> None:
 def test_the_forward_pass_by_hand() -> None:
     """User (1, -1), item (2, 0): relu (1 + 2, -1) = (3, 0), then relu (2 * 3 - 1) = 5, then 5 / 2 + 3."""
     weights = {
-        "users.weight": [[1, -1]],
+        "users.weight": [[1, -1], [9, 9]],
         "items.weight": [[2, 0]],
         "first.weight": [[1, 0, 1, 0], [0, 1, 0, 1]],
         "first.bias": [0, 0],

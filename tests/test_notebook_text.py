@@ -12,16 +12,15 @@ from retrieval.bundle import open_bundle
 from retrieval.cli.evaluate import evaluate as evaluate_command
 from retrieval.cli.notebook_text import Curves, notebook_json, notebook_text
 from retrieval.cli.tables import cell_width
+from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.datasets import Dataset
 from retrieval.evaluation import evaluate
-from retrieval.fitting import TrainingHistory
 from retrieval.presets import notebook
 from retrieval.publishing import new_bundle
 from retrieval.report import AnnReport, RatingReport, Report, StageReport
 from retrieval.settings import BuildSettings
 from retrieval.split import SplitCounts
 from retrieval.storage import write_build
-from retrieval.training import EpochRecord
 from retrieval.uncertainty import Estimate
 
 NAN = Estimate(math.nan, math.nan, math.nan)
@@ -216,7 +215,7 @@ def test_curves_are_the_same_from_a_build_and_from_its_manifest(
     towers = history((0.69, 0.1), (0.5, 0.2))
     expected = Curves((0.69, 0.5), rmse)
     assert Curves.of(towers, neural_mf) == expected
-    training = {"towers": asdict(towers), "neural_mf": neural_mf and asdict(neural_mf)}
+    training = {"towers": [asdict(towers)], "neural_mf": neural_mf and asdict(neural_mf)}
     assert Curves.from_manifest(json.loads(json.dumps(training))) == expected
 
 
@@ -248,7 +247,8 @@ def command(folder: Path, *flags: str) -> str:
 def test_evaluate_adds_the_comparison_to_a_bundle_of_the_preset(preset: tuple[Build, Path]) -> None:
     made, folder = preset
     report = evaluate(made.evaluation, 10, "notebook")
-    curves = Curves.of(made.towers, made.neural_mf)
+    (towers,) = made.towers
+    curves = Curves.of(towers, made.neural_mf)
     assert len(curves.bpr_loss) == len(curves.validation_rmse) == 5
     assert Curves.from_manifest(open_bundle(folder).manifest["training"]) == curves
     assert notebook_text(report, curves) in command(folder, "--protocol", "notebook")

@@ -110,7 +110,7 @@ def test_the_wheel_holds_both_packages_the_sample_and_nothing_else(checkout: Pat
     assert len(code) > 40
     assert set(checksums(wheel)) == (
         code
-        | {"retrieval/py.typed", "index/py.typed"}
+        | {"retrieval/py.typed", "index/py.typed", "retrieval/page/report.html.j2"}
         | {"retrieval/sample_data/movies.csv", "retrieval/sample_data/ratings.csv"}
         | {f"{NAME}.dist-info/{name}" for name in metadata}
     )
@@ -194,6 +194,8 @@ def main_job(scripts: Path, cwd: Path, *flags: str) -> None:
     answer = ran([*python, scripts / "query", "--user", "42", "--k", "10"], cwd).stdout.splitlines()
     assert answer[0] == "10 recommendations for user 42"
     assert [line.split()[0] for line in answer[2:12]] == [str(rank) for rank in range(1, 11)]
+    (page,) = (cwd / "artifacts" / "builds").glob("*/report.html")
+    assert page.read_text().count("<svg") >= 4
     report = json.loads(ran([*python, scripts / "retrieval", "evaluate", "--json"], cwd).stdout)
     assert report["dataset"] == "sample"
     assert {"popularity", "exact", "ann", "exact+rerank", "ann+rerank"} <= set(report["stages"])

@@ -17,6 +17,7 @@ def test_the_notebooks_settings_are_those_known_of_it() -> None:
     towers, neural_mf = settings.towers, settings.neural_mf
     assert settings.preset == "notebook"
     assert (towers.user_tower, towers.user_sampling, towers.negatives) == ("id", "users", 1)
+    assert (towers.loss, towers.members) == ("bpr", 1)
     assert (towers.l2, towers.item_bias, towers.recency_half_life_days) == (1e-4, False, None)
     assert (neural_mf.hidden, neural_mf.standardise, neural_mf.weight_decay) == ((64, 32), False, 0)
     for model in (towers, neural_mf):
@@ -63,9 +64,10 @@ def test_both_models_train_on_it() -> None:
         device=CPU,
         validate=lambda vectors: rng.random(9),
     )
-    assert towers.history.epochs == len(towers.history.curve) == 5
-    assert towers.history.curve[0].loss == pytest.approx(np.log(2), abs=0.01)
-    losses = [record.loss for record in towers.history.curve]
+    (history,) = towers.members
+    assert history.epochs == len(history.curve) == 5
+    assert history.curve[0].loss == pytest.approx(np.log(2), abs=0.01)
+    losses = [record.loss for record in history.curve]
     assert losses == sorted(losses, reverse=True)
     assert not towers.vectors.items[:, -1].any()
     neural_mf = fit_neural_mf(

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from index import AnnIndex, ItemLists
 from retrieval import protocols as protocols_module
-from retrieval.baselines import Ease, positive_matrix, recent_popularity
+from retrieval.baselines import recent_popularity
 from retrieval.building import Build
 from retrieval.encoded import EncodedInteractions
 from retrieval.evaluation import Evaluated, evaluate, neural_mf_lists
 from retrieval.ids import IdMap
 from retrieval.judgements import Rows, rank_by_scores
+from retrieval.linear_models import Ease, ItemKnn, positive_matrix
 from retrieval.protocols import Judged, ListsOf, judge_as_notebook, judge_standard
 from retrieval.rating_model import RatingModel
 from retrieval.report import Report
@@ -111,8 +112,14 @@ class Case:
 
         return lists_of
 
+    def lists(self) -> dict[str, Rows]:
+        """Of all warm test users, from among everything they have not met in train."""
+        test, train = self.slices
+        users = np.unique(test.users)
+        return self.lists_of()(users, train.item_lists().take(users))
+
     def judged(self, protocol: Callable[..., Judged] = judge_as_notebook) -> Judged:
-        return protocol(*self.slices, THRESHOLD, self.k, self.lists_of())
+        return protocol(*self.slices, THRESHOLD, self.k, self.lists(), self.lists_of())
 
 
 @st.composite
@@ -203,11 +210,11 @@ def test_the_notebook_protocol_is_the_naive_one_whatever_the_blocks(case: Case, 
     calls: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocols_module, "EXCLUDED_A_BLOCK", a_block)
-        judged = judge_as_notebook(*case.slices, THRESHOLD, case.k, case.lists_of(calls))
-    # All users at once for the whole catalogue, then in blocks.
+        judged = judge_as_notebook(*case.slices, THRESHOLD, case.k, case.lists(), case.lists_of(calls))
+    # The whole catalogue's lists were given; those from among the test items are made in blocks.
     n_users, n_items = len(judged.users), len(case.ids[1])
-    assert calls[0] == sum(calls[1:]) == n_users
-    assert max(calls[1:]) == min(max(1, a_block // n_items), n_users)
+    assert sum(calls) == n_users
+    assert max(calls) == min(max(1, a_block // n_items), n_users)
     assert list(judged.scores) == list(case.stages)
     for name, scores in case.stages.items():
         expected = naive_notebook(case.train, case.test, case.k, by_score(scores))
@@ -240,8 +247,10 @@ def planted_model(ratings: np.ndarray, seen: ItemLists) -> TwoStageModel:
     one, zero = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
     item_half = np.where(np.eye(n_items, dtype=bool), 0, -1000).astype(np.float32)
     hidden = np.ones((1, n_items), dtype=np.float32)
-    rating_model = RatingModel(ratings.astype(np.float32), item_half, hidden, zero, one, zero)
-    vectors = TowerVectors(np.ones((n_items, 2), np.float32), np.ones((n_users, 2), np.float32), None)
+    rating_model = RatingModel(
+        np.vstack([ratings, ratings.mean(axis=0)]).astype(np.float32), item_half, hidden, zero, one, zero
+    )
+    vectors = TowerVectors(np.ones((n_items, 2), np.float32), np.ones((n_users, 2), np.float32), None, None)
     ann = AnnIndex.build(vectors.items, "IVF1,Flat", seed=0, threads=1)
     return TwoStageModel(vectors, ann, rating_model, seen, 0.5, 2)
 
@@ -297,10 +306,12 @@ def rankings(build: Build, model: TwoStageModel) -> dict[str, Ranking]:
     predicted = predicted_by_hand(build)
     flat, matrix = np.ones((len(users), 1)), positive_matrix(positives)
     ease = Ease.fit(positives, chosen["ease_l2"]).scorer(matrix)
+    item_knn = ItemKnn.fit(positives, int(chosen["item_knn_neighbours"])).scorer(matrix)
     tables = {
         "popularity": flat * np.bincount(positives.items, minlength=len(items)),
         "recent_popularity": flat * recent_popularity(positives, chosen["recent_window"]),
         "ease": ease(np.arange(len(users))),
+        "item_knn": item_knn(np.arange(len(users))),
         "exact": retrieval,
         "neural_mf": predicted,
     }
@@ -352,7 +363,7 @@ def test_the_report_names_its_protocol_and_has_neural_mf_as_a_stage(
     standard = evaluate(evaluation, 10).to_json()
     assert (document["protocol"], standard["protocol"]) == ("notebook", "standard")
     assert list(document["stages"]) == [
-        *("popularity", "recent_popularity", "ease", "neural_mf"),
+        *("popularity", "recent_popularity", "ease", "item_knn", "neural_mf"),
         *("exact", "ann", "exact+rerank", "ann+rerank"),
     ]
     assert "neural_mf" not in standard["stages"]

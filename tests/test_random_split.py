@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from retrieval import Recommender
-from retrieval.batches import TowerBatches, recency_weights
+from retrieval.batches import TripletBatches, recency_weights
 from retrieval.building import Build, build, encode_split
 from retrieval.bundle import open_bundle
 from retrieval.cli import build_index as build_index_module
@@ -30,10 +30,11 @@ from retrieval.interactions import Interactions
 from retrieval.judgements import Judgements
 from retrieval.publishing import new_bundle
 from retrieval.reading.columns import COLUMNS, RATING, TIMESTAMP
-from retrieval.settings import BuildSettings, SplitSettings, TowerSettings
+from retrieval.settings import BuildSettings, SplitSettings, id_towers
 from retrieval.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.storage import read_evaluated, write_build
 from tests.recording import Record
+from tests.reports import without_times
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -257,10 +258,10 @@ def unordered(n: int, timestamps: np.ndarray | None) -> EncodedInteractions:
 
 def test_without_times_all_positives_weigh_the_same() -> None:
     days = np.arange(40, dtype=np.int64) * 86_400
-    how, device = TowerSettings(recency_half_life_days=3.0), torch.device("cpu")
+    how, device = id_towers(recency_half_life_days=3.0), torch.device("cpu")
 
     def weights(data: EncodedInteractions) -> np.ndarray:
-        batches = TowerBatches(data, how, np.random.default_rng(0), device)
+        batches = TripletBatches(data, how, np.random.default_rng(0), device)
         return np.sort(np.concatenate([batch.weights.numpy() for batch in batches.epoch()]))
 
     assert weights(unordered(40, None)).tolist() == [1.0] * 40
@@ -293,11 +294,6 @@ def built_artifacts(built: tuple[Build, Record], tmp_path_factory: pytest.TempPa
     with new_bundle(folder) as writer:
         write_build(writer, built[0])
     return folder
-
-
-def without_times(document: dict[str, Any]) -> dict[str, Any]:
-    ann = {key: value for key, value in document["ann"].items() if not key.endswith("_ms")}
-    return document | {"ann": ann}
 
 
 def test_every_document_of_a_random_split_says_so(built: tuple[Build, Record], built_artifacts: Path) -> None:
@@ -427,6 +423,6 @@ def test_the_command_refuses_a_bare_table_with_the_flag_that_builds_it(
     )
     document = json.loads(done.stdout, parse_constant=pytest.fail)
     assert (document["split"]["kind"], document["rating"]) == ("random", None)
-    assert list(document["stages"]) == ["popularity", "ease", "exact", "ann"]
+    assert list(document["stages"]) == ["popularity", "ease", "item_knn", "exact", "ann"]
     assert "no rating column" in done.stderr and "--rating-column" in done.stderr
     assert open_bundle(artifacts).manifest["split"]["kind"] == "random"

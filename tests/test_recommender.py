@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 from retrieval import Recommender
-from retrieval.building import Build, build, with_alpha
+from retrieval.building import Build, build
 from retrieval.datasets import Dataset
 from retrieval.errors import ArtifactError, DataError, NotFoundError, UsageError
 from retrieval.interactions import Interactions
 from retrieval.recommendations import RecommendationLists, Recommendations
-from retrieval.settings import BuildSettings
+from retrieval.settings import BuildSettings, id_towers
+from tests.reports import with_alpha
 
 
 @pytest.fixture(scope="module")
@@ -189,9 +190,11 @@ def test_a_history_gets_other_items_in_retrieval_order(recommender: Recommender)
     assert_whole(answer, 10)
     assert (answer.user, answer.status, len(answer.items)) == (None, "history", 10)
     assert not {1, 2, 3} & set(ids(answer))
-    assert all(item.predicted_rating is None for item in answer.items)
-    assert [item.retrieval_rank for item in answer.items] == list(range(1, 11))
-    assert any("not re-ranked" in note for note in answer.notes)
+    plain = recommender.recommend_for_history([1, 2, 3], 10, rerank=False)
+    assert all(item.predicted_rating is None for item in plain.items)
+    assert [item.retrieval_rank for item in plain.items] == list(range(1, 11))
+    assert recommender.system.model.newcomer_alpha == 0  # no weight was found for what NeuralMF says
+    assert all(item.predicted_rating > 1 for item in answer.items)
 
 
 def test_the_history_of_a_users_positives_is_scored_like_the_user(
@@ -202,7 +205,7 @@ def test_the_history_of_a_users_positives_is_scored_like_the_user(
     model, row = recommender.system.model, recommender.system.users.row(42)
     for item in recommender.recommend_for_history(liked, 10, exact=True).items:
         expected = model.vectors.users[row] @ model.vectors.items[recommender.system.items.row(item.item)]
-        assert item.score == pytest.approx(float(expected), abs=1e-6)
+        assert item.retrieval_score == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_order_repetitions_and_type_of_a_history_do_not_matter(recommender: Recommender) -> None:
@@ -238,7 +241,7 @@ def test_a_history_of_everything_gets_an_empty_list(recommender: Recommender) ->
 def test_the_id_tower_answers_its_users_and_refuses_histories(
     sample_set: Dataset, tiny_settings: BuildSettings, tmp_path: Path
 ) -> None:
-    towers = replace(tiny_settings.towers, user_tower="id")
+    towers = id_towers(dimension=8, max_epochs=2)
     fitted = Recommender.fit(sample_set.interactions, settings=replace(tiny_settings, towers=towers))
     fitted.save(tmp_path)
     for recommender in (fitted, Recommender.load(tmp_path)):

@@ -1,21 +1,38 @@
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 
 import pytest
 
 from retrieval.alpha import AlphaChoice
+from retrieval.attribution import Attribution
 from retrieval.cli.report_text import report_text
 from retrieval.cli.tables import format_table, shorten, wrap
+from retrieval.depth import DepthCurve, DepthPoint
+from retrieval.groups import GroupReport
 from retrieval.report import AnnReport, Comparison, RatingReport, Report, StageReport
 from retrieval.split import SplitCounts
 from retrieval.uncertainty import Estimate
 
 NAN = Estimate(math.nan, math.nan, math.nan)
-STAGES = ["popularity", "recent_popularity", "ease", "exact", "ann", "exact+rerank", "ann+rerank"]
+BASELINES = ["popularity", "recent_popularity", "ease", "item_knn"]
+STAGES = [*BASELINES, "exact", "ann", "exact+rerank", "ann+rerank"]
 NEIGHBOURS = [("ann", "exact"), ("exact+rerank", "exact"), ("ann+rerank", "ann")]
-PAIRS = [*NEIGHBOURS, *product(["exact", "exact+rerank", "ann+rerank"], STAGES[:3])]
+FATES = [
+    "listed",
+    "not in catalogue",
+    "filtered",
+    "below depth",
+    "missed by index",
+    "dropped by re-ranker",
+]
+GROUPS = [
+    ("warm", None, 81),
+    *((f"cold, first {n}", n, 1_234 - n) for n in (1, 3, 5, 10)),
+    ("brand new", 0, 1_234),
+]
+PAIRS = [*NEIGHBOURS, *product(["exact", "exact+rerank", "ann+rerank"], BASELINES)]
 
 
 def around(value: float, by: float = 0.05) -> Estimate:
@@ -28,10 +45,35 @@ def choice(alpha: float = 0.3) -> AlphaChoice:
     return AlphaChoice(alpha, 10, tuple(curve))
 
 
+def depth_curve() -> DepthCurve:
+    depths = (10, 20, 50, 100, 200, 400, 800)
+    points = [DepthPoint(depth, around(0.25 + depth / 1e5), depth / 70, depth / 10) for depth in depths]
+    return DepthCurve(10, tuple(points), 50)
+
+
+def make_groups() -> tuple[GroupReport, ...]:
+    """The more is known, the better the served list; only recent popularity is known of strangers."""
+    groups = []
+    for name, history, users in GROUPS:
+        gain = (10 if history is None else history) / 100
+        served, stages = "ann+rerank", dict.fromkeys(STAGES, around(0.2))
+        if history == 0:
+            served, stages = "recent_popularity", {name: around(0.15) for name in STAGES[:2]}
+        stages |= {served: around(0.2 + gain)}
+        against = [
+            Comparison(served, base, around(gain + by), 0.0123)
+            for base, by in zip(BASELINES, (0.0, -0.04, -0.11, 0.02), strict=True)
+            if base in stages and base != served
+        ]
+        groups.append(GroupReport(name, history, users, stages, tuple(against)))
+    return tuple(groups)
+
+
 def make_report(**changes: object) -> Report:
     """A report like ML-100K's; the served list beats popularity, loses to recent popularity."""
     stage = StageReport(around(0.14), around(0.2), around(0.266), 0.042, 50.04)
-    verdicts = {"popularity": around(0.09), "recent_popularity": around(-0.0724), "ease": around(0.02)}
+    against = map(around, (0.09, -0.0724, 0.02, 0.06))
+    verdicts = dict(zip(BASELINES, against, strict=True))
     report = Report(
         dataset="ml-100k",
         protocol="standard",
@@ -41,13 +83,18 @@ def make_report(**changes: object) -> Report:
         judged_users=81,
         cold_test_rows=17_711,
         stages=dict.fromkeys(STAGES, stage),
-        comparisons=tuple(Comparison(a, b, verdicts.get(b, Estimate(0, 0, 0))) for a, b in PAIRS),
+        comparisons=tuple(Comparison(a, b, verdicts.get(b, Estimate(0, 0, 0)), 0.0123) for a, b in PAIRS),
         ann=AnnReport("IVF32,Flat nprobe=8", 200, Estimate(0.954, 0.946, 0.961), 0.0, 0.13, 0.2, 0.065, 0.1),
         rating=RatingReport(
             2_286, around(1.04), around(0.83), around(1.05), around(0.84), Estimate(-0.01, -0.02, -0.005)
         ),
         alpha=choice(),
-        baselines={"recent_window": 0.2, "ease_l2": 300.0},
+        baselines={"recent_window": 0.2, "ease_l2": 300.0, "item_knn_neighbours": 200},
+        depth=depth_curve(),
+        groups=make_groups(),
+        attribution=Attribution(
+            1_234, 10, dict(zip(FATES, (0.25, 0.125, 0.0, 0.5, 0.0249, 0.1001), strict=True))
+        ),
     )
     return replace(report, **changes)  # type: ignore[arg-type]
 
@@ -57,28 +104,52 @@ def without_ease(report: Report) -> Report:
         report,
         stages={name: stage for name, stage in report.stages.items() if name != "ease"},
         comparisons=tuple(each for each in report.comparisons if each.against != "ease"),
-        baselines={"recent_window": 0.02},
+        baselines={"recent_window": 0.02, "item_knn_neighbours": 50},
+        groups=with_stages(report.groups, [name for name in STAGES if name != "ease"]),
+    )
+
+
+def with_stages(groups: tuple[GroupReport, ...], kept: list[str]) -> tuple[GroupReport, ...]:
+    """The groups without the other stages; where nothing is re-ranked, the index's own list is served."""
+    return tuple(
+        replace(
+            group,
+            ndcg={name: estimate for name, estimate in group.ndcg.items() if name in kept},
+            comparisons=tuple(
+                replace(each, stage=each.stage if each.stage in kept else "ann")
+                for each in group.comparisons
+                if each.against in kept and (each.stage in kept or group.history != 0)
+            ),
+        )
+        for group in groups
     )
 
 
 def compared(difference: Estimate) -> tuple[Comparison, ...]:
-    return tuple(Comparison(a, b, difference) for a, b in PAIRS)
+    return tuple(Comparison(a, b, difference, difference.value and 0.0001) for a, b in PAIRS)
 
 
 def without_ratings(report: Report) -> Report:
     """The same of clicks: no NeuralMF, nothing re-ranked, the index's own list is served."""
     served = {"exact": "exact", "ann": "ann"}
-    baselines = [name for name in STAGES[:3] if name in report.stages]
+    baselines = [name for name in BASELINES if name in report.stages]
     pairs = [("ann", "exact"), *product(served, baselines)]
     differences = {each.against: each.difference for each in report.comparisons}
     return replace(
         report,
         stages={name: report.stages[name] for name in [*baselines, *served]},
-        comparisons=tuple(Comparison(a, b, differences[b]) for a, b in pairs),
+        comparisons=tuple(Comparison(a, b, differences[b], 0.5) for a, b in pairs),
+        attribution=report.attribution and below_top(report.attribution),
+        groups=with_stages(report.groups, STAGES[:6]),
         rating=None,
         alpha=None,
         positive_threshold=None,
     )
+
+
+def below_top(attribution: Attribution) -> Attribution:
+    shares = dict(attribution.shares)
+    return replace(attribution, shares=shares | {"below top k": shares.pop("dropped by re-ranker")})
 
 
 def without_times(report: Report) -> Report:
@@ -88,6 +159,7 @@ def without_times(report: Report) -> Report:
         stages={name: stage for name, stage in report.stages.items() if name != "recent_popularity"},
         comparisons=tuple(each for each in report.comparisons if each.against != "recent_popularity"),
         baselines={name: value for name, value in report.baselines.items() if name != "recent_window"},
+        groups=with_stages(report.groups, [name for name in STAGES if name != "recent_popularity"]),
     )
 
 
@@ -100,7 +172,7 @@ def as_notebook(report: Report) -> Report:
     stages = dict(report.stages)
     if report.rating is not None:
         stages["neural_mf"] = stages["exact"]
-    return replace(report, protocol="notebook", stages=stages)
+    return replace(report, protocol="notebook", stages=stages, attribution=None, depth=None, groups=())
 
 
 HUGE = SplitCounts(
@@ -131,6 +203,21 @@ REPORTS = {
     ),
     "widest differences": make_report(comparisons=compared(Estimate(-0.5, -0.99999, 0.99999))),
     "no ease": without_ease(make_report()),
+    "worst everywhere": make_report(
+        groups=tuple(
+            replace(
+                group,
+                users=1_234_567,
+                ndcg=dict.fromkeys(group.ndcg, Estimate(1, 1, 1)),
+                comparisons=tuple(
+                    Comparison(group.served or "", base, Estimate(-0.5, -1, -0.1), 0.0001)
+                    for base in BASELINES
+                    if base in group.ndcg and base != group.served
+                ),
+            )
+            for group in make_groups()
+        )
+    ),
     "nothing judged": make_report(
         stages=dict.fromkeys(STAGES, StageReport(around(0.1), NAN, NAN, 0.0, math.nan)),
         comparisons=compared(NAN),
@@ -165,7 +252,7 @@ def test_every_report_fits_80_columns_and_a_screen(report: Report, names: list[s
     report = varied(report, names)
     lines = report_text(report).split("\n")
     assert max(map(len, lines)) <= 80, max(lines, key=len)
-    assert len(lines) < 50
+    assert len(lines) <= 90
     assert not any("nan" in line.lower() or line != line.rstrip() for line in lines)
     assert not any("None" in line or "()" in line or "  ." in line[-3:] for line in lines)
     json.loads(json.dumps(report.to_json(), allow_nan=False))
@@ -206,7 +293,7 @@ def test_the_heading_counts_rows_users_and_what_is_cold() -> None:
 def test_the_served_lists_standing_is_said_in_words() -> None:
     assert sentence(make_report(), "The served list") == (
         "The served list, ann+rerank, is better than popularity (+.0900), worse than recent popularity "
-        "(-.0724) and not clearly different from EASE (+.0200)."
+        "(-.0724), not clearly different from EASE (+.0200) and better than item-kNN (+.0600)."
     )
     assert "EASE" not in sentence(without_ease(make_report()), "The served list")
     same = make_report(comparisons=compared(Estimate(0, 0, 0)))
@@ -219,8 +306,8 @@ def test_the_served_lists_standing_is_said_in_words() -> None:
     [
         (Estimate(0.02, 0.001, 0.05), "better"),
         (Estimate(-0.02, -0.05, -0.001), "worse"),
-        (Estimate(0.02, -0.001, 0.05), "no clear difference"),
-        (Estimate(-0.02, -0.05, 0.001), "no clear difference"),
+        (Estimate(0.02, -0.001, 0.05), "unclear"),
+        (Estimate(-0.02, -0.05, 0.001), "unclear"),
         (Estimate(0, 0, 0), "the same"),
         (NAN, "not measured"),
     ],
@@ -239,8 +326,21 @@ def test_differences_show_each_step_and_the_served_list_against_the_baselines() 
         "ann+rerank vs popularity",
         "ann+rerank vs recent popularity",
         "ann+rerank vs EASE",
+        "ann+rerank vs item-kNN",
     ]
-    assert block[5].split()[-6:] == ["popularity", "-.0724", "-.1224", "to", "-.0224", "worse"]
+    assert block[5].split()[-7:] == ["popularity", "-.0724", "-.1224", "to", "-.0224", ".012", "worse"]
+
+
+@pytest.mark.parametrize(
+    ("p_value", "shown"),
+    [(0.0001, "<.001"), (0.0006, ".001"), (0.0123, ".012"), (0.5, ".500"), (1.0, "1.000"), (math.nan, "-")],
+)
+def test_the_p_value_of_a_difference_stands_beside_its_interval(p_value: float, shown: str) -> None:
+    report = make_report()
+    report = replace(report, comparisons=tuple(replace(each, p_value=p_value) for each in report.comparisons))
+    (line,) = lines_with(report, "ann+rerank vs EASE")
+    assert line.split()[-2:] == [shown, "unclear"]
+    assert report_text(report).split("\n\n")[2].split("\n")[0].split()[-1] == "p"
 
 
 def test_a_tiny_loss_is_not_printed_as_minus_zero() -> None:
@@ -260,6 +360,122 @@ def test_the_index_line_says_whether_it_pays(exact_ms: float, verdict: str) -> N
     assert ("exact search would do here" in line) == (exact_ms < 0.1)
 
 
+def test_what_became_of_the_relevant_items_is_a_table() -> None:
+    table = report_text(make_report()).split("\n\n")[3].split("\n")
+    assert [" ".join(line.split()) for line in table] == [
+        "What became of 1,234 relevant test items share",
+        "in the top 10 25.0%",
+        "not in train's catalogue 12.5%",
+        "left out, as the user has met it in train 0.0%",
+        "not among the 200 candidates of exact search 50.0%",
+        "missed by the index 2.5%",
+        "found, re-ranked below the top 10 10.0%",
+    ]
+    assert "  found, below the top 10 " in report_text(without_ratings(make_report()))
+    assert "What became" not in report_text(make_report(attribution=None))
+    document = make_report().to_json()["attribution"]
+    assert list(document["shares"]) == FATES
+    assert make_report(attribution=None).to_json()["attribution"] is None
+
+
+def test_the_depth_curve_is_a_short_table_under_its_knee() -> None:
+    words = sentence(make_report(), "Candidates:").split()
+    table = words[words.index("depth") :]
+    assert table == [
+        *("depth", "10", "20", "50", "100", "200", "400", "800"),
+        *("NDCG@10", ".250", ".250", ".251", ".251", ".252", ".254", ".258"),
+        *("ms,", "median", "0.14", "0.29", "0.71", "1.43", "2.86", "5.71", "11"),
+        *("ms,", "p99", "1.00", "2.00", "5.00", "10", "20", "40", "80"),
+    ]
+    assert "50 is the smallest whose NDCG@10 is within a standard error of the best" in " ".join(words)
+    assert "Candidates:" not in report_text(make_report(depth=None))
+
+
+def test_the_depth_curve_in_json_has_every_point() -> None:
+    document = json.loads(json.dumps(make_report().to_json()["depth"]))
+    assert (document["k"], document["knee"], len(document["points"])) == (10, 50, 7)
+    assert document["points"][0] == {
+        "candidates": 10,
+        "ndcg@10": {name: pytest.approx(value) for name, value in asdict(around(0.2501)).items()},
+        "p50_ms": 10 / 70,
+        "p99_ms": 1.0,
+    }
+    assert make_report(depth=None).to_json()["depth"] is None
+
+
+def groups_block(report: Report) -> list[str]:
+    (block,) = [block for block in report_text(report).split("\n\n") if "\ncold, first 1 " in block]
+    return block.split("\n")
+
+
+def test_groups_are_lines_of_a_table_with_the_best_stage_marked() -> None:
+    table = [line.split() for line in groups_block(make_report())[:7]]
+    names = ["users", "pop.", "recent", "EASE", "kNN", "exact", "ann", "exact+r", "ann+r"]
+    assert table[0] == ["NDCG@10", *names]
+    assert table[1] == ["warm", "81", *[".200"] * 7, ".300*"]
+    assert table[2] == ["cold,", "first", "1", "1,233", *[".200"] * 7, ".210*"]
+    assert table[6] == ["brand", "new", "1,234", ".150", ".200*", *["-"] * 6]
+    ties = [line.split() for line in groups_block(REPORTS["worst everywhere"])[:7]]
+    assert ties[1] == ["warm", "1.2M", *["1.00*"] * 8]
+
+
+def test_where_the_served_list_is_below_a_baseline_is_said_and_whether_beyond_the_interval() -> None:
+    """By group: warm +.10, then +.01, +.03, +.05, +.10; less .04 on recent popularity, .11 on EASE."""
+    words = " ".join(" ".join(groups_block(make_report())).split())
+    served, found = words[words.index("Served:") :].split(". ", 1)
+    assert served == "Served: ann+rerank to warm and cold, recent popularity to brand new"
+    assert found == (
+        "BELOW a baseline, beyond the 95% interval: cold, first 1 (EASE -.1000); cold, first 3 "
+        "(EASE -.0800); cold, first 5 (EASE -.0600). Below a baseline, within the interval: warm "
+        "(EASE -.0100); cold, first 1 (recent popularity -.0300); cold, first 3 (recent popularity -.0100); "
+        "cold, first 10 (EASE -.0100)."
+    )
+    good = tuple(replace(each, difference=around(0.02)) for each in make_groups()[1].comparisons)
+    better = make_report(groups=tuple(replace(group, comparisons=good) for group in make_groups()))
+    assert groups_block(better)[-1].endswith("below no baseline in any group.")
+
+
+def test_towers_that_know_only_their_users_are_said_to_serve_nothing_to_cold_ones() -> None:
+    kept = {None: STAGES, 0: STAGES[:2]}
+    groups = tuple(
+        replace(
+            group,
+            ndcg={name: group.ndcg[name] for name in kept.get(group.history, BASELINES)},
+            comparisons=(),
+        )
+        for group in make_groups()
+    )
+    words = " ".join(" ".join(groups_block(make_report(groups=groups))).split())
+    assert (
+        "Served: ann+rerank to warm, recent popularity to brand new, nothing to cold, as these towers know "
+        "only their own users."
+    ) in words
+    assert words.count("first 3 1,231 .200* .200* .200* .200* - - - -") == 1
+
+
+def test_without_cold_users_the_groups_say_nothing_new() -> None:
+    for groups in ((), make_groups()[:1]):
+        assert "cold, first" not in report_text(make_report(groups=groups))
+        assert "brand new" not in report_text(make_report(groups=groups))
+    document = make_report(groups=make_groups()[:1]).to_json()
+    assert [group["name"] for group in document["groups"]] == ["warm"]
+
+
+def test_groups_in_json_hold_every_stage_and_difference() -> None:
+    groups = json.loads(json.dumps(make_report().to_json()))["groups"]
+    assert [(group["name"], group["history"], group["users"]) for group in groups] == GROUPS
+    first = groups[1]
+    assert first["served"] == "ann+rerank"
+    assert list(first["ndcg"]) == STAGES
+    assert first["ndcg"]["ann+rerank"] == pytest.approx(asdict(around(0.21)))
+    assert first["comparisons"][2] == {
+        "stage": "ann+rerank",
+        "against": "ease",
+        "ndcg@10": pytest.approx(asdict(around(-0.1))),
+        "p_value": 0.0123,
+    }
+
+
 def test_the_index_line_says_how_often_exact_search_had_to_answer() -> None:
     assert "leaves short" not in sentence(make_report(), "Index:")
     report = make_report(ann=replace(make_report().ann, rescued=0.031))
@@ -268,14 +484,14 @@ def test_the_index_line_says_how_often_exact_search_had_to_answer() -> None:
 
 def test_the_re_ranking_lines_show_alpha_and_its_validation_curve() -> None:
     words = sentence(make_report(), "Re-ranking")
-    assert "alpha 0.3 weighs the predicted rating; on test +.0000 over exact, the same" in words
+    assert "alpha 0.3 weighs the predicted rating, 0 the trend; on test +.0000 over exact, the same" in words
     alphas = lines_with(make_report(), "  alpha")[0].split()[1:]
     gains = lines_with(make_report(), "  gain")[0].split()[1:]
     assert alphas == ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1"]
     assert gains[:3] == ["+.0020", "+.0040", "+.0060"]
     assert len(gains) == len(alphas)
     nothing = sentence(make_report(alpha=choice(0.0)), "Re-ranking")
-    assert "alpha 0, the order stays retrieval's" in nothing
+    assert "left out of what is served, the order stays retrieval's" in nothing
 
 
 def test_a_long_curve_is_broken_into_blocks() -> None:
@@ -305,7 +521,7 @@ def test_rating_errors_stand_beside_the_biases(difference: Estimate, verdict: st
 def test_the_baselines_settings_are_named() -> None:
     line = sentence(make_report(), "Baselines")
     assert "recent is the last 20% of positives" in line
-    assert "EASE l2 300" in line
+    assert "EASE l2 300; item-kNN 200 neighbours." in line
     assert "EASE left out" in sentence(without_ease(make_report()), "Baselines")
 
 
@@ -331,6 +547,7 @@ def test_the_json_report_has_the_documented_names_at_this_k() -> None:
     assert document["rating"]["bias_mae"] == 0.84
     assert document["comparisons"][2]["stage"] == "ann+rerank"
     assert document["comparisons"][2]["against"] == "ann"
+    assert document["comparisons"][2]["p_value"] == 0.0123
     assert document["rerank"]["alpha"] == 0.3
 
 
@@ -370,7 +587,8 @@ def test_a_report_of_clicks_says_what_is_left_out_and_speaks_of_no_ratings() -> 
         document = report.to_json()
         assert [document[name] for name in ("rating", "rerank", "positive_threshold")] == [None] * 3
         block = text.split("\n\n")[2].split("\n")[1:]
-        against = ["exact", "popularity", *["recent popularity"] * ("no times" not in names), "EASE"]
+        recent = ["recent popularity"] * ("no times" not in names)
+        against = ["exact", "popularity", *recent, "EASE", "item-kNN"]
         assert [line.split("  ")[0] for line in block] == [f"ann vs {name}" for name in against]
 
 
@@ -379,7 +597,7 @@ def test_without_times_the_missing_baseline_is_said() -> None:
     assert "recent popularity left out, no timestamps; EASE l2 300" in sentence(report, "Baselines")
     assert lines_with(report, "recent popularity ") == []
     assert "recent" not in sentence(report, "The served list")
-    assert report.to_json()["baselines"] == {"ease_l2": 300.0}
+    assert report.to_json()["baselines"] == {"ease_l2": 300.0, "item_knn_neighbours": 200}
 
 
 def test_the_notebooks_protocol_explains_its_own_counting() -> None:

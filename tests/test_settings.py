@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from retrieval.errors import UsageError
-from retrieval.settings import BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings, usable_cores
+from retrieval.settings import (
+    BuildSettings,
+    NeuralMFSettings,
+    SplitSettings,
+    TowerSettings,
+    id_towers,
+    usable_cores,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -49,26 +56,60 @@ def test_fractions_may_come_close_to_their_limits() -> None:
         ("batch_size", [0], [1]),
         ("max_epochs", [0], [1]),
         ("patience", [0], [1]),
-        ("targets_per_history", [0], [1]),
+        ("members", [0, -1, 2**31], [1, 9]),
+        ("catalogue_sample", [0, -1], [1]),
         ("learning_rate", [0.0, -1e-3, NAN, INF], [1e-9]),
         ("recency_half_life_days", [0.0, -1.0, NAN, INF], [0.5, None]),
         ("initial_std", [0.0, -0.1, NAN, INF], [1e-3, 1.0]),
         ("l2", [-1e-9, NAN, INF], [0.0]),
-        ("history_dropout", [-0.1, 1.0, NAN], [0.0, 0.99]),
+        ("user_dropout", [-0.1, 1.0, NAN], [0.0, 0.99]),
+        ("feature_share", [-0.1, 1.0, NAN], [0.0, 0.99]),
+        ("parted_by_time", [-0.1, 1.1, NAN], [0.0, 1.0]),
+        ("short_histories", [-0.1, 1.1, NAN], [0.0, 1.0]),
         ("averaging_decay", [-0.1, 1.0, NAN], [0.0, 0.99]),
-        ("user_tower", ["matrix", "", "ID"], ["id", "history"]),
+        ("user_tower", ["matrix", "", "ID"], ["history"]),
+        ("loss", ["warp", "", "BPR"], ["bpr", "softmax"]),
         ("user_sampling", ["uniform", "", "Users"], ["positives", "users"]),
     ],
 )
 def test_tower_settings_are_checked(name: str, refused: list[Any], accepted: list[Any]) -> None:
-    shown = {"learning_rate": "--learning-rate", "recency_half_life_days": "--recency-half-life"}.get(
-        name, name
-    )
+    flags = {"learning_rate": "--learning-rate", "recency_half_life_days": "--recency-half-life"}
+    shown = (flags | {"user_tower": "--user-tower", "loss": "--loss"}).get(name, name)
     for value in refused:
         with pytest.raises(UsageError, match=f"^{shown} must"):
             TowerSettings(**{name: value})
     for value in accepted:
         assert getattr(TowerSettings(**{name: value}), name) == value
+
+
+def test_the_id_tower_has_its_own_defaults_and_takes_what_is_given() -> None:
+    settings = id_towers()
+    assert (settings.user_tower, settings.loss, settings.members) == ("id", "bpr", 1)
+    history = TowerSettings()
+    differing = {
+        field.name
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) != getattr(history, field.name)
+    }
+    assert differing == {
+        "user_tower",
+        "members",
+        "initial_std",
+        "negatives",
+        "learning_rate",
+        "batch_size",
+        "l2",
+    }
+    given = id_towers(negatives=3, dimension=7, l2=0.5)
+    assert (given.negatives, given.dimension, given.l2) == (3, 7, 0.5)
+    assert (given.batch_size, given.user_tower) == (settings.batch_size, "id")
+
+
+@pytest.mark.parametrize("given", [{"loss": "softmax"}, {"members": 2}, {"loss": "softmax", "members": 3}])
+def test_what_only_the_history_tower_has_is_refused_for_the_id_tower(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="leave out --loss and --members, or take --user-tower history"):
+        id_towers(**given)
+    assert TowerSettings(**given).user_tower == "history"
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,24 @@ import torch
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError, EnvironmentProblem
+from retrieval.features import SideFeatures
+from retrieval.joining import join
 from retrieval.neural_mf import NeuralMF
-from retrieval.settings import NeuralMFSettings, TowerSettings, UserTowerKind
+from retrieval.settings import LossKind, NeuralMFSettings, TowerSettings, UserTowerKind, id_towers
 from retrieval.towers import TwoTowerBPR
 from retrieval.training import (
-    EpochRecord,
     FittedNeuralMF,
     FittedTowers,
+    TowerFeatures,
     borrowed_torch,
     choose_device,
     fit_neural_mf,
     fit_towers,
 )
-from retrieval.vectors import TowerVectors, Weights
+from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors, Weights, pool_histories, with_one
 
 CPU = torch.device("cpu")
 BOTH: list[UserTowerKind] = ["history", "id"]
@@ -84,15 +87,14 @@ def noise() -> tuple[EncodedInteractions, EncodedInteractions]:
     pairs = rng.choice(N_USERS * N_ITEMS, 400, replace=False)
     users, items = np.divmod(pairs, N_ITEMS)
     ratings = rng.integers(1, 6, 400).astype(np.float32)
-    return (
-        encoded(users[:200], items[:200], ratings[:200], N_USERS, N_ITEMS),
-        encoded(users[200:], items[200:], ratings[200:], N_USERS, N_ITEMS),
-    )
+    train = encoded(users[:200], items[:200], ratings[:200], N_USERS, N_ITEMS)
+    held_out = encoded(users[200:], items[200:], ratings[200:], N_USERS, N_ITEMS)
+    # Warm rows, as validation has them: what train never saw is spoken for only after training.
+    return train, held_out.where(np.isin(held_out.users, train.users) & np.isin(held_out.items, train.items))
 
 
 def tower_settings(kind: UserTowerKind = "history", **changes: Any) -> TowerSettings:
     given: dict[str, Any] = {
-        "user_tower": kind,
         "dimension": 8,
         "negatives": 4,
         "learning_rate": 0.03,
@@ -101,11 +103,11 @@ def tower_settings(kind: UserTowerKind = "history", **changes: Any) -> TowerSett
         "patience": 3,
         "averaging_decay": 0.5,
         "l2": 1e-3,
-        "history_dropout": 0.3,
         "recency_half_life_days": 30.0,
-        "targets_per_history": 4,
     }
-    return TowerSettings(**(given | changes))
+    if kind == "id":
+        return id_towers(**(given | changes))
+    return TowerSettings(**(given | {"members": 1, "batch_size": 8} | changes))
 
 
 def mf_settings(**changes: Any) -> NeuralMFSettings:
@@ -123,9 +125,10 @@ def mf_settings(**changes: Any) -> NeuralMFSettings:
     return NeuralMFSettings(**(given | changes))
 
 
-def towers(kind: UserTowerKind, seed: int = 1, **kwargs: Any) -> FittedTowers:
-    kwargs = {"epochs": 3} | kwargs
-    return fit_towers(checkerboard()[0], tower_settings(kind), seed=seed, device=CPU, **kwargs)
+def towers(kind: UserTowerKind, seed: int = 1, members: int = 1, **kwargs: Any) -> FittedTowers:
+    kwargs = {"epochs": (3,) * members} | kwargs
+    settings = tower_settings(kind, members=members)
+    return fit_towers(checkerboard()[0], settings, seed=seed, device=CPU, **kwargs)
 
 
 def neural_mf(seed: int = 1, **kwargs: Any) -> FittedNeuralMF:
@@ -138,8 +141,17 @@ def same(left: Weights, right: Weights) -> bool:
     return all(np.array_equal(left[name], right[name]) for name in left)
 
 
+def history_of(fitted: FittedTowers | FittedNeuralMF) -> TrainingHistory:
+    """How training went, of the only member."""
+    if isinstance(fitted, FittedNeuralMF):
+        return fitted.history
+    (member,) = fitted.members
+    return member
+
+
 MODELS: dict[str, Callable[[int], FittedTowers | FittedNeuralMF]] = {
     "history tower": lambda seed: towers("history", seed),
+    "two members": lambda seed: towers("history", seed, members=2),
     "id tower": lambda seed: towers("id", seed),
     "NeuralMF": neural_mf,
 }
@@ -155,7 +167,7 @@ def test_the_same_seed_and_threads_repeat_bit_for_bit(name: str, threads: int) -
         np.random.seed(stray_seed)  # noqa: NPY002
         runs.append(MODELS[name](1))
     assert same(runs[0].weights, runs[1].weights)
-    assert runs[0].history.curve == runs[1].history.curve
+    assert len({str(getattr(run, "members", None) or run.history) for run in runs}) == 1
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -167,7 +179,7 @@ def test_steps_large_enough_for_several_threads_repeat_bit_for_bit(kind: UserTow
     data = encoded(users, items, np.full(4500, 5.0), 100, 300)
     settings = tower_settings(kind, dimension=64, negatives=1, batch_size=1500)
     torch.set_num_threads(2)
-    runs = [fit_towers(data, settings, seed=1, device=CPU, epochs=2) for _ in range(2)]
+    runs = [fit_towers(data, settings, seed=1, device=CPU, epochs=(2,)) for _ in range(2)]
     assert same(runs[0].weights, runs[1].weights)
 
 
@@ -179,27 +191,32 @@ def test_another_seed_gives_another_model(name: str) -> None:
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_the_exported_vectors_are_those_of_the_kept_weights(kind: UserTowerKind) -> None:
-    train, _ = checkerboard()
-    fitted = towers(kind)
-    model = TwoTowerBPR(N_USERS, N_ITEMS, tower_settings(kind))
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in fitted.weights.items()})
-    again = model.export(train.item_lists())
-    assert np.array_equal(again.items, fitted.vectors.items)
-    assert np.array_equal(again.users, fitted.vectors.users)
+    for members in (1, 2) if kind == "history" else (1,):
+        fitted = towers(kind, members=members)
+        vectors, weights = fitted.vectors, fitted.weights
+        assert np.array_equal(vectors.items, weights["items.weight"])
+        if kind == "id":
+            users = weights["users.weight"]
+        else:
+            histories = checkerboard()[0].item_lists()
+            users = with_one(pool_histories(weights[HISTORY_TABLE], histories) + weights[PRIOR])
+        assert vectors.users == pytest.approx(users, abs=1e-6)
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_epochs_trains_exactly_so_many(epochs: int) -> None:
     """More than `patience` too: without validation nothing stops early."""
-    for fitted in (towers("history", epochs=epochs), neural_mf(epochs=epochs)):
-        assert fitted.history.epochs == epochs
-        assert [record.epoch for record in fitted.history.curve] == list(range(1, epochs + 1))
-        assert all(record.validation is None for record in fitted.history.curve)
+    for fitted in (towers("history", epochs=(epochs,)), neural_mf(epochs=epochs)):
+        history = history_of(fitted)
+        assert history.epochs == epochs
+        assert [record.epoch for record in history.curve] == list(range(1, epochs + 1))
+        assert all(record.validation is None for record in history.curve)
 
 
 def test_without_epochs_or_validation_max_epochs_run() -> None:
     train, _ = checkerboard()
-    assert len(fit_towers(train, tower_settings(max_epochs=5), seed=0, device=CPU).history.curve) == 5
+    fitted = fit_towers(train, tower_settings(max_epochs=5), seed=0, device=CPU)
+    assert len(history_of(fitted).curve) == 5
     ratings, _ = checkerboard_ratings()
     assert len(fit_neural_mf(ratings, mf_settings(max_epochs=6), seed=0, device=CPU).history.curve) == 6
 
@@ -223,16 +240,22 @@ def test_training_stops_early_and_keeps_the_best_epoch(figures: list[float], kep
         seen.append(vectors)
         return np.full(5, figures[len(seen) - 1])
 
-    fitted = towers("history", epochs=None, validate=scripted, on_epoch=records.append)
-    assert (fitted.history.epochs, len(fitted.history.curve), len(seen)) == (kept, ran, ran)
+    def on_epoch(member: int, record: EpochRecord) -> None:
+        assert member == 0
+        records.append(record)
+
+    fitted = towers("history", epochs=None, validate=scripted, on_epoch=on_epoch)
+    history = history_of(fitted)
+    assert (history.epochs, len(history.curve), len(seen)) == (kept, ran, ran)
+    assert fitted.epochs == (kept,)
     assert [record.epoch for record in records] == list(range(1, ran + 1))
     assert [record.validation for record in records] == pytest.approx(figures[:ran])
-    assert list(fitted.history.curve) == records
+    assert list(history.curve) == records
     assert np.array_equal(fitted.vectors.items, seen[kept - 1].items)
     assert np.array_equal(fitted.vectors.users, seen[kept - 1].users)
     assert not any(np.array_equal(fitted.vectors.items, each.items) for each in seen[kept:])
     # Refitting for that many epochs without validation is the same training.
-    assert same(fitted.weights, towers("history", epochs=kept).weights)
+    assert same(fitted.weights, towers("history", epochs=(kept,)).weights)
 
 
 def test_an_epoch_within_a_standard_error_of_the_best_is_as_good() -> None:
@@ -243,8 +266,8 @@ def test_an_epoch_within_a_standard_error_of_the_best_is_as_good() -> None:
     """
     merits = iter([[1, 0, 1, 0], [0, 1, 0.5, 0], [0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0, 0, 0], [9, 9, 9, 9]])
     fitted = towers("id", epochs=None, validate=lambda vectors: np.array(next(merits), dtype=np.float64))
-    assert fitted.history.epochs == 2
-    assert [record.validation for record in fitted.history.curve] == [0.5, 0.375, 0.0, 0.125, 0.0]
+    assert history_of(fitted).epochs == 2
+    assert [record.validation for record in history_of(fitted).curve] == [0.5, 0.375, 0.0, 0.125, 0.0]
 
 
 def test_without_early_stopping_the_last_of_max_epochs_is_kept_and_validation_recorded() -> None:
@@ -252,9 +275,10 @@ def test_without_early_stopping_the_last_of_max_epochs_is_kept_and_validation_re
     figures = iter([0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1])
     settings = tower_settings(max_epochs=7, patience=1, early_stopping=False)
     fitted = fit_towers(train, settings, seed=1, device=CPU, validate=lambda v: np.full(5, next(figures)))
-    assert fitted.history.epochs == 7
-    assert [record.validation for record in fitted.history.curve] == [0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
-    assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU, epochs=7).weights)
+    history = history_of(fitted)
+    assert history.epochs == 7
+    assert [record.validation for record in history.curve] == [0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
+    assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU, epochs=(7,)).weights)
     assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU).weights)
 
     train, held_out = noise()
@@ -286,12 +310,14 @@ def test_averaging_nothing_keeps_exactly_the_last_weights(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("retrieval.training.AveragedModel", Spy)
     train, ratings = checkerboard()[0], checkerboard_ratings()[0]
-    by_towers = fit_towers(train, tower_settings(averaging_decay=0.0), seed=1, device=CPU, epochs=3)
+    by_towers = fit_towers(train, tower_settings(averaging_decay=0.0), seed=1, device=CPU, epochs=(3,))
     raw = mf_settings(averaging_decay=0.0, standardise=False)
     by_ratings = fit_neural_mf(ratings, raw, seed=1, device=CPU, epochs=3)
-    for fitted, model in ((by_towers, trained[2]), (by_ratings, trained[5])):
-        last = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        assert same(fitted.weights, last)
+    last_towers = trained[2]
+    assert isinstance(last_towers, TwoTowerBPR)
+    assert same(by_towers.weights, last_towers.export(train.item_lists()).weights())
+    last = {name: tensor.numpy() for name, tensor in trained[5].state_dict().items()}
+    assert same(by_ratings.weights, last)
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9])
@@ -301,7 +327,7 @@ def test_kept_weights_are_a_moving_average_over_epochs(decay: float) -> None:
         first = tower_settings(averaging_decay=decay)
         second = mf_settings(averaging_decay=decay)
         return (
-            fit_towers(train, first, seed=1, device=CPU, epochs=epochs).weights,
+            fit_towers(train, first, seed=1, device=CPU, epochs=(epochs,)).weights,
             fit_neural_mf(ratings, second, seed=1, device=CPU, epochs=epochs).weights,
         )
 
@@ -317,7 +343,7 @@ def test_kept_weights_are_a_moving_average_over_epochs(decay: float) -> None:
 def test_neural_mf_keeps_the_last_epoch_that_is_no_worse_than_chance_explains() -> None:
     """The rule again, over a fit for each epoch."""
     train, validation = noise()
-    settings = mf_settings(dropout=0.3, weight_decay=0.0, batch_size=16, max_epochs=20)
+    settings = mf_settings(dropout=0.3, weight_decay=0.0, batch_size=16, max_epochs=20, unknown_users=0.0)
     fitted = fit_neural_mf(train, settings, seed=0, device=CPU, validation=validation)
 
     fits = [
@@ -347,17 +373,23 @@ def test_the_loss_of_an_epoch_is_the_mean_over_rows(monkeypatch: pytest.MonkeyPa
     losses = iter([1.0, 2.0, 6.0])
 
     def scripted(model: TwoTowerBPR, batch: Any) -> torch.Tensor:
-        return model.items.weight.sum() * 0 + next(losses)
+        return model.items.table.weight.sum() * 0 + next(losses)
 
     monkeypatch.setattr(TwoTowerBPR, "loss", scripted)
     data = encoded([0, 0, 1, 1, 2], [0, 1, 1, 2, 0], [5] * 5, 3, 4)
-    fitted = fit_towers(data, tower_settings(batch_size=2), seed=0, device=CPU, epochs=1)
-    assert fitted.history.curve[0].loss == pytest.approx(2.4)
+    fitted = fit_towers(data, tower_settings("id", batch_size=2), seed=0, device=CPU, epochs=(1,))
+    assert history_of(fitted).curve[0].loss == pytest.approx(2.4)
 
 
 def test_the_loss_falls() -> None:
-    for fitted in (towers("history", epochs=8), towers("id", epochs=8), neural_mf(epochs=8)):
-        assert fitted.history.curve[-1].loss < 0.6 * fitted.history.curve[0].loss
+    """Negatives drawn by their score stay hard, and what is held out is one: without both, it does."""
+    users, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
+    liked = (users - items) % 2 == 0
+    whole = encoded(users[liked], items[liked], np.full(liked.sum(), 5.0), N_USERS, N_ITEMS)
+    by_history = fit_towers(whole, tower_settings(loss="softmax"), seed=1, device=CPU, epochs=(8,))
+    for fitted in (by_history, towers("id", epochs=(8,)), neural_mf(epochs=8)):
+        curve = history_of(fitted).curve
+        assert curve[-1].loss < 0.6 * curve[0].loss
 
 
 def share_of_users_in_order(scores: NDArray[np.float32], held_out: EncodedInteractions) -> float:
@@ -369,21 +401,174 @@ def share_of_users_in_order(scores: NDArray[np.float32], held_out: EncodedIntera
     return float(np.mean(in_order))
 
 
-@pytest.mark.parametrize("kind", BOTH)
-def test_towers_rank_held_out_items_of_the_own_group_first(kind: UserTowerKind) -> None:
+@pytest.mark.parametrize(("kind", "loss"), [("id", "bpr"), ("history", "bpr"), ("history", "softmax")])
+def test_towers_rank_held_out_items_of_the_own_group_first(kind: UserTowerKind, loss: LossKind) -> None:
     train, held_out = checkerboard()
-    fitted = fit_towers(train, tower_settings(kind, l2=0.03), seed=1, device=CPU, epochs=12)
+    settings = tower_settings(kind, loss=loss, l2=0.03)
+    fitted = fit_towers(train, settings, seed=1, device=CPU, epochs=(12,))
     scores = fitted.vectors.users @ fitted.vectors.items.T
     assert share_of_users_in_order(scores, held_out) > 0.9
 
 
 def test_the_history_tower_serves_people_it_never_saw() -> None:
-    fitted = towers("history", epochs=12)
+    fitted = towers("history", epochs=(12,))
     strangers = ItemLists.from_pairs(np.array([0, 0, 1, 1]), np.array([0, 6, 3, 9]), n_users=2)
     scores = fitted.vectors.for_histories(strangers) @ fitted.vectors.items.T
     even = np.arange(N_ITEMS) % 2 == 0
     assert scores[0, even].min() > scores[0, ~even].max()
     assert scores[1, ~even].min() > scores[1, even].max()
+
+
+# Several members
+
+
+def test_members_are_trained_one_by_one_and_joined() -> None:
+    """Each is what it would be alone at its own seed; their validation and epochs are their own."""
+    told: list[tuple[int, int]] = []
+    figures = iter([0.1, 0.5, 0.2, 0.1, 0.9, 0.5, 0.4, 0.1, 0.1])
+    # From chance: the closed-form start takes its own from the first seed.
+    settings = tower_settings(members=2, patience=2, closed_form_start=False)
+    train, _ = checkerboard()
+    fitted = fit_towers(
+        train,
+        settings,
+        seed=7,
+        device=CPU,
+        validate=lambda vectors: np.full(3, next(figures)),
+        on_epoch=lambda member, record: told.append((member, record.epoch)),
+    )
+    assert told == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2), (1, 3)]
+    assert fitted.epochs == (2, 1)
+    assert [len(member.curve) for member in fitted.members] == [4, 3]
+    assert same(fitted.weights, fit_towers(train, settings, seed=7, device=CPU, epochs=(2, 1)).weights)
+
+    one = tower_settings(members=1, closed_form_start=False)
+    alone = [
+        fit_towers(train, one, seed=seed, device=CPU, epochs=epochs)
+        for seed, epochs in ((7, (2,)), (7 + 1_000_003, (1,)))
+    ]
+    counts = np.bincount(train.items, minlength=N_ITEMS).astype(np.float32)
+    joined = join([each.vectors for each in alone], counts + 1, settings.dimension)
+    assert same(fitted.weights, joined.weights())
+    assert not np.allclose(alone[0].vectors.items, alone[1].vectors.items, atol=1e-2)
+
+
+def test_members_of_the_largest_seed_are_trained() -> None:
+    fitted = towers("history", seed=2**31 - 1, members=2, epochs=(1, 1))
+    assert len(fitted.members) == 2
+
+
+def test_joined_members_rank_held_out_items_of_the_own_group_first() -> None:
+    train, held_out = checkerboard()
+    fitted = fit_towers(train, tower_settings(members=3, l2=0.03), seed=1, device=CPU, epochs=(8,) * 3)
+    scores = fitted.vectors.users @ fitted.vectors.items.T
+    assert fitted.vectors.items.shape == (N_ITEMS, 9)
+    assert share_of_users_in_order(scores, held_out) > 0.9
+
+
+# Side features
+
+
+PARITY = ("colour=even", "colour=odd", "of=nobody")
+
+
+def colours(rows: NDArray[np.int64]) -> SideFeatures:
+    return SideFeatures(ItemLists.from_pairs(np.arange(len(rows)), rows % 2, len(rows)), PARITY)
+
+
+def cold_checkerboard() -> tuple[EncodedInteractions, NDArray[np.int64], NDArray[np.int64]]:
+    """The checkerboard without the positives of the last eight items; those items, and the others."""
+    train, _ = checkerboard()
+    cold = np.arange(N_ITEMS - 8, N_ITEMS)
+    return train.where(train.items < cold[0]), np.arange(cold[0]), cold
+
+
+@pytest.mark.parametrize(("loss", "members"), [("bpr", 2), ("softmax", 1)])
+def test_items_without_interactions_are_found_by_their_features(loss: LossKind, members: int) -> None:
+    """Cold items of train, whose own vectors are silent, and new ones get the same vectors."""
+    train, catalogue, cold = cold_checkerboard()
+    fitted = fit_towers(
+        train,
+        tower_settings(loss=loss, members=members, l2=0.01),
+        seed=1,
+        device=CPU,
+        epochs=(10,) * members,
+        catalogue=catalogue,
+        features=TowerFeatures(items=colours(np.arange(N_ITEMS)), new_items=colours(cold)),
+    )
+    assert fitted.new_items is not None and fitted.new_items.dtype == np.float32
+    assert fitted.vectors.items.shape == (N_ITEMS, 9)
+    assert fitted.new_items == pytest.approx(fitted.vectors.items[cold], abs=1e-4)
+    scores = fitted.vectors.users @ fitted.new_items.T
+    own = (np.arange(N_USERS)[:, None] - cold) % 2 == 0
+    in_order = [mine[like].min() > mine[~like].max() for mine, like in zip(scores, own, strict=True)]
+    assert np.mean(in_order) > 0.9
+    # What nobody liked says something in a history too, and strangers are found by it.
+    history = ItemLists.from_pairs(np.array([0, 0, 1]), np.array([cold[0], cold[2], cold[1]]), 2)
+    strangers = fitted.vectors.for_histories(history) @ fitted.vectors.items.T
+    for line, parity in zip(strangers, (cold[0] % 2, cold[1] % 2), strict=True):
+        like = np.arange(N_ITEMS) % 2 == parity
+        assert line[like].mean() > line[~like].mean()
+
+
+def test_without_features_what_training_never_reaches_is_silent() -> None:
+    train, catalogue, cold = cold_checkerboard()
+    fitted = fit_towers(train, tower_settings(), seed=1, device=CPU, epochs=(2,), catalogue=catalogue)
+    assert fitted.vectors.history_items is not None and fitted.new_items is None
+    assert not fitted.vectors.items[cold].any() and not fitted.vectors.history_items[cold].any()
+    assert fitted.vectors.items[catalogue].all() and fitted.vectors.history_items[catalogue].all()
+
+
+def test_new_items_need_features_of_the_others() -> None:
+    train, _ = checkerboard()
+    features = TowerFeatures(new_items=colours(np.arange(3)))
+    fitted = fit_towers(train, tower_settings(), seed=1, device=CPU, epochs=(1,), features=features)
+    assert fitted.new_items is None
+
+
+def test_user_features_tell_users_without_positives_apart() -> None:
+    """Two more users, of whom only the parity is known."""
+    train, _ = checkerboard()
+    more = replace(train, n_users=N_USERS + 2)
+    features = TowerFeatures(users=colours(np.arange(N_USERS + 2)))
+    settings = tower_settings(l2=0.01)
+    fitted = fit_towers(more, settings, seed=1, device=CPU, epochs=(12,), features=features)
+    scores = fitted.vectors.users[N_USERS:] @ fitted.vectors.items.T
+    even = np.arange(N_ITEMS) % 2 == 0
+    assert scores[0, even].mean() > scores[0, ~even].mean()
+    assert scores[1, ~even].mean() > scores[1, even].mean()
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_features_repeat_bit_for_bit(members: int) -> None:
+    train, catalogue, cold = cold_checkerboard()
+    features = TowerFeatures(colours(np.arange(N_ITEMS)), colours(np.arange(N_USERS)), colours(cold))
+    settings = tower_settings(members=members)
+    runs = [
+        fit_towers(
+            train, settings, seed=1, device=CPU, epochs=(2,) * members, catalogue=catalogue, features=features
+        )
+        for _ in range(2)
+    ]
+    assert same(runs[0].weights, runs[1].weights)
+    assert np.array_equal(runs[0].vectors.users, runs[1].vectors.users)
+    assert np.array_equal(runs[0].new_items, runs[1].new_items)  # type: ignore[arg-type]
+
+
+# What is trained on
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("negatives", [1, 4])
+def test_a_single_positive_is_enough_to_train_on(kind: UserTowerKind, negatives: int) -> None:
+    """Half of the time it would be history, and nothing would be left to rank."""
+    data = encoded([0], [1], [5], 1, 3)
+    for seed in range(4):
+        settings = tower_settings(kind, negatives=negatives)
+        fitted = fit_towers(data, settings, seed=seed, device=CPU, epochs=(3,))
+        assert len(history_of(fitted).curve) == 3
+        scores = fitted.vectors.users @ fitted.vectors.items.T
+        assert scores[0].argmax() == 1
 
 
 def test_old_positives_count_less() -> None:
@@ -393,7 +578,7 @@ def test_old_positives_count_less() -> None:
     times = np.where(items == 0, 0, 100 * 86_400)
     data = EncodedInteractions(users, items, np.full(100, 5, np.float32), times, 50, 6)
     settings = tower_settings("id", recency_half_life_days=5.0)
-    fitted = fit_towers(data, settings, seed=0, device=CPU, epochs=15)
+    fitted = fit_towers(data, settings, seed=0, device=CPU, epochs=(15,))
     scores = fitted.vectors.users @ fitted.vectors.items.T
     assert (scores[:, 1] > scores[:, 0]).all()
 
@@ -445,7 +630,7 @@ def test_ratings_on_another_scale_give_the_same_predictions_on_that_scale(
 def test_losses_and_validation_are_those_of_the_exported_model(standardise: bool) -> None:
     train, held_out = (on_scale(data, 20.0, 0.0) for data in checkerboard_ratings())
     settings = mf_settings(standardise=standardise, averaging_decay=0.0, dropout=0.0, batch_size=10_000)
-    settings = replace(settings, early_stopping=False, max_epochs=3)
+    settings = replace(settings, early_stopping=False, max_epochs=3, unknown_users=0.0)
     fitted = fit_neural_mf(train, settings, seed=0, device=CPU, validation=held_out)
     before = fit_neural_mf(train, settings, seed=0, device=CPU, epochs=2).model
     assert train.ratings is not None and held_out.ratings is not None
@@ -497,7 +682,7 @@ def test_neural_mf_needs_ratings() -> None:
 @pytest.mark.parametrize("kind", BOTH)
 def test_towers_train_without_ratings_and_timestamps(kind: UserTowerKind) -> None:
     clicks = replace(checkerboard()[0], ratings=None, timestamps=None)
-    fitted = fit_towers(clicks, tower_settings(kind, l2=0.03), seed=1, device=CPU, epochs=12)
+    fitted = fit_towers(clicks, tower_settings(kind, l2=0.03), seed=1, device=CPU, epochs=(12,))
     scores = fitted.vectors.users @ fitted.vectors.items.T
     assert share_of_users_in_order(scores, checkerboard()[1]) > 0.9
 
@@ -528,31 +713,31 @@ def test_a_loss_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, va
     losses = iter([1.0] * 5 + [value] + [1.0] * 100)
 
     def scripted(model: TwoTowerBPR, batch: Any) -> torch.Tensor:
-        return model.items.weight.sum() * 0 + next(losses)
+        return model.items.table.weight.sum() * 0 + next(losses)
 
     monkeypatch.setattr(TwoTowerBPR, "loss", scripted)
     data = encoded([0, 0, 1, 1], [0, 1, 1, 2], [5] * 4, 2, 4)
     with pytest.raises(DataError, match=rf"epoch 3 \(loss {value}\); lower the learning rate"):
-        fit_towers(data, tower_settings(batch_size=2), seed=0, device=CPU, epochs=9)
+        fit_towers(data, tower_settings("id", batch_size=2), seed=0, device=CPU, epochs=(9,))
 
 
 def test_weights_that_break_in_the_last_step_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss, taken before the step, is a number still: the gradient of a root at 0 is none."""
 
     def rootlike(model: TwoTowerBPR, batch: Any) -> torch.Tensor:
-        return (model.items.weight * 0).sqrt().sum()
+        return (model.items.table.weight * 0).sqrt().sum()
 
     monkeypatch.setattr(TwoTowerBPR, "loss", rootlike)
     data = encoded([0, 0, 1, 1], [0, 1, 1, 2], [5] * 4, 2, 4)
     with pytest.raises(DataError, match="epoch 1"):
-        fit_towers(data, tower_settings(), seed=0, device=CPU, epochs=1)
+        fit_towers(data, tower_settings("id"), seed=0, device=CPU, epochs=(1,))
 
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_monstrous_learning_rate_is_refused(kind: UserTowerKind) -> None:
     train, _ = checkerboard()
     with pytest.raises(DataError, match="lower the learning rate"):
-        fit_towers(train, tower_settings(kind, learning_rate=1e30), seed=0, device=CPU, epochs=3)
+        fit_towers(train, tower_settings(kind, learning_rate=1e30), seed=0, device=CPU, epochs=(3,))
     ratings, _ = checkerboard_ratings()
     with pytest.raises(DataError, match="lower the learning rate"):
         fit_neural_mf(ratings, mf_settings(learning_rate=1e30), seed=0, device=CPU, epochs=3)
@@ -581,10 +766,11 @@ def test_nothing_of_the_size_users_times_items_is_allocated(kind: UserTowerKind)
     users = np.repeat(np.arange(n), 2)
     items = (users * 7 + np.tile([0, 1], n) * rng.integers(1, n, 2 * n)) % n
     data = encoded(users, items, np.full(2 * n, 4.0), n, n)
-    settings = tower_settings(kind, dimension=2, negatives=1, batch_size=100_000)
+    per_step = {"batch_size": 100_000} if kind == "id" else {"batch_size": 20_000, "catalogue_sample": 50}
+    settings = tower_settings(kind, dimension=2, negatives=1, **per_step)
     tracemalloc.start()
     try:
-        fitted = fit_towers(data, settings, seed=0, device=CPU, validate=lambda v: np.zeros(9), epochs=1)
+        fitted = fit_towers(data, settings, seed=0, device=CPU, validate=lambda v: np.zeros(9), epochs=(1,))
         if kind == "id":
             small = mf_settings(dimension=2, hidden=(4, 2), batch_size=100_000)
             fit_neural_mf(data, small, seed=0, device=CPU, validation=data, epochs=1)
@@ -610,7 +796,7 @@ def test_an_id_nobody_trained_leaves_the_answer_to_the_biases() -> None:
     stranger = EncodedInteractions(
         train.users, train.items, train.ratings, train.timestamps, N_USERS + 1, N_ITEMS
     )
-    vectors = fit_towers(stranger, tower_settings("id"), seed=1, device=CPU, epochs=2).vectors
+    vectors = fit_towers(stranger, tower_settings("id"), seed=1, device=CPU, epochs=(2,)).vectors
     assert not vectors.users[N_USERS, :-1].any()
     assert vectors.users[:N_USERS, :-1].any(axis=1).all()
 

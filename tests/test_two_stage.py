@@ -15,7 +15,7 @@ def planted_ratings(table: np.ndarray) -> RatingModel:
     """Predicts `table` (n_users, n_items), of positive numbers: each item lets one hidden unit through."""
     n_items = table.shape[1]
     return RatingModel(
-        users=table.astype(np.float32),
+        users=np.vstack([table, table.mean(axis=0)]).astype(np.float32),
         items=np.where(np.eye(n_items, dtype=bool), 0, -1000).astype(np.float32),
         hidden_weight=np.ones((1, n_items), dtype=np.float32),
         hidden_bias=np.zeros(1, dtype=np.float32),
@@ -43,7 +43,8 @@ def model(seen: ItemLists, ratings: np.ndarray) -> TwoStageModel:
     rng = np.random.default_rng(2)
     items = rng.normal(size=(N_ITEMS, DIMENSION + 1)).astype(np.float32)
     table = rng.normal(size=(N_ITEMS, DIMENSION)).astype(np.float32)
-    vectors = TowerVectors(items, with_one(pool_histories(table, seen)), table)
+    prior = rng.normal(size=DIMENSION).astype(np.float32)
+    vectors = TowerVectors(items, with_one(pool_histories(table, seen) + prior), table, prior)
     ann = AnnIndex.build(items, "IVF4,Flat", seed=0, threads=1, nprobe=4)
     return TwoStageModel(vectors, ann, planted_ratings(ratings), seen, alpha=0.5, n_candidates=20)
 
@@ -130,13 +131,17 @@ def test_users_are_answered_in_the_order_asked_for(model) -> None:
 
 
 @pytest.mark.parametrize("search", ["exact", "ann"])
-def test_a_history_is_left_out_and_no_rating_is_predicted_for_it(model, search) -> None:
+def test_a_history_is_left_out_and_anybodys_rating_is_predicted_for_it(model, search) -> None:
     histories = ItemLists.from_pairs(np.array([0, 0, 1]), np.array([3, 40, 11]), 2)
     ranked = model.for_histories(histories, N_ITEMS, search)
     assert sorted(ranked.rows[0, :58]) == sorted(set(range(N_ITEMS)) - {3, 40})
     assert ranked.rows[0, 58:].tolist() == [-1, -1]
     assert 11 not in ranked.rows[1]
-    assert np.isnan(ranked.predicted_ratings).all()
+    rows = ranked.rows[:, :58]
+    anybody = model.rating_model.predict(np.full(2, model.rating_model.unknown_user), rows)
+    np.testing.assert_array_equal(ranked.predicted_ratings[:, :58], anybody)
+    plain = model.for_histories(histories, N_ITEMS, search, rerank=False)
+    assert np.isnan(plain.predicted_ratings).all()
     np.testing.assert_array_equal(ranked.retrieval_ranks[0, :58], np.arange(1, 59))
 
 
@@ -148,7 +153,7 @@ def test_a_history_of_a_users_own_items_is_that_user(model, seen) -> None:
 
 
 def test_the_id_tower_has_no_vector_for_a_history(model, seen) -> None:
-    idle = replace(model, vectors=replace(model.vectors, history_items=None))
+    idle = replace(model, vectors=replace(model.vectors, history_items=None, prior=None))
     with pytest.raises(ValueError, match="no vector for a history"):
         idle.for_histories(seen, 10)
 

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
+from scipy.stats import permutation_test
 
 from retrieval import uncertainty
-from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate, standard_error
+from retrieval.uncertainty import (
+    Estimate,
+    clustered_estimate,
+    mean_estimate,
+    sign_flip_p_value,
+    standard_error,
+)
 
 
 @pytest.fixture
@@ -101,3 +108,54 @@ def test_the_standard_error_worked_by_hand() -> None:
     # Deviation of 1, 2, 3, 4 with n - 1: sqrt(5 / 3); over the root of four.
     assert standard_error(np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(np.sqrt(5 / 3) / 2)
     assert standard_error(np.array([7.0])) == standard_error(np.array([])) == 0
+
+
+def test_a_p_value_worked_by_hand() -> None:
+    # The eight patterns of 1, 2, -4 sum to 7, 5, 3, 1 with both signs: all as far from 0 as the observed -1.
+    # Of those of 1, 2, 2, -.5 the observed 4.5 and 5.5 with both signs are; of equal ones the two extremes.
+    assert sign_flip_p_value(np.array([1.0, 2.0, -4.0])) == 1
+    assert sign_flip_p_value(np.array([1.0, 2.0, 4.0])) == 2 / 8
+    assert sign_flip_p_value(np.array([1.0, 2.0, 2.0, -0.5])) == 4 / 16
+    assert sign_flip_p_value(np.ones(4)) == 2 / 16
+    assert sign_flip_p_value(-np.ones(4)) == 2 / 16
+    assert sign_flip_p_value(np.zeros(5)) == sign_flip_p_value(np.zeros(500)) == 1
+    assert np.isnan(sign_flip_p_value(np.array([])))
+
+
+def test_rounding_hides_no_pattern_that_is_as_far_from_zero() -> None:
+    assert sign_flip_p_value(np.full(10, 0.1)) == 2 / 2**10
+    assert sign_flip_p_value(np.array([0.1, 0.2, -0.3])) == 1  # sums to 5e-17
+
+
+@pytest.mark.parametrize("size", [9, 40])
+def test_the_p_value_is_scipys(size: int) -> None:
+    differences = np.random.default_rng(7).normal(0.3, 1.0, size)
+    oracle = permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=9999, rng=1
+    ).pvalue
+    # Exact for few users; by chance for more, each within four standard errors.
+    error = 0 if size == 9 else 4 * np.sqrt(2 * oracle * (1 - oracle) / 9999)
+    assert sign_flip_p_value(differences) == pytest.approx(oracle, abs=error + 1e-12)
+
+
+def test_without_a_difference_p_values_are_evenly_spread() -> None:
+    samples = np.random.default_rng(8).normal(size=(400, 30))
+    found = np.array([sign_flip_p_value(sample, seed) for seed, sample in enumerate(samples)])
+    for level in (0.05, 0.5):
+        assert np.mean(found <= level) == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 400))
+
+
+@pytest.mark.parametrize("size", [15, 63, 64, 300])
+def test_many_patterns_are_drawn_by_the_seed_whatever_the_number_of_users(size: int) -> None:
+    differences = np.random.default_rng(9).normal(0.1, 1.0, size)
+    assert sign_flip_p_value(differences) == sign_flip_p_value(differences)
+    assert sign_flip_p_value(differences) != sign_flip_p_value(differences, seed=1)
+    assert sign_flip_p_value(np.ones(size)) == pytest.approx(1e-4, abs=3e-4)
+
+
+def test_blocks_of_patterns_change_only_which_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    differences = np.random.default_rng(10).normal(0.2, 1.0, 50)
+    whole = sign_flip_p_value(differences)
+    monkeypatch.setattr(uncertainty, "SIGNS_A_BLOCK", 1000)
+    assert sign_flip_p_value(differences) == pytest.approx(whole, abs=0.02)
+    assert sign_flip_p_value(np.full(50, 1.0)) == 1e-4

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from index import ItemLists
-from retrieval.vectors import TowerVectors, pool_histories, with_one
+from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors, pool_histories, with_one
 
 N_ITEMS = 9
 Matrix = NDArray[np.float32]
@@ -24,7 +25,7 @@ def naive_pool(table: Matrix, histories: ItemLists) -> NDArray[np.float64]:
     for row in range(len(histories)):
         own = histories.of(row)
         for item in own.tolist():
-            pooled[row] += table[item] / np.sqrt(len(own))
+            pooled[row] += table[item] / np.sqrt(len(own) + 1)
     return pooled
 
 
@@ -34,8 +35,10 @@ def normal(*shape: int, seed: int = 0) -> Matrix:
 
 def test_pooling_by_hand() -> None:
     table = np.array([[1, 0], [0, 2], [4, 4], [0, 6]], dtype=np.float32)
-    pooled = pool_histories(table, lists([[2], [], [0, 1, 2, 3]]))
-    assert pooled.tolist() == [[4, 4], [0, 0], [5 / 2, 12 / 2]]
+    pooled = pool_histories(table, lists([[0, 1, 3], [], [2]]))
+    # One more than there are: three items are divided by 2, a single one by the root of 2.
+    assert pooled[:2].tolist() == [[1 / 2, 8 / 2], [0, 0]]
+    assert pooled[2] == pytest.approx([4 / np.sqrt(2)] * 2)
     assert pooled.dtype == np.float32
 
 
@@ -59,7 +62,7 @@ def test_pooling_in_many_blocks_agrees_with_a_loop() -> None:
     table = rng.normal(size=(n_items, 2)).astype(np.float32)
     pooled = pool_histories(table, given_lists)
     for row, own in enumerate(histories):
-        expected = table[own].sum(axis=0, dtype=np.float64) / np.sqrt(max(1, len(own)))
+        expected = table[own].sum(axis=0, dtype=np.float64) / np.sqrt(len(own) + 1)
         assert pooled[row] == pytest.approx(expected, abs=1e-3), row
     assert not pooled[0].any() and not pooled[-1].any() and pooled[-2].any()
 
@@ -68,7 +71,9 @@ def test_one_history_may_be_longer_than_several_blocks() -> None:
     n_items = 1_600_000
     table = np.ones((n_items, 1), dtype=np.float32)
     everything = ItemLists(np.array([0, 0, n_items]), np.arange(n_items, dtype=np.int32))
-    assert pool_histories(table, everything)[:, 0] == pytest.approx([0, np.sqrt(n_items)], rel=1e-5)
+    assert pool_histories(table, everything)[:, 0] == pytest.approx(
+        [0, n_items / np.sqrt(n_items + 1)], rel=1e-5
+    )
 
 
 def test_no_history_gives_no_vector() -> None:
@@ -82,52 +87,116 @@ def test_with_one_appends_what_meets_the_bias() -> None:
     assert with_one(normal(3, 2)).dtype == np.float32
 
 
-def test_a_history_gets_the_pooled_vector_and_a_one() -> None:
-    table = np.array([[3, 0], [0, 5], [1, 1]], dtype=np.float32)
-    vectors = TowerVectors(normal(3, 3), normal(2, 3), table)
+def towers(n_items: int = 3, dimension: int = 2) -> TowerVectors:
+    """Of the history tower, two users."""
+    return TowerVectors(
+        items=normal(n_items, dimension + 1, seed=1),
+        users=normal(2, dimension + 1, seed=2),
+        history_items=normal(n_items, dimension, seed=3),
+        prior=normal(dimension, seed=4),
+    )
+
+
+def test_a_history_gets_the_pooled_vector_on_top_of_the_prior_and_a_one() -> None:
+    table = np.array([[3, 0], [0, 6], [9, 2]], dtype=np.float32)
+    vectors = replace(towers(), history_items=table, prior=np.array([100, -10], dtype=np.float32))
     assert vectors.dimension == 3
-    assert vectors.for_histories(lists([[1], []])).tolist() == [[0, 5, 1], [0, 0, 1]]
+    given_to = vectors.for_histories(lists([[0, 1, 2], []]))
+    assert given_to.tolist() == [[12 / 2 + 100, 8 / 2 - 10, 1], [100, -10, 1]]
+    assert given_to.dtype == np.float32
 
 
 def test_the_id_tower_has_no_vector_for_a_history() -> None:
-    vectors = TowerVectors(normal(3, 3), normal(2, 3), None)
+    vectors = TowerVectors(normal(3, 3), normal(2, 3), None, None)
     with pytest.raises(ValueError, match="id user tower"):
         vectors.for_histories(lists([[1]]))
+    with pytest.raises(ValueError, match="id user tower takes no items"):
+        vectors.with_items(normal(1, 3), normal(1, 2))
+
+
+def test_items_added_come_after_the_others_and_go_again() -> None:
+    vectors, items, table = towers(), normal(4, 3, seed=5), normal(4, 2, seed=6)
+    more = vectors.with_items(items, table)
+    assert np.array_equal(more.items, np.vstack([vectors.items, items]))
+    assert np.array_equal(more.users, vectors.users)
+    known, both = lists([[0, 2]]), lists([[0, 2, 4]])
+    assert np.array_equal(more.for_histories(known), vectors.for_histories(known))
+    assert more.history_items is not None and vectors.history_items is not None
+    assert np.array_equal(more.history_items[3:], table)
+    assert more.for_histories(both) == pytest.approx(
+        with_one(pool_histories(np.vstack([vectors.history_items, table]), both) + vectors.prior)
+    )
+    back = more.first_items(3)
+    for name in ("items", "users", "history_items", "prior"):
+        assert np.array_equal(getattr(back, name), getattr(vectors, name)), name
+
+
+def test_the_id_towers_first_items_are_taken_too() -> None:
+    vectors = TowerVectors(normal(5, 3), normal(2, 3), None, None)
+    fewer = vectors.first_items(2)
+    assert np.array_equal(fewer.items, vectors.items[:2]) and np.array_equal(fewer.users, vectors.users)
+    assert fewer.history_items is None
+
+
+def test_the_weights_make_the_vectors_again_from_histories() -> None:
+    vectors, histories = towers(), lists([[1], [0, 2]])
+    weights = vectors.weights()
+    assert list(weights) == ["items.weight", HISTORY_TABLE, PRIOR]
+    again = pool_histories(weights[HISTORY_TABLE], histories) + weights[PRIOR]
+    assert np.array_equal(with_one(again), vectors.for_histories(histories))
+    assert np.array_equal(weights["items.weight"], vectors.items)
+    by_id = TowerVectors(vectors.items, vectors.users, None, None)
+    assert {name: array.tolist() for name, array in by_id.weights().items()} == {
+        "items.weight": vectors.items.tolist(),
+        "users.weight": vectors.users.tolist(),
+    }
 
 
 @pytest.mark.parametrize(
-    ("items", "users", "table", "message"),
+    ("items", "users", "table", "prior", "message"),
     [
-        ((3, 4), (2, 5), (3, 3), "do not fit"),
-        ((3,), (2, 3), (3, 2), "do not fit"),
-        ((3, 4), (4,), (3, 3), "do not fit"),
-        ((3, 4), (2, 4), (3, 4), r"history table has shape \(3, 4\), not \(3, 3\)"),
-        ((3, 4), (2, 4), (2, 3), r"history table has shape \(2, 3\), not \(3, 3\)"),
+        ((3, 4), (2, 5), (3, 3), (3,), "do not fit"),
+        ((3,), (2, 3), (3, 2), (2,), "do not fit"),
+        ((3, 4), (4,), (3, 3), (3,), "do not fit"),
+        ((3, 4), (2, 4), (3, 4), (3,), r"history table has shape \(3, 4\), not \(3, 3\)"),
+        ((3, 4), (2, 4), (2, 3), (3,), r"history table has shape \(2, 3\), not \(3, 3\)"),
+        ((3, 4), (2, 4), (3, 3), (4,), r"prior has shape \(4,\), not \(3,\)"),
+        ((3, 4), (2, 4), (3, 3), (1, 3), r"prior has shape \(1, 3\), not \(3,\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(
-    items: tuple[int, ...], users: tuple[int, ...], table: tuple[int, ...], message: str
+    items: tuple[int, ...],
+    users: tuple[int, ...],
+    table: tuple[int, ...],
+    prior: tuple[int, ...],
+    message: str,
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        TowerVectors(normal(*items), normal(*users), normal(*table))
+        TowerVectors(normal(*items), normal(*users), normal(*table), normal(*prior))
 
 
-@pytest.mark.parametrize("name", ["items", "users", "history_items"])
+@pytest.mark.parametrize("left_out", ["history_items", "prior"])
+def test_the_history_table_and_the_prior_belong_together(left_out: str) -> None:
+    with pytest.raises(ValueError, match="belong together"):
+        replace(towers(), **{left_out: None})
+
+
+MATRICES = ["items", "users", "history_items", "prior"]
+
+
+@pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_none_are_refused(name: str, value: float) -> None:
-    matrices = {"items": normal(3, 4), "users": normal(2, 4), "history_items": normal(3, 3)}
-    TowerVectors(**matrices)
-    matrices[name][1, 1] = value
+    matrix = getattr(towers(), name).copy()
+    matrix[..., 1] = value
     with pytest.raises(ValueError, match=f"{name} must be finite"):
-        TowerVectors(**matrices)
+        replace(towers(), **{name: matrix})
 
 
-@pytest.mark.parametrize("name", ["items", "users", "history_items"])
+@pytest.mark.parametrize("name", MATRICES)
 def test_other_dtypes_are_refused(name: str) -> None:
-    matrices = {"items": normal(3, 4), "users": normal(2, 4), "history_items": normal(3, 3)}
-    matrices[name] = matrices[name].astype(np.float64)
     with pytest.raises(ValueError, match=f"{name} must be finite float32"):
-        TowerVectors(**matrices)
+        replace(towers(), **{name: getattr(towers(), name).astype(np.float64)})
 
 
 def test_what_a_query_needs_of_the_models_imports_no_torch() -> None:

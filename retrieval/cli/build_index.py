@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -18,9 +18,19 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.process import holding_signals, ignore_signals
 from retrieval.errors import DataError, UsageError
-from retrieval.settings import LARGEST_COUNT, BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings
+from retrieval.settings import (
+    LARGEST_COUNT,
+    BuildSettings,
+    NeuralMFSettings,
+    SplitSettings,
+    TowerSettings,
+    TuneSettings,
+    id_towers,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from retrieval.building import Build
     from retrieval.cli.options import ProgressMode
     from retrieval.datasets import Dataset
@@ -31,6 +41,8 @@ COLUMN_FLAGS = {"user": "user", "item": "item", "rating": "rating", "timestamp":
 # What a preset decides; a flag beside it would silently win or lose.
 PRESET_FLAGS = (
     "user_tower",
+    "loss",
+    "members",
     "dimension",
     "negatives",
     "epochs",
@@ -38,8 +50,18 @@ PRESET_FLAGS = (
     "learning_rate",
     "recency_half_life",
 )
+# The flags whose settings --tune would search, and these settings: given, they stay.
+TUNED_FLAGS = {
+    "dimension": "dimension",
+    "negatives": "negatives",
+    "learning_rate": "learning_rate",
+    "recency_half_life": "recency_half_life_days",
+}
+TRIALS = "tuning"  # beside the bundles
 PATH = click.Path(path_type=Path)
+ID_TOWERS = id_towers()
 COUNT = click.IntRange(1, LARGEST_COUNT)
+Table = TypeVar("Table")
 
 
 class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
@@ -64,7 +86,8 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @click.option(
     "--ratings", type=PATH, help="Your own file or folder of interactions, instead of a named data set."
 )
-@click.option("--items", type=PATH, help="Titles and genres, where they do not lie beside --ratings.")
+@click.option("--items", type=PATH, help="Titles, genres and the like, where not beside --ratings.")
+@click.option("--users", type=PATH, help="Gender, age and the like, where not beside --ratings.")
 @click.option("--user-column", metavar="NAME", help="Column of --ratings, where its name is not known.")
 @click.option("--item-column", metavar="NAME", help="Likewise.")
 @click.option("--rating-column", metavar="NAME", help="Likewise; without one every row is a positive.")
@@ -115,10 +138,25 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
     help="history also serves people who come with a list of items; id only users seen in training.",
 )
 @click.option(
+    "--loss",
+    type=click.Choice(["bpr", "softmax"]),
+    default=TowerSettings.loss,
+    help="bpr: each positive against single negatives; softmax: against all together (history tower).",
+)
+@click.option(
+    "--members",
+    type=COUNT,
+    help="Towers trained from different seeds and joined into one.  "
+    f"[default: {TowerSettings.members}; id tower: {ID_TOWERS.members}]",
+)
+@click.option(
     "--dimension", type=COUNT, default=TowerSettings.dimension, help="Numbers in an embedding of the towers."
 )
 @click.option(
-    "--negatives", type=COUNT, default=TowerSettings.negatives, help="Negatives sampled for each positive."
+    "--negatives",
+    type=COUNT,
+    help="Negatives drawn for each user and step; for each positive by the id tower.  "
+    f"[default: {TowerSettings.negatives}; id tower: {ID_TOWERS.negatives}]",
 )
 @click.option(
     "--epochs",
@@ -129,10 +167,15 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @click.option(
     "--batch-size",
     type=COUNT,
-    default=TowerSettings.batch_size,
-    help="Positives in a training step of the towers.",
+    help="Users in a training step of the towers; positives with the id tower.  "
+    f"[default: {TowerSettings.batch_size}; id tower: {ID_TOWERS.batch_size}]",
 )
-@click.option("--learning-rate", default=TowerSettings.learning_rate, help="Learning rate of the towers.")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Learning rate of the towers.  "
+    f"[default: {TowerSettings.learning_rate:g}; id tower: {ID_TOWERS.learning_rate:g}]",
+)
 @click.option(
     "--recency-half-life",
     type=Days(),
@@ -149,6 +192,13 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="What to train on."
 )
+@click.option(
+    "--tune",
+    type=float,
+    metavar="MINUTES",
+    help="First search better settings of the towers on validation, for so long; what flags set stays. "
+    "Given again, it goes on. Needs: pip install optuna.",
+)
 @click.option("--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything.")
 @progress_option
 @json_option
@@ -157,6 +207,7 @@ def build_index(
     dataset: str | None,
     ratings: Path | None,
     items: Path | None,
+    users: Path | None,
     data: Path,
     artifacts: Path,
     progress_mode: "ProgressMode",
@@ -169,16 +220,23 @@ def build_index(
     Example:
       build-index --dataset ml-100k
       build-index --ratings ratings.csv --items movies.csv --artifacts shop
+      build-index --ratings ratings.csv --tune 30
     """
     # Nothing heavy is imported before the flags are known to be right.
     if dataset and ratings:
         raise UsageError("--dataset and --ratings exclude each other; give one of them")
     columns = {column: options.pop(f"{flag}_column") for column, flag in COLUMN_FLAGS.items()}
-    own = {"items": items} | {f"{COLUMN_FLAGS[column]}-column": name for column, name in columns.items()}
+    own = {"items": items, "users": users} | {
+        f"{COLUMN_FLAGS[column]}-column": name for column, name in columns.items()
+    }
     needless = [flag for flag, value in own.items() if value]
     if needless and not ratings:
         raise UsageError(f"--{needless[0]} goes with --ratings; a named data set needs none")
     settings = _settings(options)
+    if settings.tune is not None:
+        from retrieval.studies import require_optuna
+
+        require_optuna()
 
     from retrieval.cli.progress import progress_for
     from retrieval.datasets import load_dataset
@@ -190,7 +248,7 @@ def build_index(
         if ratings is None:
             table = load_dataset(dataset or "ml-100k", data, progress.note, on_bytes=progress.downloaded)
         else:
-            table = _read(ratings, items, ColumnNames(**columns), progress)
+            table = _read(ratings, items, users, ColumnNames(**columns), progress)
         with new_bundle(artifacts) as writer:
             # It takes seconds: not before the data is read and the folder can be written.
             progress.phase("Loading torch")
@@ -201,10 +259,12 @@ def build_index(
             built = build(
                 table.interactions,
                 items=table.items,
+                users=table.users,
                 settings=settings,
                 progress=progress,
                 name=table.name,
                 notes=table.notes(),
+                trials=artifacts / TRIALS,
             )
             progress.phase("Publishing the bundle")
             folder = write_build(writer, built, before_publishing=ignore_signals)
@@ -222,7 +282,7 @@ def _report(built: "Build") -> tuple[dict[str, Any], str]:
         from retrieval.evaluation import evaluate
 
         report = evaluate(built.evaluation, built.report.k, "notebook")
-        curves = Curves.of(built.towers, built.neural_mf)
+        curves = Curves.of(built.towers[0], built.neural_mf)
         document["notebook"] = notebook_json(report, curves)
         text = f"{text}\n\n{notebook_text(report, curves)}"
     return document, text
@@ -234,31 +294,23 @@ def _settings(options: dict[str, Any]) -> BuildSettings:
     Raises:
         UsageError: if a value is out of its range, or a flag was given that the preset sets.
     """
-    settings = _plain_settings(options)
+    given = click.get_current_context().get_parameter_source
+    flags = [flag for flag in PRESET_FLAGS if given(flag) is ParameterSource.COMMANDLINE]
+    settings = _plain_settings(options, tuple(TUNED_FLAGS[flag] for flag in flags if flag in TUNED_FLAGS))
     if options["preset"] is None:
         return settings
-    given = click.get_current_context().get_parameter_source
-    for flag in PRESET_FLAGS:
-        if given(flag) is ParameterSource.COMMANDLINE:
-            name = "--" + flag.replace("_", "-")
-            raise UsageError(f"--preset {options['preset']} sets {name} itself; leave one of the two out")
+    for flag in flags:
+        name = "--" + flag.replace("_", "-")
+        raise UsageError(f"--preset {options['preset']} sets {name} itself; leave one of the two out")
     from retrieval.presets import notebook
 
     return notebook(settings)
 
 
-def _plain_settings(options: dict[str, Any]) -> BuildSettings:
+def _plain_settings(options: dict[str, Any], held: tuple[str, ...]) -> BuildSettings:
     return BuildSettings(
         split=SplitSettings(options["test_fraction"], options["validation_fraction"], options["split"]),
-        towers=TowerSettings(
-            user_tower=options["user_tower"],
-            dimension=options["dimension"],
-            negatives=options["negatives"],
-            learning_rate=options["learning_rate"],
-            batch_size=options["batch_size"],
-            max_epochs=options["epochs"],
-            recency_half_life_days=options["recency_half_life"],
-        ),
+        towers=_tower_settings(options),
         neural_mf=NeuralMFSettings(max_epochs=options["epochs"]),
         index=options["index"],
         recall_target=options["recall_target"],
@@ -268,22 +320,43 @@ def _plain_settings(options: dict[str, Any]) -> BuildSettings:
         threads=options["threads"],
         device=options["device"],
         refit=not options["no_refit"],
+        tune=None if options["tune"] is None else TuneSettings(options["tune"], held),
     )
 
 
-def _read(ratings: Path, items: Path | None, columns: "ColumnNames", progress: "Progress") -> "Dataset":
-    """Somebody's own table, and the titles that were named or lie beside it."""
+def _tower_settings(options: dict[str, Any]) -> TowerSettings:
+    """What was given; the rest are the defaults of the user tower that was asked for."""
+    towers = {
+        "loss": options["loss"],
+        "dimension": options["dimension"],
+        "max_epochs": options["epochs"],
+        "recency_half_life_days": options["recency_half_life"],
+    }
+    own = ("members", "negatives", "learning_rate", "batch_size")
+    towers |= {name: options[name] for name in own if options[name] is not None}
+    return id_towers(**towers) if options["user_tower"] == "id" else TowerSettings(**towers)
+
+
+def _read(
+    ratings: Path, items: Path | None, users: Path | None, columns: "ColumnNames", progress: "Progress"
+) -> "Dataset":
+    """Somebody's own table, and what was named or lies beside it."""
     from retrieval.datasets import Dataset
     from retrieval.interactions import read_interactions
     from retrieval.items import find_items_beside, read_items
+    from retrieval.users import find_users_beside, read_users
+
+    def beside(found: Path | None, read: "Callable[[Path], Table]", what: str) -> "Table | None":
+        try:
+            return None if found is None else read(found)
+        except DataError as error:  # nobody asked for that file
+            progress.note(f"no {what}: {error}")
+            return None
 
     interactions = read_interactions(ratings, columns)
-    if items is not None:
-        return Dataset(ratings.name, interactions, read_items(items))
-    found = find_items_beside(ratings)
-    try:
-        table = None if found is None else read_items(found)
-    except DataError as error:  # nobody asked for that file
-        progress.note(f"no titles: {error}")
-        table = None
-    return Dataset(ratings.name, interactions, table)
+    return Dataset(
+        ratings.name,
+        interactions,
+        read_items(items) if items else beside(find_items_beside(ratings), read_items, "titles"),
+        read_users(users) if users else beside(find_users_beside(ratings), read_users, "users' features"),
+    )

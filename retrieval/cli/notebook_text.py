@@ -10,7 +10,7 @@ from retrieval.report import Report, finite
 from retrieval.uncertainty import Estimate
 
 if TYPE_CHECKING:
-    from retrieval.training import TrainingHistory
+    from retrieval.curves import TrainingHistory
 
 # What the notebook reports for the whole of MovieLens 1M: RMSE and MAE, the three metrics at 10,
 # validation RMSE of NeuralMF and loss of TwoTowerBPR after each of five epochs.
@@ -51,7 +51,7 @@ class Curves:
         """From the `training` part of a bundle's manifest."""
         rated = training["neural_mf"] or {"curve": []}
         return cls(
-            tuple(record["loss"] for record in training["towers"]["curve"]),
+            tuple(record["loss"] for record in training["towers"][0]["curve"]),
             tuple(record["validation"] for record in rated["curve"] if record["validation"] is not None),
         )
 

@@ -56,7 +56,9 @@ def query(
         items = [item.strip() for item in (history or "").split(",") if item.strip()]
         if not items:
             raise UsageError("--history names no item; name at least one, as in --history 50,181")
-        answer = recommender.recommend_for_history(items, k, exact=exact, fallback=fallback)
+        answer = recommender.recommend_for_history(
+            items, k, exact=exact, rerank=not no_rerank, fallback=fallback
+        )
     click.echo(json.dumps(answer.to_json()) if as_json else _text(answer))
 
 

@@ -1,21 +1,39 @@
 """The report as text for people: the stage table, the differences, and what they mean in words."""
 
-import math
+from collections.abc import Sequence
 
+from retrieval.alpha import AlphaChoice
+from retrieval.cli.figures import (
+    listed,
+    milliseconds,
+    p_value_text,
+    percent,
+    share,
+    share_with_interval,
+    short_count,
+    signed,
+    signed_interval,
+    stage_name,
+    verdict,
+    with_interval,
+)
+from retrieval.cli.groups_text import groups_text
 from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
+from retrieval.cli.tuning_text import tuning_text
 from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
 from retrieval.uncertainty import Estimate
 
-STAGE_NAMES = {"recent_popularity": "recent popularity", "ease": "EASE", "neural_mf": "NeuralMF alone"}
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
+# A verdict that would make the table too wide.
+IN_A_TABLE = {"no clear difference": "unclear"}
 # Speeds closer than this to each other are called the same.
 NOTICEABLE = 1.1
 
 
 def report_text(report: Report) -> str:
     """Everything `evaluate` prints without --json: at most 80 columns, a screen or so of lines."""
-    parts = (_heading(report), _stages(report), _differences(report), _words(report))
-    return "\n\n".join(parts)
+    tables = (_stages(report), _differences(report), *_losses(report), *groups_text(report))
+    return "\n\n".join((_heading(report), *tables, _words(report)))
 
 
 def _heading(report: Report) -> str:
@@ -55,14 +73,14 @@ def _stages(report: Report) -> str:
     k = report.k
     rows = [
         [
-            _name(name),
-            *map(_share_with_interval, (stage.precision, stage.recall, stage.ndcg)),
-            _percent(stage.coverage),
-            _short_count(stage.popularity_rank),
+            stage_name(name),
+            *map(share_with_interval, (stage.precision, stage.recall, stage.ndcg)),
+            percent(stage.coverage),
+            short_count(stage.popularity_rank),
         ]
         for name, stage in report.stages.items()
     ]
-    rerank = " +rerank: blended with NeuralMF's ratings." if report.rating else ""
+    rerank = " +rerank: blended with NeuralMF's ratings and the trend." if report.rating else ""
     counted = "Precision over all users, recall and NDCG over those with a relevant item"
     if report.protocol == "notebook":
         threshold = report.positive_threshold
@@ -85,16 +103,36 @@ def _differences(report: Report) -> str:
     """What each step of the system changes, and where its final list stands; the rest is in the JSON."""
     rows = [
         [
-            f"{_name(each.stage)} vs {_name(each.against)}",
-            _signed(each.difference.value),
-            _signed_interval(each.difference),
-            _verdict(each.difference),
+            f"{stage_name(each.stage)} vs {stage_name(each.against)}",
+            signed(each.difference.value),
+            signed_interval(each.difference),
+            p_value_text(each.p_value),
+            IN_A_TABLE.get(verdict(each.difference), verdict(each.difference)),
         ]
         for each in report.comparisons
         if each.stage == report.served or each.against == "exact"
     ]
-    header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", ""]
-    return format_table(header, rows, right=[1])
+    header = [f"NDCG@{report.k}, paired by user", "mean", "95% interval", "p", ""]
+    return format_table(header, rows, right=[1, 3])
+
+
+def _losses(report: Report) -> list[str]:
+    """What became of the relevant items, a line a fate."""
+    attribution = report.attribution
+    if attribution is None:
+        return []
+    words = {
+        "listed": f"in the top {attribution.k}",
+        "not in catalogue": "not in train's catalogue",
+        "filtered": "left out, as the user has met it in train",
+        "below depth": f"not among the {report.ann.candidates:,} candidates of exact search",
+        "missed by index": "missed by the index",
+        "dropped by re-ranker": f"found, re-ranked below the top {attribution.k}",
+        "below top k": f"found, below the top {attribution.k}",
+    }
+    rows = [[f"  {words[fate]}", f"{part:.1%}"] for fate, part in attribution.shares.items()]
+    header = [f"What became of {attribution.relevant:,} relevant test items", "share"]
+    return [format_table(header, rows, right=[1])]
 
 
 def _words(report: Report) -> str:
@@ -103,7 +141,9 @@ def _words(report: Report) -> str:
             wrap(_standing(report)),
             wrap(_index(report.ann)),
             *_reranking(report),
+            *_depth(report),
             wrap(_baselines(report.baselines)),
+            *([wrap(tuning_text(report.tuning))] if report.tuning else []),
         ]
     )
 
@@ -120,11 +160,11 @@ def _standing(report: Report) -> str:
         "not measured": "not measured against",
     }
     clauses = [
-        f"{phrases[_verdict(each.difference)]} {_name(each.against)} ({_signed(each.difference.value)})"
+        f"{phrases[verdict(each.difference)]} {stage_name(each.against)} ({signed(each.difference.value)})"
         for each in report.comparisons
         if each.stage == report.served and each.against in BASELINES
     ]
-    return f"The served list, {report.served}, is {_listed(clauses)}."
+    return f"The served list, {report.served}, is {listed(clauses)}."
 
 
 def _index(ann: AnnReport) -> str:
@@ -138,7 +178,7 @@ def _index(ann: AnnReport) -> str:
         pays = f"{1 / faster:.1f} times slower, exact search would do here"
     rescued = ""
     if ann.rescued:
-        rescued = f"; exact search answers for the {_percent(ann.rescued)} of users it leaves short"
+        rescued = f"; exact search answers for the {percent(ann.rescued)} of users it leaves short"
     return (
         f"Index: {ann.index} finds {recall} of the {ann.candidates:,} exact candidates{rescued}; one search "
         f"takes {ann.ann_p50_ms:.3f} ms, exact {ann.exact_p50_ms:.3f} ms (median): {pays}."
@@ -149,34 +189,70 @@ def _reranking(report: Report) -> list[str]:
     choice = report.alpha
     if choice is None or report.rating is None:
         return [wrap("Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from.")]
-    if choice.alpha == 0:
+    if not choice.reranks:
         words = (
-            "Re-ranking: alpha 0, the order stays retrieval's; on validation no weight of the predicted "
-            f"rating gained more NDCG@{choice.k} than its standard error:"
+            "Re-ranking: left out of what is served, the order stays retrieval's; on validation no weight of "
+            f"the predicted rating or the trend gained more NDCG@{choice.k} than its standard error."
         )
     else:
         gain = _find(report, "exact+rerank", "exact").difference
         words = (
-            f"Re-ranking: alpha {choice.alpha:g} weighs the predicted rating; on test {_signed(gain.value)} "
-            f"over exact, {_verdict(gain)}. The least within a standard error of the best "
-            f"validation NDCG@{choice.k}:"
+            f"Re-ranking: {_weights(choice)}; on test {signed(gain.value)} over exact, {verdict(gain)}. "
+            f"The least weights within a standard error of the best validation NDCG@{choice.k}."
         )
-    curve = [(f"{alpha:g}", _signed(gain.value)) for alpha, _, gain in choice.curve if alpha > 0]
-    return [wrap(words), *_columns("  alpha", "  gain", curve), _ratings(report.rating)]
+    if choice.newcomers is not None:
+        words += f" For newcomers: {_weights(choice.newcomers)}."
+    parts = [wrap(words), *_gains("alpha", choice.curve), *_gains("trend", choice.trend_curve)]
+    return [*parts, _ratings(report.rating)]
 
 
-def _columns(upper: str, lower: str, pairs: list[tuple[str, str]]) -> list[str]:
-    """Pairs one above the other, as many side by side as fit."""
-    if not pairs:
+def _weights(choice: AlphaChoice) -> str:
+    if not choice.reranks:
+        return "no re-ranking"
+    return f"alpha {choice.alpha:g} weighs the predicted rating, {choice.trend:g} the trend"
+
+
+def _gains(weight: str, curve: tuple[tuple[float, float, Estimate], ...]) -> list[str]:
+    """What each weight tried gained on validation."""
+    tried = [(f"{value:g}", signed(gain.value)) for value, _, gain in curve if value > 0]
+    return _columns([f"  {weight}", "  gain"], tried) if tried else []
+
+
+def _depth(report: Report) -> list[str]:
+    """What more or fewer candidates would gain and cost."""
+    curve = report.depth
+    if curve is None:
         return []
-    label = max(len(upper), len(lower))
-    cell = 1 + max(len(text) for pair in pairs for text in pair)
+    words = (
+        f"Candidates: of the depths tried {curve.knee:,} is the smallest whose NDCG@{curve.k} is within a "
+        f"standard error of the best; {report.ann.candidates:,} are retrieved:"
+    )
+    columns = [
+        (
+            f"{point.candidates:,}",
+            share(point.ndcg.value),
+            milliseconds(point.p50_ms),
+            milliseconds(point.p99_ms),
+        )
+        for point in curve.points
+    ]
+    return [wrap(words), *_columns(["  depth", f"  NDCG@{curve.k}", "  ms, median", "  ms, p99"], columns)]
+
+
+def _columns(labels: Sequence[str], columns: Sequence[tuple[str, ...]]) -> list[str]:
+    """Cells one below the other, a line for each label, as many columns side by side as fit."""
+    if not columns:
+        return []
+    label = max(map(len, labels))
+    cell = 1 + max(len(text) for column in columns for text in column)
     fitting = (WIDTH - label) // cell
     lines = []
-    for start in range(0, len(pairs), fitting):
-        part = pairs[start : start + fitting]
-        lines.append(upper.ljust(label) + "".join(top.rjust(cell) for top, _ in part))
-        lines.append(lower.ljust(label) + "".join(bottom.rjust(cell) for _, bottom in part))
+    for start in range(0, len(columns), fitting):
+        part = columns[start : start + fitting]
+        lines += [
+            name.ljust(label) + "".join(column[line].rjust(cell) for column in part)
+            for line, name in enumerate(labels)
+        ]
     return lines
 
 
@@ -184,17 +260,17 @@ def _ratings(rating: RatingReport) -> str:
     if not rating.rows:
         return "Ratings: no warm test row to predict."
     rows = [
-        ["  NeuralMF", _error(rating.rmse), _error(rating.mae)],
-        ["  user and item biases", _error(rating.bias_rmse), _error(rating.bias_mae)],
+        ["  NeuralMF", with_interval(rating.rmse), with_interval(rating.mae)],
+        ["  user and item biases", with_interval(rating.bias_rmse), with_interval(rating.bias_mae)],
     ]
     table = format_table([f"Ratings of {rating.rows:,} test rows", "RMSE", "MAE"], rows)
     difference = rating.rmse_difference
-    interval = f"{_signed(difference.value)}, 95% interval {_signed_interval(difference)}, over users"
-    verdict = {
+    interval = f"{signed(difference.value)}, 95% interval {signed_interval(difference)}, over users"
+    standing = {
         "better": "NeuralMF is better than the biases alone",
         "worse": "NeuralMF is worse than the biases alone",
-    }.get(_verdict(difference, lower_is_better=True), "NeuralMF is not clearly different from the biases")
-    return f"{table}\n  {verdict}:\n  RMSE {interval}."
+    }.get(verdict(difference, lower_is_better=True), "NeuralMF is not clearly different from the biases")
+    return f"{table}\n  {standing}:\n  RMSE {interval}."
 
 
 def _baselines(settings: dict[str, float]) -> str:
@@ -202,71 +278,11 @@ def _baselines(settings: dict[str, float]) -> str:
     recent = "recent popularity left out, no timestamps"
     if "recent_window" in settings:
         recent = f"recent is the last {settings['recent_window']:.0%} of positives"
-    return f"Baselines, set on validation: {recent}; {ease}."
-
-
-def _verdict(difference: Estimate, lower_is_better: bool = False) -> str:
-    if math.isnan(difference.value):
-        return "not measured"
-    if difference.low == difference.high == 0:
-        return "the same"
-    if not difference.excludes_zero:
-        return "no clear difference"
-    return "better" if (difference.value > 0) != lower_is_better else "worse"
+    chosen = [recent, ease]
+    if "item_knn_neighbours" in settings:
+        chosen.append(f"item-kNN {settings['item_knn_neighbours']:,.0f} neighbours")
+    return f"Baselines, set on validation: {'; '.join(chosen)}."
 
 
 def _find(report: Report, stage: str, against: str) -> Comparison:
     return next(each for each in report.comparisons if (each.stage, each.against) == (stage, against))
-
-
-def _name(stage: str) -> str:
-    return STAGE_NAMES.get(stage, stage)
-
-
-def _listed(clauses: list[str]) -> str:
-    """a, b and c."""
-    return " and ".join([", ".join(clauses[:-1]), clauses[-1]] if len(clauses) > 1 else clauses)
-
-
-def _share(value: float) -> str:
-    """Of 0 to 1, in 4 columns: .161, 1.00; a dash for NaN."""
-    if math.isnan(value):
-        return "-"
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0") else "1.00"
-
-
-def _share_with_interval(estimate: Estimate) -> str:
-    if math.isnan(estimate.value):
-        return "-"
-    return f"{_share(estimate.value)} {_share(estimate.low)}-{_share(estimate.high)}"
-
-
-def _signed(value: float) -> str:
-    """Of -1 to 1, with its sign and without the 0 in front: +.0327; never -.0000."""
-    return "-" if math.isnan(value) else f"{round(value, 4) + 0.0:+.4f}".replace("0.", ".", 1)
-
-
-def _signed_interval(estimate: Estimate) -> str:
-    return "-" if math.isnan(estimate.low) else f"{_signed(estimate.low)} to {_signed(estimate.high)}"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
-
-
-def _short_count(value: float) -> str:
-    """In 5 columns: 9,999, 27k, 1.2M."""
-    if math.isnan(value):
-        return "-"
-    if value < 9_999.5:
-        return f"{value:,.0f}"
-    return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.1f}M"
-
-
-def _error(estimate: Estimate) -> str:
-    return f"{_number(estimate.value)} {_number(estimate.low)}-{_number(estimate.high)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"

@@ -161,10 +161,12 @@ ML_100K = NamedSet(
     ratings_bytes={"u.data": 1_979_173, "ml-100k.inter": 1_979_230},
     sources=(
         # No digest of the archive: that of the rows is enough, and holds for every source.
-        _grouplens("ml-100k", 4_924_029, None, "u.data", "u.item", "u.genre", "README"),
+        _grouplens("ml-100k", 4_924_029, None, "u.data", "u.item", "u.genre", "u.user", "README"),
         Wheel(
             "recbole==1.2.1",
-            ("recbole/dataset_example/ml-100k/ml-100k.inter", "recbole/dataset_example/ml-100k/ml-100k.item"),
+            tuple(
+                f"recbole/dataset_example/ml-100k/ml-100k.{ending}" for ending in ("inter", "item", "user")
+            ),
         ),
     ),
     rows_sha256="6cfffb52c89b05fbc3afb75f6912eeda04c81c2add0dc58e773a0ef6c8adb160",
@@ -179,7 +181,7 @@ ML_1M = NamedSet(
             "ml-1m",
             5_917_549,
             "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
-            *("ratings.dat", "movies.dat", "README"),
+            *("ratings.dat", "movies.dat", "users.dat", "README"),
         ),
     ),
     ratings_sha256="506d64ca44484487c11dc2d9a28de5c54948213e6b96285e298afe28d6ea4e0f",

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _TYPED_NAME = re.compile(r"[^\t:]+:(token|token_seq|float|float_seq)")
 _HEADER_SEPARATORS = (",", "\t", ";", "|", "::")
@@ -20,12 +20,14 @@ class TextLayout:
         names: one name a field, from the header or by convention.
         header: the first line that is not blank holds names, not data.
         quoted: a field may stand in double quotes (CSV).
+        types: RecBole's of the columns, such as ``token_seq``; empty for every other format.
     """
 
     separator: str
     names: tuple[str, ...]
     header: bool
     quoted: bool = False
+    types: tuple[str, ...] = field(default=(), compare=False)
 
 
 def first_lines(data: bytes) -> list[str]:
@@ -39,7 +41,8 @@ def header_layout(line: str, fits: Callable[[Sequence[str]], bool]) -> TextLayou
     """The layout of a file with a header: RecBole's ``name:type``, or CSV with names that `fits` accepts."""
     names = line.split("\t")
     if all(_TYPED_NAME.fullmatch(name) for name in names):
-        return TextLayout("\t", tuple(name.rsplit(":", 1)[0] for name in names), header=True)
+        plain, types = zip(*(name.rsplit(":", 1) for name in names), strict=True)
+        return TextLayout("\t", plain, header=True, types=types)
     for separator in _HEADER_SEPARATORS:
         names = split_fields(line, separator)
         if fits(names):

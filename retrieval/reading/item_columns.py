@@ -1,11 +1,19 @@
-"""The columns of a table of items: what they are called, and how they become ids, titles and genres."""
+"""The columns of a table of items: what they are called, and how they become ids, titles and categories."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from retrieval.errors import DataError
+from retrieval.reading.categories import (
+    YEAR,
+    Candidate,
+    candidates,
+    category_frame,
+    first_of_each,
+    years_from,
+)
 from retrieval.reading.cells import BadRowError
 from retrieval.reading.columns import ITEM, ColumnNames, plain_name
 from retrieval.reading.formats import TextLayout, header_layout, shorten
@@ -22,27 +30,31 @@ _TITLE_NAMES = """
 """
 _GENRE_NAMES = "genres genre class category categories"
 _YEAR_NAMES = "releaseyear year"
-_YEAR = r"^[12]\d{3}$"
-_ENDS_WITH_YEAR = r"\([12]\d{3}\)\s*$"
+_DATE_NAMES = "release releasedate publicationdate publishdate publisheddate datepublished"
+_YEAR = r"^([12]\d{3})(?:\.0)?$"
+_ENDS_WITH_YEAR = r"\(([12]\d{3})\)\s*$"
+_YEAR_OF_DATE = r"\b([12]\d{3})\b"
 _NO_GENRES = "(no genres listed)"
 _FLAGS_FROM = 5  # in u.item the genres follow item, title, two dates and a link
 
 
 @dataclass(frozen=True)
 class ItemColumns:
-    """Where the columns stand; `flags` are those of ``u.item``, one a genre."""
+    """Where the columns stand; `flags` are those of ``u.item``, one a genre, `date` that of the release."""
 
     item: int
     title: int
     genres: int | None = None
     year: int | None = None
+    date: int | None = None
     flags: tuple[int, ...] = ()
+    others: tuple[Candidate, ...] = ()
 
     @property
     def positions(self) -> list[int]:
-        """All of them."""
-        others = [position for position in (self.genres, self.year) if position is not None]
-        return [self.item, self.title, *others, *self.flags]
+        """All of them but `others`."""
+        known = [position for position in (self.genres, self.year, self.date) if position is not None]
+        return [self.item, self.title, *known, *self.flags]
 
 
 def items_layout(lines: Sequence[str], label: str) -> TextLayout:
@@ -67,8 +79,10 @@ def items_layout(lines: Sequence[str], label: str) -> TextLayout:
     return layout
 
 
-def item_columns(names: Sequence[str], label: str, has_flags: bool = False) -> ItemColumns:
-    """The columns among `names`.
+def item_columns(
+    names: Sequence[str], label: str, has_flags: bool = False, types: Sequence[str] = ()
+) -> ItemColumns:
+    """The columns among `names`, which are of these `types` where they are RecBole's.
 
     Raises:
         DataError: if there is no item or no title.
@@ -77,9 +91,11 @@ def item_columns(names: Sequence[str], label: str, has_flags: bool = False) -> I
     if item is None or title is None:
         missing = ITEM if item is None else TITLE
         raise DataError(f"{label}: no {missing} column: found {', '.join(names)}")
+    date = _position(names, _DATE_NAMES)
     if has_flags:
-        return ItemColumns(item, title, flags=tuple(range(_FLAGS_FROM, len(names))))
-    return ItemColumns(item, title, _position(names, _GENRE_NAMES), _position(names, _YEAR_NAMES))
+        return ItemColumns(item, title, date=date, flags=tuple(range(_FLAGS_FROM, len(names))))
+    found = ItemColumns(item, title, _position(names, _GENRE_NAMES), _position(names, _YEAR_NAMES), date)
+    return replace(found, others=candidates(names, found.positions, types, ("genre", YEAR)))
 
 
 def item_frame(
@@ -87,8 +103,8 @@ def item_frame(
     columns: ItemColumns,
     genre_names: Sequence[str] = (),
     genre_separator: str = "|",
-) -> pl.DataFrame:
-    """Columns item, title, genres as `ItemTable` has them; of an item listed twice the first row counts.
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The frame and the categories of an `ItemTable`; of an item listed twice the first row counts.
 
     Args:
         cells: position -> that column, of any type.
@@ -103,26 +119,33 @@ def item_frame(
     ids, _ = to_ids(cells(columns.item), ITEM, problems)
     if problems:
         raise min(problems, key=lambda problem: problem.row)
-    frame = pl.DataFrame({ITEM: ids, TITLE: _text(cells(columns.title))})
+    titles = _text(cells(columns.title))
+    sources = [(titles, _ENDS_WITH_YEAR)]
     if columns.year is not None:
-        frame = frame.with_columns(_text(cells(columns.year)).alias("year")).select(
-            ITEM,
-            pl.when(
-                pl.col("year").str.contains(_YEAR)
-                & (pl.col(TITLE) != "")
-                & ~pl.col(TITLE).str.contains(_ENDS_WITH_YEAR)
-            )
-            .then(pl.concat_str(TITLE, pl.lit(" ("), "year", pl.lit(")")))
-            .otherwise(TITLE)
-            .alias(TITLE),
-        )
+        years = _text(cells(columns.year))
+        sources.insert(0, (years, _YEAR))
+        titles = _with_years(titles, years)
+    if columns.date is not None:
+        sources.append((_text(cells(columns.date)), _YEAR_OF_DATE))
+    frame = pl.DataFrame({ITEM: ids, TITLE: titles})
+    known = category_frame(cells, columns.others).to_dict() | years_from(sources, frame.height)
+    categories = pl.DataFrame(known)
     if columns.flags:
         genres = _flagged([cells(position) for position in columns.flags], genre_names)
     elif columns.genres is not None:
         genres = _listed(cells(columns.genres), genre_separator)
     else:
         genres = pl.Series([[]] * frame.height, dtype=pl.List(pl.String))
-    return frame.with_columns(genres.alias(GENRES)).unique(subset=ITEM, keep="first", maintain_order=True)
+    frame, categories = first_of_each(ids, frame.with_columns(genres.alias(GENRES)), categories)
+    return frame, categories
+
+
+def _with_years(titles: pl.Series, years: pl.Series) -> pl.Series:
+    """Titles as MovieLens writes them: ``Heat (1995)``, where there is a year and the title has none."""
+    frame = pl.DataFrame({TITLE: titles, YEAR: years.str.extract(_YEAR, 1)})
+    bare = pl.col(YEAR).is_not_null() & (pl.col(TITLE) != "") & ~pl.col(TITLE).str.contains(_ENDS_WITH_YEAR)
+    dated = pl.concat_str(TITLE, pl.lit(" ("), YEAR, pl.lit(")"))
+    return frame.select(pl.when(bare).then(dated).otherwise(TITLE).alias(TITLE)).to_series()
 
 
 def _flagged(flags: Sequence[pl.Series], names: Sequence[str]) -> pl.Series:

@@ -1,0 +1,43 @@
+"""How the training of a model went, epoch by epoch; without torch, so that whoever reads reports can."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+TOWERS, NEURAL_MF = "TwoTowerBPR", "NeuralMF"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of one model: the mean training loss and, where validated, the validation figure."""
+
+    epoch: int
+    loss: float
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class TrainingHistory:
+    """How a model's training went: the number of epochs behind the kept weights, and all that ran."""
+
+    epochs: int
+    curve: tuple[EpochRecord, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "TrainingHistory":
+        """Back from what `to_json` gave."""
+        return cls(int(document["epochs"]), tuple(EpochRecord(**record) for record in document["curve"]))
+
+
+TrainingCurves = dict[str, tuple[EpochRecord, ...]]
+
+
+def training_curves(towers: Sequence[TrainingHistory], neural_mf: TrainingHistory | None) -> TrainingCurves:
+    """The curves of a build by the models' names, members numbered; without NeuralMF where there was none."""
+    many = len(towers) > 1
+    curves = {f"{TOWERS} {i}" if many else TOWERS: each.curve for i, each in enumerate(towers, start=1)}
+    return curves if neural_mf is None else curves | {NEURAL_MF: neural_mf.curve}

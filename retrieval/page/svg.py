@@ -1,0 +1,168 @@
+"""Matplotlib figures as inline SVG: page colours, page fonts, ids of their own, the same bytes each time.
+
+Nothing of matplotlib's global state is kept: figures are objects of their own, and settings are those of
+a fresh installation, whatever the user's matplotlibrc says, for as long as one figure is drawn.
+"""
+
+import io
+import logging
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Drawn at this width; the page scales it by little, so that text stays readable on a telephone.
+WIDTH = 350
+FONT_SIZE = 11
+# Colours that matplotlib is told, and the page's variables that take their places.
+INK, MUTED, GRID, PAPER, ON = "#010101", "#020202", "#030303", "#040404", "#050505"
+BASELINE, RETRIEVAL, RERANKED = "#060606", "#070707", "#080808"
+PARTS = ("#111111", "#121212", "#131313", "#141414", "#151515", "#161616")
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    PAPER: "--card",
+    ON: "--on",
+    BASELINE: "--baseline",
+    RETRIEVAL: "--retrieval",
+    RERANKED: "--reranked",
+} | {colour: f"--part-{place}" for place, colour in enumerate(PARTS, start=1)}
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "text.parse_math": False,
+    "font.family": ["DejaVu Sans"],  # which comes with matplotlib: text is measured alike everywhere
+    "font.size": FONT_SIZE,
+    "axes.titlesize": FONT_SIZE,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.unicode_minus": False,  # as in the tables
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "grid.color": GRID,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.75,
+    "lines.markersize": 6,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot to draw.
+
+    Attributes:
+        name: begins its ids; must be the only one of its name in a page.
+        title, description: what it shows, for those who do not see it.
+        height: in units of `WIDTH`.
+        draw: puts it onto an empty figure.
+    """
+
+    name: str
+    title: str
+    description: str
+    height: float
+    draw: Callable[["Figure"], None]
+
+
+def inline_svg(plot: Plot) -> str:
+    """The plot as an <svg> element to be put into an HTML page."""
+    root = ET.fromstring(_drawn(plot))
+    _without_namespaces(root)
+    for leftover in [each for each in root if each.tag == "metadata"]:
+        root.remove(leftover)
+    for definitions in root.iter("defs"):
+        for style in definitions.findall("style"):  # its rules would hold for the whole page
+            definitions.remove(style)
+    for element in root.iter():
+        if "style" in element.attrib:
+            element.set("style", _in_page_style(element.attrib["style"]))
+    _own_ids(root, plot.name)
+    view = root.attrib["viewBox"]
+    root.attrib.clear()
+    names = {key: f"{plot.name}-{key}" for key in ("title", "desc")}
+    root.attrib.update({"viewBox": view, "role": "img", "aria-labelledby": names["title"]})
+    root.set("aria-describedby", names["desc"])
+    for place, (tag, text) in enumerate((("title", plot.title), ("desc", plot.description))):
+        element = ET.Element(tag, id=names[tag])
+        element.text = text
+        root.insert(place, element)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _drawn(plot: Plot) -> bytes:
+    """What matplotlib writes."""
+    buffer = io.BytesIO()
+    with _quiet():
+        import matplotlib
+        from matplotlib.figure import Figure
+
+        defaults = matplotlib.rcParamsDefault.items()
+        fresh: dict[Any, Any] = {key: value for key, value in defaults if "backend" not in key}
+        with matplotlib.rc_context(fresh | SETTINGS):
+            figure = Figure(figsize=(WIDTH / 72, plot.height / 72), dpi=72, layout="constrained")
+            plot.draw(figure)
+            figure.savefig(buffer, format="svg")
+    return buffer.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Matplotlib tells of its font cache and the like; those who build a bundle need not know."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of glyphs that the measuring font lacks; browsers have others
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _without_namespaces(root: ET.Element) -> None:
+    """HTML knows <svg> and what is in it by itself, and `href` needs no prefix any more."""
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        for key in [key for key in element.attrib if "}" in key]:
+            element.set(key.rpartition("}")[2], element.attrib.pop(key))
+
+
+def _in_page_style(style: str) -> str:
+    for colour, variable in VARIABLES.items():
+        style = style.replace(colour, f"var({variable})")
+    return re.sub(r"'DejaVu Sans'(, [\w-]+)*", "var(--sans)", style)
+
+
+def _own_ids(root: ET.Element, name: str) -> None:
+    """Ids that nothing refers to go; the others, which every figure has alike, get the plot's name."""
+    refers = re.compile(r"(?<=url\(#)[^)]+|(?<=^#).+")
+    used: dict[str, str] = {}
+    for element in root.iter():
+        for text in element.attrib.values():
+            for each in refers.findall(text):
+                used.setdefault(each, f"{name}-{len(used) + 1}")
+    for element in root.iter():
+        identity = element.attrib.pop("id", None)
+        for key, text in element.attrib.items():
+            element.set(key, refers.sub(lambda match: used[match[0]], text))
+        if identity in used:
+            element.set("id", used[identity])
