@@ -29,19 +29,12 @@ from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
 from retrieval.progress import Progress
+from retrieval.rating_training import FittedNeuralMF, fit_neural_mf
 from retrieval.search import Judge
 from retrieval.settings import BuildSettings, TowerSettings
 from retrieval.split import latest_of_each_pair
-from retrieval.training import (
-    FittedNeuralMF,
-    FittedTowers,
-    Merits,
-    OnEpoch,
-    TowerFeatures,
-    fit_neural_mf,
-    fit_towers,
-    start_of,
-)
+from retrieval.tower_training import FittedTowers, TowerFeatures, fit_towers, start_of
+from retrieval.training import Merits, OnEpoch
 from retrieval.two_stage import TwoStageModel
 from retrieval.validation import ValidationLists
 from retrieval.vectors import TowerVectors

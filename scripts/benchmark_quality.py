@@ -47,7 +47,8 @@ from retrieval.judgements import Judgements, Scorer, StageScores, rank_by_scores
 from retrieval.progress import Silent
 from retrieval.settings import BuildSettings, SplitSettings, usable_cores
 from retrieval.split import Split, split_interactions
-from retrieval.training import borrowed_torch, choose_device, fit_towers
+from retrieval.tower_training import fit_towers
+from retrieval.training import borrowed_torch, choose_device
 from retrieval.users import find_users_beside, read_users
 from retrieval.validation import ValidationLists
 

@@ -49,7 +49,7 @@ def comparisons_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> f
     from retrieval.interactions import read_interactions
     from retrieval.settings import TowerSettings
     from retrieval.split import split_by_time
-    from retrieval.training import fit_towers
+    from retrieval.tower_training import fit_towers
 
     interactions = (
         read_interactions(ratings) if ratings else load_dataset("ml-100k", data, print).interactions

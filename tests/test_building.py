@@ -10,8 +10,10 @@ from retrieval.datasets import Dataset
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError, UsageError
 from retrieval.interactions import Interactions
+from retrieval.rating_training import fit_neural_mf
 from retrieval.settings import BuildSettings
-from retrieval.training import borrowed_torch, fit_neural_mf, fit_towers
+from retrieval.tower_training import fit_towers
+from retrieval.training import borrowed_torch
 from retrieval.validation import ValidationLists
 from tests.reports import without_times
 

@@ -13,8 +13,8 @@ from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.judgements import Judgements
 from retrieval.rating_model import RatingModel
+from retrieval.rating_training import fit_neural_mf
 from retrieval.settings import NeuralMFSettings
-from retrieval.training import fit_neural_mf
 from retrieval.two_stage import TwoStageModel
 
 

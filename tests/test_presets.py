@@ -6,8 +6,9 @@ import torch
 
 from retrieval.encoded import EncodedInteractions
 from retrieval.presets import notebook
+from retrieval.rating_training import fit_neural_mf
 from retrieval.settings import BuildSettings, SplitSettings
-from retrieval.training import fit_neural_mf, fit_towers
+from retrieval.tower_training import fit_towers
 
 CPU = torch.device("cpu")
 

@@ -18,17 +18,11 @@ from retrieval.errors import DataError, EnvironmentProblem
 from retrieval.features import SideFeatures
 from retrieval.joining import join
 from retrieval.neural_mf import NeuralMF
+from retrieval.rating_training import FittedNeuralMF, fit_neural_mf
 from retrieval.settings import LossKind, NeuralMFSettings, TowerSettings, UserTowerKind, id_towers
+from retrieval.tower_training import FittedTowers, TowerFeatures, fit_towers
 from retrieval.towers import TwoTowerBPR
-from retrieval.training import (
-    FittedNeuralMF,
-    FittedTowers,
-    TowerFeatures,
-    borrowed_torch,
-    choose_device,
-    fit_neural_mf,
-    fit_towers,
-)
+from retrieval.training import borrowed_torch, choose_device
 from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors, Weights, pool_histories, with_one
 
 CPU = torch.device("cpu")

@@ -1,0 +1,203 @@
+"""Training the towers: every member with early stopping, then all of them joined into one pair."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from index import ItemLists
+from retrieval.batches import TripletBatches
+from retrieval.closed_form import TowerStart, closed_form_start
+from retrieval.curves import EpochRecord, TrainingHistory
+from retrieval.encoded import EncodedInteractions
+from retrieval.errors import DataError
+from retrieval.features import SideFeatures
+from retrieval.histories import HistoryBatches
+from retrieval.joining import join
+from retrieval.settings import TowerSettings
+from retrieval.towers import IdUserTower, TwoTowerBPR
+from retrieval.training import Loop, Merits, OnEpoch, mean_loss
+from retrieval.vectors import Matrix, TowerVectors, Weights
+
+
+@dataclass(frozen=True)
+class FittedTowers:
+    """Trained towers.
+
+    Attributes:
+        vectors: exported, of all members joined.
+        weights: of the towers that give those vectors, by name.
+        members: how the training of each went.
+        new_items: shape (c, d + 1), float32: vectors of items known by their features alone, in the
+            order they were given; None without side features.
+    """
+
+    vectors: TowerVectors
+    weights: Weights
+    members: tuple[TrainingHistory, ...]
+    new_items: Matrix | None
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs behind each member's kept weights."""
+        return tuple(member.epochs for member in self.members)
+
+
+@dataclass(frozen=True)
+class TowerFeatures:
+    """Side features for the towers, where there are any.
+
+    Attributes:
+        items, users: of the items and users of train.
+        new_items: of items without interactions, with the same names as `items`.
+    """
+
+    items: SideFeatures | None = None
+    users: SideFeatures | None = None
+    new_items: SideFeatures | None = None
+
+
+def fit_towers(
+    positives: EncodedInteractions,
+    settings: TowerSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    catalogue: NDArray[np.int64] | None = None,
+    features: TowerFeatures | None = None,
+    start: TowerStart | None = None,
+    validate: Callable[[TowerVectors], Merits] | None = None,
+    epochs: tuple[int, ...] | None = None,
+    on_epoch: Callable[[int, EpochRecord], None] = lambda member, record: None,
+) -> FittedTowers:
+    """Train TwoTowerBPR on positives: as many members as the settings say, joined into one.
+
+    Args:
+        positives: the interactions to rank high.
+        catalogue: item rows, ascending, that have interactions; every item unless given. The others
+            are nobody's negatives and known by their side features alone.
+        features: of the items and users, for the history tower.
+        start: as `start_of` gives it, for who knows it already.
+        validate: maps exported vectors to figures of merit, shape (q,), one for each list of
+            validation, larger is better; with it training stops early, see `training.Loop`.
+        epochs: exactly this many of each member instead, without validation: for the refit on all data.
+        on_epoch: told the member, from 0, and its epoch.
+
+    Raises:
+        DataError: if there is nothing to train on, or the loss or a weight stops being a number.
+    """
+    if not len(positives):
+        raise DataError("no positive interaction to train on; lower --positive-threshold or give more data")
+    features, start = features or TowerFeatures(), start or start_of(positives, settings, seed)
+    trained = [
+        _fit_member(
+            positives,
+            settings,
+            # Far apart, so that neighbouring seeds of two builds share no member.
+            seed=(seed + 1_000_003 * member) % 2**31,
+            device=device,
+            catalogue=catalogue,
+            features=features,
+            start=start,
+            validate=validate,
+            epochs=None if epochs is None else epochs[member],
+            on_epoch=partial(on_epoch, member),
+        )
+        for member in range(settings.members)
+    ]
+    histories, popularity = positives.item_lists(), popularity_of(positives)
+    exported = [model.export(histories) for model, _ in trained]
+    new_items = None
+    if features.items is not None and features.new_items is not None:
+        # Joined beside the others, so that they come into the same space; no history holds them yet.
+        exported = [
+            vectors.with_items(*model.encode_items(features.new_items))
+            for vectors, (model, _) in zip(exported, trained, strict=True)
+        ]
+        popularity = np.append(popularity, np.zeros(len(features.new_items), dtype=np.float32))
+    joined = join(exported, popularity + 1, settings.dimension)
+    if features.items is not None and features.new_items is not None:
+        joined, new_items = joined.first_items(positives.n_items), joined.items[positives.n_items :]
+    return FittedTowers(joined, joined.weights(), tuple(history for _, history in trained), new_items)
+
+
+def start_of(positives: EncodedInteractions, settings: TowerSettings, seed: int) -> TowerStart | None:
+    """What the tables begin with beside chance, the same for all of the same dimension; None: nothing."""
+    if settings.user_tower == "id" or not settings.closed_form_start:
+        return None
+    return closed_form_start(positives, settings.dimension, seed)
+
+
+def _fit_member(
+    positives: EncodedInteractions,
+    settings: TowerSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    catalogue: NDArray[np.int64] | None,
+    features: TowerFeatures,
+    start: TowerStart | None,
+    validate: Callable[[TowerVectors], Merits] | None,
+    epochs: int | None,
+    on_epoch: OnEpoch,
+) -> tuple[TwoTowerBPR, TrainingHistory]:
+    """One pair of towers."""
+    catalogue = np.arange(positives.n_items) if catalogue is None else catalogue
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    histories = positives.item_lists()
+    batches: TripletBatches | HistoryBatches
+    if settings.user_tower == "id":
+        batches = TripletBatches(positives, settings, rng, device)
+    else:
+        batches = HistoryBatches(
+            positives,
+            settings,
+            rng,
+            device,
+            catalogue=catalogue,
+            with_item_features=features.items is not None,
+            with_user_features=features.users is not None,
+        )
+    if not batches.comparisons:
+        raise DataError("every user likes every item, so there is nothing to rank lower")
+    model = TwoTowerBPR(
+        positives.n_users,
+        positives.n_items,
+        settings,
+        popularity_of(positives),
+        features.items,
+        features.users,
+        start,
+    ).to(device)
+    _silence_unreached(model, histories, catalogue)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+
+    def run_epoch() -> float:
+        return mean_loss((optimizer, model.loss(batch), len(batch.targets)) for batch in batches.epoch())
+
+    def merits(candidate: TwoTowerBPR) -> Merits:
+        assert validate is not None
+        return validate(candidate.export(histories))
+
+    loop = Loop(model, run_epoch, validate and merits, lambda ndcg: float(ndcg.mean()), settings, on_epoch)
+    return loop.run(settings.max_epochs if epochs is None else epochs)
+
+
+def popularity_of(positives: EncodedInteractions) -> NDArray[np.float32]:
+    """How many positives each item has: shape (n_items,)."""
+    return np.bincount(positives.items, minlength=positives.n_items).astype(np.float32)
+
+
+def _silence_unreached(model: TwoTowerBPR, histories: ItemLists, catalogue: NDArray[np.int64]) -> None:
+    """Set what training never reaches to 0, where chance would speak instead."""
+    tower = model.user_tower
+    if isinstance(tower, IdUserTower):
+        tower.silence(np.flatnonzero(histories.lengths() == 0))
+        return
+    unreached = np.setdiff1d(np.arange(model.items.table.num_embeddings), catalogue)
+    model.items.silence(unreached)
+    tower.silence(unreached)
