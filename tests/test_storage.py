@@ -15,6 +15,7 @@ from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
 from retrieval.publishing import new_bundle
 from retrieval.storage import read_evaluated, read_system, write_system
+from retrieval.two_stage import TwoStageModel
 from tests.reports import with_alpha, without_times
 
 
@@ -34,17 +35,19 @@ def assert_same_system(one: FittedSystem, other: FittedSystem) -> None:
         (mine.vectors.users, theirs.vectors.users),
         (mine.vectors.history_items, theirs.vectors.history_items),
         (mine.vectors.prior, theirs.vectors.prior),
+        (mine.trend, theirs.trend),
         (mine.seen.indptr, theirs.seen.indptr),
         (mine.seen.items, theirs.seen.items),
         (mine.ann.to_bytes(), theirs.ann.to_bytes()),
     ]
     for array, another in pairs:
         assert_same_array(array, another)
-    assert (mine.alpha, mine.n_candidates, mine.ann.name) == (
-        theirs.alpha,
-        theirs.n_candidates,
-        theirs.ann.name,
-    )
+    assert (mine.n_candidates, mine.ann.name) == (theirs.n_candidates, theirs.ann.name)
+    assert blend_weights(mine) == blend_weights(theirs)
+
+
+def blend_weights(model: TwoStageModel) -> tuple[float, ...]:
+    return (model.alpha, model.trend_weight, model.newcomer_alpha, model.newcomer_trend_weight)
 
 
 def assert_same_array(one: np.ndarray, other: np.ndarray) -> None:
@@ -63,6 +66,22 @@ def test_the_two_parts_are_different_fits(artifacts: Path) -> None:
     evaluated, served = read_system(bundle, "evaluated"), read_system(bundle, "served")
     assert (len(evaluated.users), len(served.users)) == (139, 150)
     assert len(evaluated.model.seen.items) == 3375 and len(served.model.seen.items) == 4822
+
+
+def test_every_weight_of_the_blend_is_read_back_as_itself(tiny_build: Build, tmp_path: Path) -> None:
+    weights = {
+        "alpha": 0.1,
+        "trend_weight": 0.3,
+        "newcomer_alpha": 0.5,
+        "newcomer_trend_weight": 0.7,
+    }
+    system = replace(tiny_build.served, model=replace(tiny_build.served.model, **weights))
+    with new_bundle(tmp_path) as writer:
+        write_system(writer, "served", system)
+        writer.publish({})
+    back = read_system(open_bundle(tmp_path), "served")
+    assert_same_system(back, system)
+    assert blend_weights(back.model) == tuple(weights.values())
 
 
 @pytest.mark.parametrize("search", ["exact", "ann"])

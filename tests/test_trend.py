@@ -100,6 +100,23 @@ def test_newcomers_have_a_choice_of_their_own(tiny_build: Build) -> None:
     assert len(set(lists) & set(wanted)) > len(set(plain) & set(wanted))
 
 
+def test_newcomers_get_the_blend_of_their_own_weights(tiny_build: Build) -> None:
+    """Two histories, of two items and of one: the list is the blend made by hand, the trend fading with each."""
+    model = replace(tiny_build.evaluated.model, alpha=9.0, trend_weight=9.0)
+    model = replace(model, newcomer_alpha=0.3, newcomer_trend_weight=1.5)
+    assert model.rating_model is not None and model.trend is not None
+    histories = ItemLists.from_pairs(np.array([0, 0, 1]), np.array([3, 40, 7]), 2)
+    queries = model.vectors.for_histories(histories)
+    found = model.candidates(queries, histories, model.n_candidates, "exact")
+    anybody = model.rating_model.predict(np.full(2, model.rating_model.unknown_user), found.rows)
+    by_hand = blend(found, anybody, 0.3, model.trend[found.rows], np.array([1.5 / 3, 1.5 / 2]))
+    ranked = model.for_histories(histories, 10, "exact")
+    np.testing.assert_array_equal(ranked.rows, by_hand.rows[:, :10])
+    np.testing.assert_array_equal(ranked.scores, by_hand.scores[:, :10])
+    unfaded = blend(found, anybody, 0.3, model.trend[found.rows], 1.5)
+    assert (ranked.rows != unfaded.rows[:, :10]).any()
+
+
 def test_popularity_decides_between_equal_scores_only() -> None:
     scorer = ties_by(lambda users: np.array([[0, 0, 1]] * len(users), np.float32), np.array([3.0, 9.0, 0.0]))
     assert np.argsort(-scorer(np.array([0]))[0]).tolist() == [2, 1, 0]
