@@ -101,7 +101,7 @@ def test_newcomers_have_a_choice_of_their_own(tiny_build: Build) -> None:
 
 
 def test_newcomers_get_the_blend_of_their_own_weights(tiny_build: Build) -> None:
-    """Two histories, of two items and of one: the list is the blend made by hand, the trend fading with each."""
+    """Histories of two items and of one: the list is the blend made by hand, the trend faded with each."""
     model = replace(tiny_build.evaluated.model, alpha=9.0, trend_weight=9.0)
     model = replace(model, newcomer_alpha=0.3, newcomer_trend_weight=1.5)
     assert model.rating_model is not None and model.trend is not None
