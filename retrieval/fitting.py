@@ -210,17 +210,11 @@ class Fitting:
         return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history, points)
 
     def tower_features(self, users: IdMap, items: IdMap) -> TowerFeatures:
-        """Side features of the rows, and of the items that only the table of items knows."""
+        """Side features of the rows; none for the id tower."""
         if self.settings.towers.user_tower == "id":
             return TowerFeatures()
-        of_items, of_users = SideFeatures.of(self.items, items), SideFeatures.of(self.users, users)
-        cold = self._cold_item_ids(items)
-        of_new = None
-        if len(cold) and of_items.names:
-            of_new = SideFeatures.with_names(of_items.names, self.items, IdMap(cold))
-        return TowerFeatures(
-            of_items if of_items.names else None, of_users if of_users.names else None, of_new
-        )
+        found = SideFeatures.of(self.items, items), SideFeatures.of(self.users, users)
+        return TowerFeatures(*(each if each.names else None for each in found))
 
     def _cold_item_ids(self, items: IdMap) -> NDArray[Any]:
         """Ids of the items that only the table of items knows, if the towers can take such."""

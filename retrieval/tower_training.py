@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.baselines import popularity
 from retrieval.batches import TripletBatches
 from retrieval.closed_form import TowerStart, closed_form_start
 from retrieval.curves import EpochRecord, TrainingHistory
@@ -20,7 +21,7 @@ from retrieval.joining import join
 from retrieval.settings import TowerSettings
 from retrieval.towers import IdUserTower, TwoTowerBPR
 from retrieval.training import Loop, Merits, OnEpoch, mean_loss
-from retrieval.vectors import Matrix, TowerVectors, Weights
+from retrieval.vectors import TowerVectors, Weights
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,11 @@ class FittedTowers:
         vectors: exported, of all members joined.
         weights: of the towers that give those vectors, by name.
         members: how the training of each went.
-        new_items: shape (c, d + 1), float32: vectors of items known by their features alone, in the
-            order they were given; None without side features.
     """
 
     vectors: TowerVectors
     weights: Weights
     members: tuple[TrainingHistory, ...]
-    new_items: Matrix | None
 
     @property
     def epochs(self) -> tuple[int, ...]:
@@ -48,16 +46,10 @@ class FittedTowers:
 
 @dataclass(frozen=True)
 class TowerFeatures:
-    """Side features for the towers, where there are any.
-
-    Attributes:
-        items, users: of the items and users of train.
-        new_items: of items without interactions, with the same names as `items`.
-    """
+    """Side features of the items and of the users, where there are any."""
 
     items: SideFeatures | None = None
     users: SideFeatures | None = None
-    new_items: SideFeatures | None = None
 
 
 def fit_towers(
@@ -108,20 +100,10 @@ def fit_towers(
         )
         for member in range(settings.members)
     ]
-    histories, popularity = positives.item_lists(), popularity_of(positives)
+    histories = positives.item_lists()
     exported = [model.export(histories) for model, _ in trained]
-    new_items = None
-    if features.items is not None and features.new_items is not None:
-        # Joined beside the others, so that they come into the same space; no history holds them yet.
-        exported = [
-            vectors.with_items(*model.encode_items(features.new_items))
-            for vectors, (model, _) in zip(exported, trained, strict=True)
-        ]
-        popularity = np.append(popularity, np.zeros(len(features.new_items), dtype=np.float32))
-    joined = join(exported, popularity + 1, settings.dimension)
-    if features.items is not None and features.new_items is not None:
-        joined, new_items = joined.first_items(positives.n_items), joined.items[positives.n_items :]
-    return FittedTowers(joined, joined.weights(), tuple(history for _, history in trained), new_items)
+    joined = join(exported, popularity(positives) + 1, settings.dimension)
+    return FittedTowers(joined, joined.weights(), tuple(history for _, history in trained))
 
 
 def start_of(positives: EncodedInteractions, settings: TowerSettings, seed: int) -> TowerStart | None:
@@ -168,7 +150,7 @@ def _fit_member(
         positives.n_users,
         positives.n_items,
         settings,
-        popularity_of(positives),
+        popularity(positives),
         features.items,
         features.users,
         start,
@@ -185,11 +167,6 @@ def _fit_member(
 
     loop = Loop(model, run_epoch, validate and merits, lambda ndcg: float(ndcg.mean()), settings, on_epoch)
     return loop.run(settings.max_epochs if epochs is None else epochs)
-
-
-def popularity_of(positives: EncodedInteractions) -> NDArray[np.float32]:
-    """How many positives each item has: shape (n_items,)."""
-    return np.bincount(positives.items, minlength=positives.n_items).astype(np.float32)
 
 
 def _silence_unreached(model: TwoTowerBPR, histories: ItemLists, catalogue: NDArray[np.int64]) -> None:

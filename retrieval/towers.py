@@ -18,7 +18,7 @@ from retrieval.features import SideFeatures
 from retrieval.losses import one_against_all, pairwise
 from retrieval.negatives import draw_by_score
 from retrieval.settings import TowerSettings
-from retrieval.vectors import Matrix, TowerVectors, pool_histories, with_one
+from retrieval.vectors import TowerVectors, pool_histories, with_one
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,7 @@ class FeatureEmbeddings(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B,) rows -> (B, width)."""
-        return self.encode(self.rows[rows])
-
-    def encode(self, padded: Tensor) -> Tensor:
-        """Rows given by their features, (B, most) int64, padded with the number of features."""
+        padded = self.rows[rows]
         count = padded.ne(self.table.num_embeddings - 1).sum(dim=1, keepdim=True).clamp(min=1)
         mean: Tensor = self.table(padded).sum(dim=1) / count
         return mean
@@ -298,19 +295,6 @@ class TwoTowerBPR(nn.Module):
             every_user = torch.arange(len(histories), device=every_item.device)
             users = users + to_numpy(tower.user_features(every_user))
         return TowerVectors(items, with_one(users), table, prior)
-
-    @torch.no_grad()
-    def encode_items(self, features: SideFeatures) -> tuple[Matrix, Matrix]:
-        """Vectors of items known by their features alone, and what they add to a history, as in `export`.
-
-        Returns:
-            shapes (len(features), d + 1) and (len(features), d), float32.
-        """
-        tower = self.user_tower
-        if self.items.features is None or isinstance(tower, IdUserTower) or tower.item_features is None:
-            raise ValueError("the towers were trained without side features of the items")
-        padded = torch.from_numpy(features.padded()).to(self.items.table.weight.device)
-        return to_numpy(self.items.features.encode(padded)), to_numpy(tower.item_features.encode(padded))
 
 
 def append_one(vectors: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ def _key(
     settings, features = fitting.settings, fitting.tower_features(users, items)
     return study_key(
         [Interactions(each, "").digest() for each in slices],
-        [_digest(each) for each in (features.items, features.users, features.new_items)],
+        [_digest(each) for each in (features.items, features.users)],
         settings.positive_threshold,
         settings.seed,
         asdict(settings.towers),
@@ -120,7 +120,6 @@ def _key(
 def _digest(features: SideFeatures | None) -> str | None:
     if features is None:
         return None
-
     arrays = (features.lists.indptr, features.lists.items)
     names = "\n".join(features.names).encode()
     return hashlib.sha256(b"\0".join([names, *(each.tobytes() for each in arrays)])).hexdigest()

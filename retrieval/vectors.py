@@ -1,6 +1,6 @@
 """What the towers leave behind: vectors whose inner product is the model's score. No torch here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,21 +56,6 @@ class TowerVectors:
     def dimension(self) -> int:
         """Columns of the exported vectors, bias included."""
         return int(self.items.shape[1])
-
-    def with_items(self, items: Matrix, history_items: Matrix) -> "TowerVectors":
-        """The same towers with more items after the others: (c, d + 1) and (c, d)."""
-        if self.history_items is None:
-            raise ValueError("the id user tower takes no items that are known by their features")
-        return replace(
-            self,
-            items=np.vstack([self.items, items]),
-            history_items=np.vstack([self.history_items, history_items]),
-        )
-
-    def first_items(self, count: int) -> "TowerVectors":
-        """The same towers without the items after the first `count`."""
-        table = self.history_items
-        return replace(self, items=self.items[:count], history_items=None if table is None else table[:count])
 
     def weights(self) -> Weights:
         """The towers' tables by name: what has to be kept to make these vectors again from histories."""

@@ -144,21 +144,6 @@ def test_rows_of_zeros_break_nothing() -> None:
     assert scores(half) == pytest.approx(scores(member(1)) / 2, abs=1e-4)
 
 
-def test_items_known_by_their_features_come_into_the_same_space() -> None:
-    members = [member(seed) for seed in range(2)]
-    rng = np.random.default_rng(9)
-    more = [
-        each.with_items(
-            rng.normal(size=(3, 5)).astype(np.float32), rng.normal(size=(3, 4)).astype(np.float32)
-        )
-        for each in members
-    ]
-    joined = join(more, ones(N_ITEMS + 3), 2 * DIMENSION)
-    mean = np.mean([scores(each) for each in more], axis=0)
-    assert scores(joined) == pytest.approx(mean, abs=1e-4)
-    assert scores(joined.first_items(N_ITEMS)) == pytest.approx(mean[:, :N_ITEMS], abs=1e-4)
-
-
 def test_id_towers_are_not_joined() -> None:
     vectors = TowerVectors(member(1).items, member(1).users, None, None)
     with pytest.raises(ValueError, match="only history towers"):

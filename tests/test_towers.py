@@ -494,7 +494,7 @@ def test_features_say_nothing_at_first() -> None:
     tower, lists = model.user_tower, positives().item_lists()
     assert isinstance(tower, HistoryUserTower)
     featured = model.export(lists)
-    for vectors in model.encode_items(ITEM_FEATURES):
+    for vectors in by_features_alone(model):
         assert not vectors.any()
     model.items.features = tower.item_features = tower.user_features = None
     plain = model.export(lists)
@@ -514,25 +514,28 @@ def test_features_learn_from_the_first_step_on() -> None:
         assert touched(each.table.weight) == {0, 1, 2, 3}  # and not the padding
 
 
-def test_an_item_known_by_its_features_alone_gets_their_mean() -> None:
-    model = model_of("history", with_features=True)
-    tower, given = model.user_tower, features_of([[], [2], [0, 1, 3]])
+def by_features_alone(model: TwoTowerBPR) -> tuple[np.ndarray, np.ndarray]:
+    """What the items' features add to both of their tables, from the embeddings."""
+    tower, lists = model.user_tower, ITEM_FEATURES.lists
     assert isinstance(tower, HistoryUserTower)
     assert model.items.features is not None and tower.item_features is not None
-    vectors, table = model.encode_items(given)
-    for encoded, embeddings in ((vectors, model.items.features), (table, tower.item_features)):
-        numbers = embeddings.table.weight.detach().numpy()
-        assert not encoded[0].any()
-        assert encoded[1] == pytest.approx(numbers[2])
-        assert encoded[2] == pytest.approx((numbers[0] + numbers[1] + numbers[3]) / 3, abs=1e-6)
-    assert (vectors.shape, table.shape) == ((3, DIMENSION + 1), (3, DIMENSION))
+    tables = (each.table.weight.detach().numpy() for each in (model.items.features, tower.item_features))
+    vectors, rows = (
+        np.array([table[lists.of(row)].sum(axis=0) / max(len(lists.of(row)), 1) for row in range(N_ITEMS)])
+        for table in tables
+    )
+    return vectors, rows
+
+
+def test_an_item_known_by_its_features_alone_gets_their_mean() -> None:
+    model = model_of("history", with_features=True)
     # What an item of train is while its own vector is hidden.
     rows = torch.arange(N_ITEMS)
     with torch.no_grad():
         hidden = model.items(rows, torch.zeros(N_ITEMS)).numpy()
         half = model.items(rows, torch.from_numpy((np.arange(N_ITEMS) % 2).astype(np.float32))).numpy()
         whole = model.items(rows).numpy()
-    assert hidden == pytest.approx(model.encode_items(ITEM_FEATURES)[0], abs=1e-6)
+    assert hidden == pytest.approx(by_features_alone(model)[0], abs=1e-6)
     assert np.array_equal(half[::2], hidden[::2]) and np.array_equal(half[1::2], whole[1::2])
 
 
@@ -546,7 +549,7 @@ def test_silenced_items_are_their_features_and_nothing_else() -> None:
         model.items.silence(silent)
         model.user_tower.silence(silent)
         after = model.export(positives().item_lists())
-        expected = model.encode_items(ITEM_FEATURES) if with_features else (np.zeros(1), np.zeros(1))
+        expected = by_features_alone(model) if with_features else (np.zeros(1), np.zeros(1))
         for name, alone in zip(("items", "history_items"), expected, strict=True):
             mine, theirs = getattr(after, name), getattr(before, name)
             assert np.array_equal(mine[others], theirs[others])
@@ -561,9 +564,3 @@ def test_silenced_users_leave_the_answer_to_the_biases() -> None:
     after = model.export(positives().item_lists()).users
     assert after[[1, 6]].tolist() == [[0.0] * DIMENSION + [1.0]] * 2
     assert np.array_equal(np.delete(after, [1, 6], axis=0), np.delete(before, [1, 6], axis=0))
-
-
-@pytest.mark.parametrize("kind", BOTH)
-def test_without_features_no_item_is_known_by_them(kind: UserTowerKind) -> None:
-    with pytest.raises(ValueError, match="without side features"):
-        model_of(kind).encode_items(ITEM_FEATURES)

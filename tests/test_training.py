@@ -479,7 +479,7 @@ def cold_checkerboard() -> tuple[EncodedInteractions, NDArray[np.int64], NDArray
 
 @pytest.mark.parametrize(("loss", "members"), [("bpr", 2), ("softmax", 1)])
 def test_items_without_interactions_are_found_by_their_features(loss: LossKind, members: int) -> None:
-    """Cold items of train, whose own vectors are silent, and new ones get the same vectors."""
+    """Cold items, whose own vectors are silent."""
     train, catalogue, cold = cold_checkerboard()
     fitted = fit_towers(
         train,
@@ -488,12 +488,10 @@ def test_items_without_interactions_are_found_by_their_features(loss: LossKind, 
         device=CPU,
         epochs=(10,) * members,
         catalogue=catalogue,
-        features=TowerFeatures(items=colours(np.arange(N_ITEMS)), new_items=colours(cold)),
+        features=TowerFeatures(items=colours(np.arange(N_ITEMS))),
     )
-    assert fitted.new_items is not None and fitted.new_items.dtype == np.float32
     assert fitted.vectors.items.shape == (N_ITEMS, 9)
-    assert fitted.new_items == pytest.approx(fitted.vectors.items[cold], abs=1e-4)
-    scores = fitted.vectors.users @ fitted.new_items.T
+    scores = fitted.vectors.users @ fitted.vectors.items[cold].T
     own = (np.arange(N_USERS)[:, None] - cold) % 2 == 0
     in_order = [mine[like].min() > mine[~like].max() for mine, like in zip(scores, own, strict=True)]
     assert np.mean(in_order) > 0.9
@@ -508,16 +506,9 @@ def test_items_without_interactions_are_found_by_their_features(loss: LossKind, 
 def test_without_features_what_training_never_reaches_is_silent() -> None:
     train, catalogue, cold = cold_checkerboard()
     fitted = fit_towers(train, tower_settings(), seed=1, device=CPU, epochs=(2,), catalogue=catalogue)
-    assert fitted.vectors.history_items is not None and fitted.new_items is None
+    assert fitted.vectors.history_items is not None
     assert not fitted.vectors.items[cold].any() and not fitted.vectors.history_items[cold].any()
     assert fitted.vectors.items[catalogue].all() and fitted.vectors.history_items[catalogue].all()
-
-
-def test_new_items_need_features_of_the_others() -> None:
-    train, _ = checkerboard()
-    features = TowerFeatures(new_items=colours(np.arange(3)))
-    fitted = fit_towers(train, tower_settings(), seed=1, device=CPU, epochs=(1,), features=features)
-    assert fitted.new_items is None
 
 
 def test_user_features_tell_users_without_positives_apart() -> None:
@@ -535,8 +526,8 @@ def test_user_features_tell_users_without_positives_apart() -> None:
 
 @pytest.mark.parametrize("members", [1, 2])
 def test_features_repeat_bit_for_bit(members: int) -> None:
-    train, catalogue, cold = cold_checkerboard()
-    features = TowerFeatures(colours(np.arange(N_ITEMS)), colours(np.arange(N_USERS)), colours(cold))
+    train, catalogue, _ = cold_checkerboard()
+    features = TowerFeatures(colours(np.arange(N_ITEMS)), colours(np.arange(N_USERS)))
     settings = tower_settings(members=members)
     runs = [
         fit_towers(
@@ -546,7 +537,6 @@ def test_features_repeat_bit_for_bit(members: int) -> None:
     ]
     assert same(runs[0].weights, runs[1].weights)
     assert np.array_equal(runs[0].vectors.users, runs[1].vectors.users)
-    assert np.array_equal(runs[0].new_items, runs[1].new_items)  # type: ignore[arg-type]
 
 
 # What is trained on

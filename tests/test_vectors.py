@@ -110,32 +110,6 @@ def test_the_id_tower_has_no_vector_for_a_history() -> None:
     vectors = TowerVectors(normal(3, 3), normal(2, 3), None, None)
     with pytest.raises(ValueError, match="id user tower"):
         vectors.for_histories(lists([[1]]))
-    with pytest.raises(ValueError, match="id user tower takes no items"):
-        vectors.with_items(normal(1, 3), normal(1, 2))
-
-
-def test_items_added_come_after_the_others_and_go_again() -> None:
-    vectors, items, table = towers(), normal(4, 3, seed=5), normal(4, 2, seed=6)
-    more = vectors.with_items(items, table)
-    assert np.array_equal(more.items, np.vstack([vectors.items, items]))
-    assert np.array_equal(more.users, vectors.users)
-    known, both = lists([[0, 2]]), lists([[0, 2, 4]])
-    assert np.array_equal(more.for_histories(known), vectors.for_histories(known))
-    assert more.history_items is not None and vectors.history_items is not None
-    assert np.array_equal(more.history_items[3:], table)
-    assert more.for_histories(both) == pytest.approx(
-        with_one(pool_histories(np.vstack([vectors.history_items, table]), both) + vectors.prior)
-    )
-    back = more.first_items(3)
-    for name in ("items", "users", "history_items", "prior"):
-        assert np.array_equal(getattr(back, name), getattr(vectors, name)), name
-
-
-def test_the_id_towers_first_items_are_taken_too() -> None:
-    vectors = TowerVectors(normal(5, 3), normal(2, 3), None, None)
-    fewer = vectors.first_items(2)
-    assert np.array_equal(fewer.items, vectors.items[:2]) and np.array_equal(fewer.users, vectors.users)
-    assert fewer.history_items is None
 
 
 def test_the_weights_make_the_vectors_again_from_histories() -> None:
