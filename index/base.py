@@ -20,6 +20,10 @@ class SearchResult:
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
 
+    def top(self, k: int) -> "SearchResult":
+        """The first k items of each line."""
+        return SearchResult(self.scores[:, :k], self.rows[:, :k])
+
 
 class ItemIndex(Protocol):
     """Nearest neighbours by inner product among `size` item vectors of `dimension` numbers."""

@@ -184,7 +184,13 @@ class BaselineSet:
 
     def lists(self, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
         """Top-k lists (q, k) of every baseline, without each user's excluded items (q lists)."""
-        scorers = self.scorers(positive_matrix(self.train.positives(self.threshold)))
+        matrix = positive_matrix(self.train.positives(self.threshold))
+        return self.lists_by(self.scorers(matrix), users, k, exclude)
+
+    def lists_by(
+        self, scorers: dict[str, Scorer], users: Rows, k: int, exclude: ItemLists
+    ) -> dict[str, Rows]:
+        """Top-k lists (q, k) of each of the scorers, without each user's excluded items (q lists)."""
         return {
             name: rank_by_scores(scorer, users, exclude, k, self.train.n_items)
             for name, scorer in scorers.items()

@@ -11,8 +11,8 @@ from retrieval.linear_models import EASE_MAX_ITEMS, Ease
 
 Table = NDArray[np.float32]
 
-# EASE's l2 and how far its scores are drawn out; chosen on validation slices before 0.7 of the half of
-# MovieLens 1M and of 100K, see CHANGELOG.
+# EASE's l2 and how far its scores are drawn out; chosen on the rows before the 0.7 quantile of the half of
+# MovieLens 1M and of 100K.
 L2, SCALE = 300.0, 2.0
 
 

@@ -113,7 +113,7 @@ def candidates_at(
     deepest = search(depths[-1]) if PREFIX_STABLE.fullmatch(model.ann.factory) else None
     left = model.exact.size - exclude.lengths()
     for depth in depths:
-        own = search(depth) if deepest is None else _prefix(deepest, depth)
+        own = search(depth) if deepest is None else deepest.top(depth)
         short = np.flatnonzero((own.rows >= 0).sum(axis=1) < np.minimum(depth, left))
         yield fill_short(model, users, exclude, own, short)[0]
 
@@ -132,10 +132,6 @@ def latencies(model: TwoStageModel, users: Rows, depth: int) -> NDArray[np.float
         return served(model, user, found)
 
     return time_singles(ask, len(users), REPEATS)
-
-
-def _prefix(found: SearchResult, depth: int) -> SearchResult:
-    return SearchResult(found.scores[:, :depth], found.rows[:, :depth])
 
 
 def _spread(size: int, most: int) -> Rows:

@@ -35,7 +35,7 @@ from retrieval.settings import BuildSettings, TowerSettings
 from retrieval.split import latest_of_each_pair
 from retrieval.tower_training import FittedTowers, TowerFeatures, fit_towers, start_of
 from retrieval.training import Merits, OnEpoch
-from retrieval.two_stage import TwoStageModel
+from retrieval.two_stage import TwoStageModel, recent_demand
 from retrieval.validation import ValidationLists
 from retrieval.vectors import TowerVectors
 
@@ -193,7 +193,7 @@ class Fitting:
         ann, points = build_index(towers.vectors, seen, self.settings)
         self._say_where_recall_stands(ann, points)
         rating_model = None if neural_mf is None else neural_mf.model
-        trend, depth = np.log1p(popularity), self.settings.candidates
+        trend, depth = recent_demand(popularity), self.settings.candidates
         model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, depth, trend)
         titles: list[str | None] = [None] * len(items)
         if self.items is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from index import ItemLists
 from retrieval.baselines import BaselineSet
 from retrieval.comparing import compare
-from retrieval.judgements import Rows, rank_by_scores, score_lists
+from retrieval.judgements import Rows, score_lists
 from retrieval.linear_models import positive_matrix
 from retrieval.newcomers import Newcomers
 from retrieval.report import BASELINES, Comparison, StageReport
@@ -32,6 +32,7 @@ class GroupReport:
         users: with a relevant item among what they are judged by, over whom NDCG is a mean.
         ndcg: stage -> NDCG@k; without the stages that have nothing to say to such users.
         comparisons: of the served stage and of exact search with every baseline.
+        reranks: whether what is served to them is re-ranked.
     """
 
     name: str
@@ -98,10 +99,7 @@ def judge_newcomers(
     scorers = baselines.scorers(positive_matrix(newcomers.history.positives(newcomers.threshold)))
     if not n:  # nothing tells strangers apart, and EASE and item-kNN have no order for them
         scorers = {name: scorer for name, scorer in scorers.items() if name in TO_STRANGERS}
-    lists = {
-        name: rank_by_scores(scorer, users, seen, k, baselines.train.n_items)
-        for name, scorer in scorers.items()
-    }
+    lists = baselines.lists_by(scorers, users, k, seen)
     lists |= history_lists(model, newcomers.liked, seen, k)
     ndcg = {name: score_lists(rows, newcomers.judgements, k).ndcg for name, rows in lists.items()}
     return GroupReport(

@@ -19,7 +19,7 @@ from retrieval.reading.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, Co
 from retrieval.reading.headers import headerless_note, ratings_layout
 from retrieval.reading.sources import open_table
 from retrieval.reading.text_tables import TextTable
-from retrieval.reading.values import from_pandas, typed_frame
+from retrieval.reading.values import frame_cells, typed_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,10 +95,8 @@ class Interactions:
         names = [str(name) for name in frame.columns]
         columns = columns or ColumnNames()
         positions = columns.require(names, source)
-        if isinstance(frame, pl.DataFrame):
-            picked = {column: frame.to_series(i) for column, i in positions.items()}
-        else:
-            picked = {column: from_pandas(frame.iloc[:, i]) for column, i in positions.items()}
+        cells = frame_cells(frame)
+        picked = {column: cells(position) for column, position in positions.items()}
         try:
             typed, notes = typed_frame(picked, source)
         except BadRowError as bad:

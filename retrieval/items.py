@@ -19,7 +19,7 @@ from retrieval.reading.columns import ITEM
 from retrieval.reading.item_columns import GENRES, TITLE, item_columns, item_frame, items_layout
 from retrieval.reading.sources import open_table
 from retrieval.reading.text_tables import TextTable
-from retrieval.reading.values import from_pandas
+from retrieval.reading.values import frame_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,14 +102,8 @@ class ItemTable:
         """
         names = [str(name) for name in frame.columns]
         columns = item_columns(names, "DataFrame")
-
-        def cells(position: int) -> pl.Series:
-            if isinstance(frame, pl.DataFrame):
-                return frame.to_series(position)
-            return from_pandas(frame.iloc[:, position])
-
         try:
-            found, categories = item_frame(cells, columns)
+            found, categories = item_frame(frame_cells(frame), columns)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
         return cls(_not_empty(found, "DataFrame"), categories)

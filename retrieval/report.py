@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from retrieval.groups import GroupReport
 
 BASELINES = ("popularity", "recent_popularity", "ease", "item_knn")
+STAGE_NAMES = {
+    "recent_popularity": "recent popularity",
+    "ease": "EASE",
+    "item_knn": "item-kNN",
+    "neural_mf": "NeuralMF alone",
+}
+
+
+def stage_name(stage: str) -> str:
+    """As it is written for people.
+
+    >>> stage_name("item_knn"), stage_name("ann+rerank")
+    ('item-kNN', 'ann+rerank')
+    """
+    return STAGE_NAMES.get(stage, stage)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists
@@ -14,10 +13,9 @@ from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
-from retrieval.page.rendering import render_page
 from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
-from retrieval.two_stage import TwoStageModel
+from retrieval.two_stage import TwoStageModel, recent_demand
 from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors
 
 if TYPE_CHECKING:
@@ -41,6 +39,8 @@ def write_build(
     Raises:
         EnvironmentProblem: if the folder cannot be written.
     """
+    from retrieval.page.rendering import render_page  # whoever only reads needs no page
+
     write_system(writer, "evaluated", build.evaluated)
     write_system(writer, "served", build.served)
     writer.write(INTERACTIONS, _parquet(build.split.labelled()))
@@ -130,7 +130,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             seen=ItemLists(array("seen_starts"), array("seen_items")),
             alpha=float(settings["alpha"]),
             n_candidates=int(settings["candidates"]),
-            trend=np.log1p(popularity),
+            trend=recent_demand(popularity),
             trend_weight=float(settings["trend_weight"]),
             newcomer_alpha=float(settings["newcomer_alpha"]),
             newcomer_trend_weight=float(settings["newcomer_trend_weight"]),

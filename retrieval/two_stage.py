@@ -126,7 +126,7 @@ class TwoStageModel:
         index finds less than it was asked for.
         """
         found = self.candidates(queries, exclude, max(k, self.n_candidates), search)
-        return found if reranks else SearchResult(found.scores[:, :k], found.rows[:, :k])
+        return found if reranks else found.top(k)
 
     def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:
         """Blend candidates of users (rows) with NeuralMF's predictions.
@@ -134,9 +134,7 @@ class TwoStageModel:
         Raises:
             ValueError: if there is no NeuralMF.
         """
-        if self.rating_model is None:
-            raise ValueError("there is no NeuralMF to re-rank by: it was built without ratings")
-        predicted = self.rating_model.predict(users, found.rows)
+        predicted = self._required_rating_model().predict(users, found.rows)
         return blend(found, predicted, self.alpha, self.trend_of(found.rows), self.trend_weight)
 
     def rerank_for_newcomers(self, found: SearchResult, liked: NDArray[np.int64]) -> RankedItems:
@@ -155,9 +153,18 @@ class TwoStageModel:
         Raises:
             ValueError: if there is no NeuralMF.
         """
+        rating_model = self._required_rating_model()
+        return rating_model.predict(np.full(len(rows), rating_model.unknown_user), rows)
+
+    def _required_rating_model(self) -> RatingModel:
         if self.rating_model is None:
             raise ValueError("there is no NeuralMF to re-rank by: it was built without ratings")
-        return self.rating_model.predict(np.full(len(rows), self.rating_model.unknown_user), rows)
+        return self.rating_model
+
+
+def recent_demand(popularity: Matrix) -> Matrix:
+    """The trend of items, from how many liked each of late: shape (n_items,), float32."""
+    return np.log1p(popularity)
 
 
 def fading(weight: float, liked: NDArray[np.int64]) -> NDArray[np.float64]:

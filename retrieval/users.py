@@ -14,7 +14,7 @@ from retrieval.reading.columns import USER
 from retrieval.reading.sources import open_table
 from retrieval.reading.text_tables import TextTable
 from retrieval.reading.user_columns import user_columns, user_frame, users_layout
-from retrieval.reading.values import from_pandas
+from retrieval.reading.values import frame_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,14 +60,8 @@ class UserTable:
         [{'gender': ['F']}]
         """
         columns = user_columns([str(name) for name in frame.columns], "DataFrame")
-
-        def cells(position: int) -> pl.Series:
-            if isinstance(frame, pl.DataFrame):
-                return frame.to_series(position)
-            return from_pandas(frame.iloc[:, position])
-
         try:
-            found, categories = user_frame(cells, columns)
+            found, categories = user_frame(frame_cells(frame), columns)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
         return cls(_not_empty(found, "DataFrame"), categories)

@@ -4,13 +4,6 @@ import math
 
 from retrieval.uncertainty import Estimate
 
-STAGE_NAMES = {
-    "recent_popularity": "recent popularity",
-    "ease": "EASE",
-    "item_knn": "item-kNN",
-    "neural_mf": "NeuralMF alone",
-}
-
 
 def verdict(difference: Estimate, lower_is_better: bool = False) -> str:
     """What the interval of a difference lets one say."""
@@ -21,11 +14,6 @@ def verdict(difference: Estimate, lower_is_better: bool = False) -> str:
     if not difference.excludes_zero:
         return "no clear difference"
     return "better" if (difference.value > 0) != lower_is_better else "worse"
-
-
-def stage_name(stage: str) -> str:
-    """As people read it."""
-    return STAGE_NAMES.get(stage, stage)
 
 
 def listed(clauses: list[str]) -> str:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from retrieval.cli.figures import share, short_count, signed, stage_name
+from retrieval.cli.figures import share, short_count, signed
 from retrieval.cli.tables import format_table, wrap
-from retrieval.report import Report
+from retrieval.report import Report, stage_name
 
 if TYPE_CHECKING:
     from retrieval.groups import GroupReport

@@ -13,14 +13,13 @@ from retrieval.cli.figures import (
     short_count,
     signed,
     signed_interval,
-    stage_name,
     verdict,
     with_interval,
 )
 from retrieval.cli.groups_text import groups_text
 from retrieval.cli.tables import WIDTH, format_table, shorten, wrap
 from retrieval.cli.tuning_text import tuning_text
-from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report
+from retrieval.report import BASELINES, AnnReport, Comparison, RatingReport, Report, stage_name
 from retrieval.uncertainty import Estimate
 
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}

@@ -16,9 +16,9 @@ from retrieval.page.words import (
     served_stage,
     signed,
     signed_interval,
-    stage_name,
     value,
 )
+from retrieval.report import stage_name
 
 MARKS = "Squares are baselines, circles retrieval alone, diamonds re-ranked lists; lines are 95% intervals."
 

@@ -4,25 +4,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from retrieval.report import BASELINES, stage_name
+
 Document = Mapping[str, Any]
 
 MISSING = "–"
-STAGE_NAMES = {
-    "recent_popularity": "recent popularity",
-    "ease": "EASE",
-    "item_knn": "item-kNN",
-    "neural_mf": "NeuralMF alone",
-}
-BASELINES = ("popularity", "recent_popularity", "ease", "item_knn")
-
-
-def stage_name(stage: str) -> str:
-    """As it is written for people.
-
-    >>> stage_name("item_knn"), stage_name("ann+rerank")
-    ('item-kNN', 'ann+rerank')
-    """
-    return STAGE_NAMES.get(stage, stage)
 
 
 def number(value: float | None, digits: int = 3) -> str:

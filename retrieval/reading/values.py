@@ -1,7 +1,7 @@
 """Columns of any type, as files and frames have them, to those of a table of interactions."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -18,6 +18,9 @@ from retrieval.reading.cells import (
 from retrieval.reading.columns import ITEM, RATING, TIMESTAMP, USER
 from retrieval.reading.formats import shorten
 from retrieval.reading.timestamps import to_seconds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EXPECTED = {
     USER: "integers or text",
@@ -101,6 +104,13 @@ def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple
     note_problem(problems, zeros, lambda row: f"{column} {shorten(texts[row])} holds a zero character")
     ids = canonical_ids(texts)
     return ids, _id_notes(ids, column) if ids.dtype == pl.String and not ids.null_count() else []
+
+
+def frame_cells(frame: "pl.DataFrame | pd.DataFrame") -> Callable[[int], pl.Series]:
+    """Position -> that column of a polars or pandas frame, as polars."""
+    if isinstance(frame, pl.DataFrame):
+        return frame.to_series
+    return lambda position: from_pandas(frame.iloc[:, position])
 
 
 def from_pandas(series: Any) -> pl.Series:
