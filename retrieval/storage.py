@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists
@@ -191,6 +192,22 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         )
         tuning = choices["tuning"] and SearchResult.from_json(choices["tuning"])
         return Evaluated(system.model, data, baselines, alpha, curves, tuning)
+
+    return _fitting_together(bundle, "evaluated", read)
+
+
+def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
+    """Rows of the users by whom the evaluated system of a bundle is judged, ascending.
+
+    Raises:
+        ArtifactError: if the bundle's table of interactions is missing or changed.
+    """
+    from retrieval.encoded import EncodedInteractions
+
+    def read() -> NDArray[np.int64]:
+        frame = _read_parquet(bundle, INTERACTIONS)
+        test = frame.filter(frame["slice"] == "test")
+        return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
 
     return _fitting_together(bundle, "evaluated", read)
 
