@@ -13,6 +13,7 @@ from retrieval.two_stage import SearchKind
 from retrieval.uncertainty import Estimate
 
 BATCH = 256  # queries asked at once
+LOWEST_RECALL = 0.5  # what finds less serves nobody, and would take the room of what does
 NOTICEABLE = 1.1  # speeds closer than this to each other are called the same
 
 

@@ -115,9 +115,8 @@ def measure(
         )
         progress.phase("Timing exact search and the bundle's index by turns")
         chosen, exact = _served_points(asked, swept, subject.seed, threads)
-        points = (
-            *(point for point in swept if point.name not in (chosen.name, exact.name)), chosen, exact,
-        )  # fmt: skip
+        others = (point for point in swept if point.name not in (chosen.name, exact.name))
+        points = (*others, chosen, exact)
         progress.phase("Timing batches")
         compared = {point.name: point for point in (*pareto_front(points), chosen, exact)}
         per_second = _batches(asked, tuple(compared.values()), subject.seed, threads)
@@ -161,12 +160,10 @@ class _Asked:
     exclude: ItemLists
     k: int
 
-    def milliseconds(self, index: AnnIndex | ExactIndex) -> NDArray[np.float64]:
-        """Of each query, one after the other: shape (q,)."""
-        found = measure_filtered_latency(
-            index, self.model.exact, self.queries, self.k, self.exclude, repeats=1
-        )
-        return 1e3 * found[0]
+    def milliseconds(self, index: AnnIndex | ExactIndex) -> Milliseconds:
+        """Of each query, one after the other: shape (1, q)."""
+        asked = (self.model.exact, self.queries, self.k, self.exclude)
+        return 1e3 * measure_filtered_latency(index, *asked, repeats=1)
 
     def recalls(self) -> NDArray[np.float64]:
         """Share of the exact candidates that the model's index finds by itself: shape (q,)."""
@@ -196,7 +193,7 @@ class _Asked:
         def search(index: AnnIndex | ExactIndex, queries: Any, exclude: ItemLists) -> Rows:
             return search_filtered(index, model.exact, queries, self.k, exclude, allowed=allowed).result.rows
 
-        def times(index: AnnIndex | ExactIndex) -> NDArray[np.float64]:
+        def times(index: AnnIndex | ExactIndex) -> Milliseconds:
             return 1e3 * time_singles(lambda i: search(index, *singles[i]), len(singles), repeats=1)
 
         recalls = recall_against_exact(
@@ -221,7 +218,7 @@ def _by_turns(measures: Sequence[Callable[[], Milliseconds]], rounds: int) -> li
     return [np.concatenate([np.ravel(each) for each in column]) for column in zip(*found, strict=True)]
 
 
-def _median_and_p99(milliseconds: NDArray[np.float64]) -> tuple[float, float]:
+def _median_and_p99(milliseconds: Milliseconds) -> tuple[float, float]:
     p50, p99 = np.percentile(milliseconds, (50, 99))
     return float(p50), float(p99)
 
@@ -283,5 +280,5 @@ def _allowed_sets(system: FittedSystem, seed: int) -> list[tuple[str, Literal["r
     """Label, kind and ascending rows of each: random ones, each a part of the one before, and genres."""
     n_items = len(system.items)
     order = np.random.default_rng(seed).permutation(n_items)
-    sizes = {f"{share:.3g}": max(1, round(share * n_items)) for share in SHARES}
-    return [(f"{float(share):.1%}", "random", np.sort(order[:size])) for share, size in sizes.items()]
+    sizes = {max(1, round(share * n_items)): f"{100 * share:g}%" for share in SHARES}
+    return [(label, "random", np.sort(order[:size])) for size, label in sizes.items()]
