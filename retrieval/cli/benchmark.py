@@ -66,10 +66,10 @@ def benchmark(
     if "numpy" not in sys.modules:
         os.environ.update(dict.fromkeys(BLAS_THREADS, str(threads)))
 
+    from retrieval.benchmarking import measure, read_subject
     from retrieval.bundle import open_bundle
     from retrieval.cli.benchmark_text import benchmark_text
     from retrieval.cli.progress import progress_for
-    from retrieval.measuring import measure, read_subject
 
     bundle = open_bundle(artifacts)
     _prepare(output, artifacts)

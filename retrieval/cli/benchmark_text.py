@@ -129,7 +129,7 @@ def _faster(found: Benchmark) -> list[str]:
     """What would meet the target in clearly less time than what answers."""
     answers = found.chosen if found.serves == "ann" else found.exact
     best = min((point for point in found.points if point.recall >= found.recall_target), key=_time)
-    if answers.p50_ms < NOTICEABLE * best.p50_ms:
+    if best == found.exact or answers.p50_ms < NOTICEABLE * best.p50_ms:
         return []
     return [
         f"Fastest at the target in this run: {best.name}, recall {recall_text(best.recall)} in "

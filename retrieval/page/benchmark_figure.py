@@ -2,7 +2,6 @@
 
 import io
 import math
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -19,41 +18,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+LEGEND_ROWS = 2
+MANY = 200  # points, which are drawn smaller then
 INCHES, DPI = (13.0, 7.0), 160
-FLAT = "every vector looked at"
-# Colour and marker of each family, in the order of the legend.
+# Name, colour and marker of each family of `index.kinds`, in the order of the legend.
 FAMILIES = {
-    FLAT: ("#5c636b", "s"),
-    "IVF, plain lists": ("#0a5fbf", "o"),
-    "IVF, compressed lists": ("#7a4fa3", "p"),
-    "IVF, fast scan": ("#0b7a75", "D"),
-    "fast scan": ("#a8480a", "^"),
-    "HNSW": ("#b3261e", "v"),
-    "other kinds": ("#8a6d00", "X"),
+    "flat": ("every vector", "#5c636b", "s"),
+    "half precision": ("every vector, half precision", "#8c95a0", "P"),
+    "panorama": ("every vector, ended early", "#8a6d00", "X"),
+    "lists": ("IVF lists", "#0a5fbf", "o"),
+    "fast scan": ("fast scan", "#a8480a", "^"),
+    "fast scan lists": ("IVF lists, fast scan", "#0b7a75", "D"),
+    "graph": ("HNSW", "#b3261e", "v"),
 }
-DOTS: dict[str, Any] = {"markersize": 5.5, "alpha": 0.85, "markeredgewidth": 0, "zorder": 3}
+OTHER = ("other kinds", "#7a4fa3", "p")
+DOTS: dict[str, Any] = {"markeredgewidth": 0, "zorder": 3}
 STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 1.4, "zorder": 2.5}
 RING: dict[str, Any] = {"markersize": 17, "markerfacecolor": "none", "markeredgewidth": 2.2, "zorder": 5}
 SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9.5, "color": LIGHT[MUTED]}
-
-
-def family(factory: str) -> str:
-    """What a kind of index does, roughly; one list is no partition.
-
-    >>> family("IVF64,Flat"), family("IVF1,PQ32x4fs,RFlat"), family("HNSW32")
-    ('IVF, plain lists', 'fast scan', 'HNSW')
-    """
-    parts = factory.split(",")
-    ivf = any(re.match(r"IVF(?!1(\D|$))", part) for part in parts)
-    if any("fs" in part for part in parts):
-        return "IVF, fast scan" if ivf else "fast scan"
-    if any(part.startswith(("PQ", "SQ", "OPQ")) for part in parts):
-        return "IVF, compressed lists" if ivf else FLAT if parts[-1].startswith("SQ") else "other kinds"
-    if ivf:
-        return "IVF, plain lists"
-    if any(part.startswith("HNSW") for part in parts):
-        return "HNSW"
-    return FLAT if any(part.startswith("Flat") for part in parts) else "other kinds"
 
 
 def benchmark_png(found: Benchmark) -> bytes:
@@ -67,7 +49,7 @@ def benchmark_png(found: Benchmark) -> bytes:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        room = ConstrainedLayoutEngine(rect=(0.005, 0.075, 0.99, 0.815), w_pad=0.12, h_pad=0.08)
+        room = ConstrainedLayoutEngine(rect=(0.005, 0.09, 0.99, 0.8), w_pad=0.12, h_pad=0.08)
         figure = Figure(figsize=INCHES, dpi=DPI, layout=room)
         FigureCanvasAgg(figure)
         draw(figure, found)
@@ -83,16 +65,11 @@ def draw(figure: "Figure", found: Benchmark) -> None:
     filter_panels(above, below, found.filters, found.recall_target)
     _heading(figure, found)
     handles, labels = left.get_legend_handles_labels()
+    columns = math.ceil(len(labels) / LEGEND_ROWS)
     figure.legend(
-        handles,
-        labels,
-        loc="lower left",
-        fontsize=10,
-        bbox_to_anchor=(0.01, 0.005),
-        ncols=len(labels),
-        handletextpad=0.4,
-        columnspacing=1.4,
-    )
+        handles, labels, loc="lower left", bbox_to_anchor=(0.01, 0.003), ncols=columns, fontsize=10,
+        handletextpad=0.4, columnspacing=1.6, labelspacing=0.3,
+    )  # fmt: skip
     figure.draw_without_rendering()  # fixes the axes, so that the label finds room between the points
     _label_chosen(left, found)
 
@@ -118,13 +95,19 @@ def _count(number: int, what: str) -> str:
 
 def _operating_points(axes: "Axes", found: Benchmark) -> None:
     shown, ink = [point for point in found.points if point.recall >= _lowest(found)], LIGHT[INK]
-    for name, (colour, marker) in FAMILIES.items():
-        members = [each for each in shown if each != found.exact and family(each.factory) == name]
-        for factory in sorted({each.factory for each in members}):
-            best = pareto_front([each for each in members if each.factory == factory])
-            axes.plot(*_xy(best), color=colour, linewidth=1, alpha=0.4, zorder=2)
-        if members:
-            axes.plot(*_xy(members), marker, color=colour, label=name, **DOTS)
+    others = [point for point in shown if point.factory != found.exact.factory]
+    size = 5.5 if len(others) < MANY else 4.5
+    for style in (*FAMILIES.values(), OTHER):
+        name, colour, marker = style
+        members = [point for point in others if FAMILIES.get(point.family, OTHER) == style]
+        best: list[OperatingPoint] = []
+        for factory in sorted({point.factory for point in members}):
+            run = pareto_front([point for point in members if point.factory == factory])
+            axes.plot(*_xy(run), color=colour, linewidth=1, alpha=0.4, zorder=2)
+            best += run
+        if members:  # the settings of a kind that its others beat are only hinted at
+            axes.plot(*_xy(members), marker, color=colour, markersize=size, alpha=0.2, **DOTS)
+            axes.plot(*_xy(best), marker, color=colour, markersize=size, label=name, **DOTS)
     axes.plot(*_xy([found.exact]), "*", color=ink, markersize=14, zorder=4, label="exact search")
     axes.axhline(found.exact.p50_ms, color=ink, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
     front = [point for point in found.front if point in shown]
@@ -151,7 +134,8 @@ def _operating_points(axes: "Axes", found: Benchmark) -> None:
 def _lowest(found: Benchmark) -> float:
     """The recall at which the axis begins."""
     least = min(point.recall for point in found.points)
-    return min(max(least, LOWEST_RECALL), found.recall_target, found.chosen.recall)
+    lowest = min(max(least, LOWEST_RECALL), found.recall_target, found.chosen.recall)
+    return math.floor(100 * lowest) / 100
 
 
 def _xy(points: Sequence[OperatingPoint]) -> tuple[list[float], list[float]]:

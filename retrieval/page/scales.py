@@ -70,10 +70,18 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def plain(share: float) -> str:
-    """As .95; 0 stays."""
+    """Without the 0 in front.
+
+    >>> plain(0.95), plain(0.0)
+    ('.95', '0')
+    """
     return f"{share:g}".replace("0.", ".", 1)
 
 
 def milliseconds(value: float) -> str:
-    """Two digits that say something: 0.042, 0.12, 3.4, 57."""
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+    """Two digits that say something.
+
+    >>> milliseconds(0.042), milliseconds(0.1), milliseconds(3.41), milliseconds(57.2)
+    ('0.042', '0.10', '3.4', '57')
+    """
+    return f"{value:,.0f}" if value >= 10 else f"{value:#.2g}"
