@@ -279,4 +279,14 @@ def _allowed_sets(system: FittedSystem, seed: int) -> list[tuple[str, Literal["r
     n_items = len(system.items)
     order = np.random.default_rng(seed).permutation(n_items)
     sizes = {max(1, round(share * n_items)): f"{100 * share:g}%" for share in SHARES}
-    return [(label, "random", np.sort(order[:size])) for size, label in sizes.items()]
+    found: list[tuple[str, Literal["random", "genre"], Rows]] = [
+        (label, "random", np.sort(order[:size])) for size, label in sizes.items()
+    ]
+    genres = system.attributes.columns.get(GENRE)
+    if genres is None:
+        return found
+    largest = np.argsort(-genres.rows.lengths(), kind="stable")[:LARGEST_GENRES]
+    names = genres.values.ids
+    return found + [
+        (str(names[place]), "genre", genres.rows.of(place).astype(np.int64)) for place in largest.tolist()
+    ]

@@ -32,6 +32,9 @@ FAMILIES = {
     "graph": ("HNSW", "#b3261e", "v"),
 }
 OTHER = ("other kinds", "#7a4fa3", "p")
+LOOK = {
+    key: LIGHT.get(value, value) if isinstance(value, str) else value for key, value in SETTINGS.items()
+} | {"figure.facecolor": LIGHT[PAPER]}
 DOTS: dict[str, Any] = {"markeredgewidth": 0, "zorder": 3}
 STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 1.4, "zorder": 2.5}
 RING: dict[str, Any] = {"markersize": 17, "markerfacecolor": "none", "markeredgewidth": 2.2, "zorder": 5}
@@ -41,24 +44,20 @@ SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9.5, "color"
 def benchmark_png(found: Benchmark) -> bytes:
     """The picture as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    settings = {
-        key: LIGHT.get(value, value) if isinstance(value, str) else value for key, value in SETTINGS.items()
-    }
-    with own_settings(settings | {"figure.facecolor": LIGHT[PAPER], "axes.titlelocation": "left"}):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-        room = ConstrainedLayoutEngine(rect=(0.005, 0.09, 0.99, 0.8), w_pad=0.12, h_pad=0.08)
-        figure = Figure(figsize=INCHES, dpi=DPI, layout=room)
-        FigureCanvasAgg(figure)
-        draw(figure, found)
-        figure.savefig(buffer, format="png")
+    with own_settings(LOOK):
+        picture(found).savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def draw(figure: "Figure", found: Benchmark) -> None:
-    """Put everything onto an empty figure."""
+def picture(found: Benchmark) -> "Figure":
+    """The picture as a figure, all its parts in their places; to be called under `LOOK`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    room = ConstrainedLayoutEngine(rect=(0.005, 0.09, 0.99, 0.8), w_pad=0.12, h_pad=0.08)
+    figure = Figure(figsize=INCHES, dpi=DPI, layout=room)
+    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.75, 1))
     left, above, below = (figure.add_subplot(cells) for cells in (grid[:, 0], grid[0, 1], grid[1, 1]))
     _operating_points(left, found)
@@ -72,6 +71,7 @@ def draw(figure: "Figure", found: Benchmark) -> None:
     )  # fmt: skip
     figure.draw_without_rendering()  # fixes the axes, so that the label finds room between the points
     _label_chosen(left, found)
+    return figure
 
 
 def _heading(figure: "Figure", found: Benchmark) -> None:

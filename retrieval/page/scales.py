@@ -10,6 +10,14 @@ if TYPE_CHECKING:
 # Recall of 1 has a place too: it stands where a miss of so little would.
 LEAST_MISS = 3e-4
 TICKS = (0.0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+# Of each power of ten, as few as give so many ticks.
+FEW = 4
+TICK_STEPS = (
+    (1.0,),
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
+    (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0),
+)
 
 
 def place(recall: float) -> float:
@@ -50,21 +58,16 @@ def milliseconds_axis(axes: "Axes", values: Sequence[float]) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two, at least four of them where that is possible.
+    """Round numbers between two, four of them at least where steps of a tenth of a power of ten allow it.
 
-    >>> [float(f"{tick:g}") for tick in _ticks(0.03, 8.0)], [f"{tick:g}" for tick in _ticks(1.0, 2.5)]
-    ([0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0], ['1', '1.2', '1.5', '2', '2.5'])
+    >>> [[f"{tick:g}" for tick in _ticks(*ends)] for ends in ((0.03, 8.0), (1.0, 2.5))]
+    [['0.05', '0.1', '0.2', '0.5', '1', '2', '5'], ['1', '1.2', '1.5', '2', '2.5']]
     """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for steps in (
-        (1.0,),
-        (1.0, 2.0, 5.0),
-        (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
-        (1.0, 1.2, 1.5, 1.7, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0),
-    ):
+    for steps in TICK_STEPS:
         ticks = [tick for power in powers for step in steps if low <= (tick := step * 10.0**power) <= high]
-        if len(ticks) >= 4:
+        if len(ticks) >= FEW:
             break
     return ticks
 
