@@ -65,6 +65,7 @@ class Benchmark:
     Attributes:
         k: candidates a search returns.
         queries: users asked for, one query each.
+        recall_target: what the index was chosen for; None where it was chosen by the loss of NDCG.
         serves: what answers `query` in this bundle.
         points: every setting measured, the two below among them; recall is that of the filtered candidates
             the index itself finds, times are of what is served.
@@ -83,7 +84,7 @@ class Benchmark:
     dimension: int
     k: int
     queries: int
-    recall_target: float
+    recall_target: float | None
     serves: SearchKind
     points: tuple[OperatingPoint, ...]
     chosen: OperatingPoint
@@ -92,6 +93,11 @@ class Benchmark:
     filters: tuple[FilterPoint, ...]
     ndcg_change: NdcgChange | None
     pays_from: int | None
+
+    @property
+    def enough(self) -> float:
+        """The recall that settings are compared at: the target, or what the bundle's index finds."""
+        return self.chosen.recall if self.recall_target is None else self.recall_target
 
     @property
     def front(self) -> tuple[OperatingPoint, ...]:

@@ -27,7 +27,7 @@ from retrieval.benchmark import BATCH, Benchmark, FilterPoint, NdcgChange, paret
 from retrieval.bundle import Bundle
 from retrieval.fitted import FittedSystem
 from retrieval.progress import Progress, Silent
-from retrieval.storage import REPORT, read_system, read_test_users
+from retrieval.storage import CHOICES, REPORT, read_system, read_test_users
 from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate, standard_error
 
@@ -48,7 +48,7 @@ class Subject:
         system: fitted on train alone.
         users: rows of the users of test, of whom some are asked for.
         bundle: name of its folder.
-        recall_target: what the index was chosen for.
+        recall_target: what the index was chosen for; None where it was chosen by the loss of NDCG.
         seed: of the build.
         pays_from: from how many items on an index is faster than exact search; None where not known.
     """
@@ -57,10 +57,10 @@ class Subject:
     users: Rows
     dataset: str
     bundle: str
-    recall_target: float
+    recall_target: float | None
     seed: int
     ndcg_change: NdcgChange | None
-    pays_from: int | None = None
+    pays_from: int | None
 
 
 def read_subject(bundle: Bundle) -> Subject:
@@ -70,15 +70,16 @@ def read_subject(bundle: Bundle) -> Subject:
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     system = read_system(bundle, "evaluated")
-    settings = bundle.manifest["settings"]
+    choice = bundle.json(CHOICES)["index"]
     return Subject(
         system=system,
         users=read_test_users(bundle, system),
         dataset=bundle.manifest["data"]["name"],
         bundle=bundle.folder.name,
-        recall_target=float(settings["recall_target"]),
-        seed=int(settings["seed"]),
+        recall_target=choice["recall_target"],
+        seed=int(bundle.manifest["settings"]["seed"]),
         ndcg_change=_ndcg_change(bundle.json(REPORT)),
+        pays_from=choice["pays_from"],
     )
 
 
@@ -107,6 +108,7 @@ def measure(
     """
     progress = Silent() if progress is None else progress
     model = subject.system.model
+    ann = _index_of(model)
     users = _sampled(subject.users, queries, subject.seed)
     workload = Workload(
         model.exact,
@@ -124,15 +126,15 @@ def measure(
         say=lambda kind: progress.phase(f"Measuring {kind}"),
     )
     progress.phase("Timing the bundle's index and exact search by turns")
-    chosen, exact = _served_points(model, workload, swept, subject.seed, threads)
+    chosen, exact = _served_points(ann, workload, swept, subject.seed, threads)
     others = (point for point in swept if point.name not in (chosen.name, exact.name))
     points = (*others, chosen, exact)
     progress.phase("Timing batches")
     compared = {point.name: point for point in (*pareto_front(points), chosen, exact)}
-    per_second = _batches(model, workload, tuple(compared.values()), subject.seed, threads)
+    per_second = _batches(ann, workload, tuple(compared.values()), subject.seed, threads)
     progress.phase("Filtering")
     allowed = _allowed_sets(subject.system, subject.seed)
-    filters = tuple(_filtered(model.ann, workload, *each) for each in allowed)
+    filters = tuple(_filtered(ann, workload, *each) for each in allowed)
     return Benchmark(
         dataset=subject.dataset,
         bundle=subject.bundle,
@@ -162,15 +164,23 @@ def _sampled(users: Rows, most: int, seed: int) -> Rows:
     return np.sort(np.random.default_rng(seed).choice(users, most, replace=False))
 
 
+def _index_of(model: TwoStageModel) -> AnnIndex:
+    if not isinstance(model.ann, AnnIndex):
+        raise ValueError(f"the model has no index yet, but {model.ann.name} search; choose one first")
+    return model.ann
+
+
 def _served_points(
-    model: TwoStageModel, workload: Workload, swept: Sequence[OperatingPoint], seed: int, threads: int
+    ann: AnnIndex, workload: Workload, swept: Sequence[OperatingPoint], seed: int, threads: int
 ) -> tuple[OperatingPoint, OperatingPoint]:
     """The bundle's index, and exact search over the same vectors."""
-    ann, recalls = model.ann, workload.recalls(model.ann)
+    recalls = workload.recalls(ann)
     twin = next((point for point in swept if point.factory == ann.factory), None)
-    build_seconds = _build_seconds(ann, model, seed, threads) if twin is None else twin.build_seconds
+    build_seconds = (
+        _build_seconds(ann.factory, workload.exact, seed, threads) if twin is None else twin.build_seconds
+    )
     with faiss_threads(1):
-        times = 1e3 * workload.seconds([ann, model.exact], ROUNDS)
+        times = 1e3 * workload.seconds([ann, workload.exact], ROUNDS)
     chosen = OperatingPoint(
         ann.factory,
         ann.settings,
@@ -190,7 +200,7 @@ def _served_points(
         1.0,
         0.0,
         *_median_and_p99(times[1]),
-        bytes_per_item=model.exact.vectors.nbytes / model.exact.size,
+        bytes_per_item=workload.exact.vectors.nbytes / workload.exact.size,
         build_seconds=0.0,
         is_exact=True,
         family=EXACT,
@@ -200,9 +210,9 @@ def _served_points(
     return chosen, exact
 
 
-def _build_seconds(ann: AnnIndex, model: TwoStageModel, seed: int, threads: int) -> float:
+def _build_seconds(factory: str, exact: ExactIndex, seed: int, threads: int) -> float:
     start = perf_counter()
-    AnnIndex.build(model.vectors.items, ann.factory, seed=seed, threads=threads)
+    AnnIndex.build(exact.vectors, factory, seed=seed, threads=threads)
     return perf_counter() - start
 
 
@@ -212,19 +222,17 @@ def _median_and_p99(milliseconds: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _batches(
-    model: TwoStageModel, workload: Workload, points: Sequence[OperatingPoint], seed: int, threads: int
+    ann: AnnIndex, workload: Workload, points: Sequence[OperatingPoint], seed: int, threads: int
 ) -> dict[str, float]:
     """Queries/s of each point, by name; each kind is built once more."""
     lines = np.resize(np.arange(len(workload)), BATCH)  # users come again where there are fewer
-    batch, kinds = workload.take(lines), {model.ann.factory: model.ann}
-    found = {}
+    batch, kinds, found = workload.take(lines), {ann.factory: ann}, {}
     for point in points:
-        index: AnnIndex | ExactIndex = model.exact
+        index: AnnIndex | ExactIndex = workload.exact
         if point.factory != EXACT:
             if point.factory not in kinds:
-                kinds[point.factory] = AnnIndex.build(
-                    model.vectors.items, point.factory, seed=seed, threads=threads
-                )
+                vectors = workload.exact.vectors
+                kinds[point.factory] = AnnIndex.build(vectors, point.factory, seed=seed, threads=threads)
             index = kinds[point.factory].with_settings(point.settings)
         with faiss_threads(threads):
             found[point.name] = BATCH / _batch_seconds(index, batch)

@@ -55,11 +55,11 @@ def _points(found: Benchmark) -> str:
 
 def _kinds(found: Benchmark) -> str:
     """What each kind of index takes, and its fastest setting that meets the target."""
-    target = f"{found.recall_target:g}"
+    target = recall_text(found.enough) if found.recall_target is None else f"{found.recall_target:g}"
     rows = []
     for factory in dict.fromkeys(point.factory for point in found.points):
         settings = [point for point in found.points if point.factory == factory]
-        meeting = [point for point in settings if point.recall >= found.recall_target]
+        meeting = [point for point in settings if point.recall >= found.enough]
         best = min(meeting, key=_time) if meeting else max(settings, key=lambda point: point.recall)
         rows.append(
             [
@@ -104,7 +104,7 @@ def _words(found: Benchmark) -> str:
 def _verdict(found: Benchmark) -> str:
     """Whether the index pays here, by what factor, and what it finds."""
     chosen, exact = found.chosen, found.exact
-    faster, meets = exact.p50_ms / chosen.p50_ms, chosen.recall >= found.recall_target
+    faster, meets = exact.p50_ms / chosen.p50_ms, chosen.recall >= found.enough
     times = f"{ms(chosen.p50_ms)} ms against {ms(exact.p50_ms)} ms (median)"
     if faster >= NOTICEABLE:
         pays = "The index pays here" if meets else "The index is faster, but finds too little"
@@ -113,10 +113,12 @@ def _verdict(found: Benchmark) -> str:
         answer = f"The index is no faster than exact search here: {chosen.name}, {times}."
     else:
         answer = f"Exact search is faster here, {1 / faster:.1f} times as fast as {chosen.name}: {times}."
-    missed = "" if meets else ", which it MISSES here"
+    target = ""
+    if found.recall_target is not None:
+        target = f"; the target is {100 * found.recall_target:g}%{'' if meets else ', which it MISSES here'}"
     finds = (
         f"The index finds {chosen.recall:.1%} (standard error {chosen.recall_error:.1%}) of the exact top "
-        f"{found.k:,}; the target is {100 * found.recall_target:g}%{missed}."
+        f"{found.k:,}{target}."
     )
     served = " Exact search is what this bundle answers by." if found.serves == "exact" else ""
     pays_from = ""
@@ -126,13 +128,13 @@ def _verdict(found: Benchmark) -> str:
 
 
 def _faster(found: Benchmark) -> list[str]:
-    """What would meet the target in clearly less time than what answers."""
+    """What would find enough in clearly less time than what answers."""
     answers = found.chosen if found.serves == "ann" else found.exact
-    best = min((point for point in found.points if point.recall >= found.recall_target), key=_time)
+    best = min((point for point in found.points if point.recall >= found.enough), key=_time)
     if best == found.exact or answers.p50_ms < NOTICEABLE * best.p50_ms:
         return []
     return [
-        f"Fastest at the target in this run: {best.name}, recall {recall_text(best.recall)} in "
+        f"Fastest with that recall in this run: {best.name}, recall {recall_text(best.recall)} in "
         f"{ms(best.p50_ms)} ms. The fastest of many is lucky too; build-index confirms its choice on users "
         "it did not choose with."
     ]

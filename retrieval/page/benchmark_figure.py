@@ -3,22 +3,21 @@
 import io
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from index import OperatingPoint
 from retrieval.benchmark import LOWEST_RECALL, Benchmark, headline, pareto_front
 from retrieval.page.filter_panels import filter_panels
+from retrieval.page.labels import along_steps, around, best_corner, words_of
 from retrieval.page.scales import milliseconds, milliseconds_axis, place, plain, recall_axis
 from retrieval.page.svg import INK, LIGHT, MUTED, PAPER, SETTINGS, own_settings
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 LEGEND_ROWS = 2
+HIGH, LEFT = 0.75, 0.2  # of the axes
 MANY = 200  # points, which are drawn smaller then
 INCHES, DPI = (13.0, 7.0), 160
 # Name, colour and marker of each family of `index.kinds`, in the order of the legend.
@@ -38,6 +37,7 @@ LOOK = {
 DOTS: dict[str, Any] = {"markeredgewidth": 0, "zorder": 3}
 STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 1.4, "zorder": 2.5}
 RING: dict[str, Any] = {"markersize": 17, "markerfacecolor": "none", "markeredgewidth": 2.2, "zorder": 5}
+RING_PIXELS = RING["markersize"] / 2 * DPI / 72
 SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9.5, "color": LIGHT[MUTED]}
 
 
@@ -109,7 +109,6 @@ def _operating_points(axes: "Axes", found: Benchmark) -> None:
             axes.plot(*_xy(members), marker, color=colour, markersize=size, alpha=0.2, **DOTS)
             axes.plot(*_xy(best), marker, color=colour, markersize=size, label=name, **DOTS)
     axes.plot(*_xy([found.exact]), "*", color=ink, markersize=14, zorder=4, label="exact search")
-    axes.axhline(found.exact.p50_ms, color=ink, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
     front = [point for point in found.front if point in shown]
     axes.plot(*_xy(front), color=ink, label="Pareto front", **STEPS)
     axes.plot(*_xy([found.chosen]), "o", markeredgecolor=ink, **RING)
@@ -120,21 +119,32 @@ def _operating_points(axes: "Axes", found: Benchmark) -> None:
     axes.set_xlabel(f"recall: share of the exact top {found.k:,} that is found{left_out}")
     axes.set_ylabel("p50 of one query, ms")
     axes.set_title("Every kind of index, every setting")
-    axes.axvline(place(found.recall_target), color=ink, linewidth=1, linestyle="--", zorder=1)
+    _lines(axes, found)
+
+
+def _lines(axes: "Axes", found: Benchmark) -> None:
+    """Exact search's time and the target, with words at their ends that stay out of each other's way."""
+    ink, target, time = LIGHT[INK], found.recall_target, found.exact.p50_ms
+    axes.axhline(time, color=ink, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+    is_high = axes.transLimits.transform((0, math.log10(time)))[1] > HIGH
     axes.annotate(
-        f"target {plain(found.recall_target)}", (place(found.recall_target), 1), xytext=(-4, -4),
-        xycoords=("data", "axes fraction"), ha="right", va="top", **SMALL,
+        f"exact search {milliseconds(time)} ms", (0, time), xycoords=("axes fraction", "data"),
+        xytext=(4, -3 if is_high else 3), va="top" if is_high else "bottom", **SMALL,
     )  # fmt: skip
+    if target is None:
+        return
+    axes.axvline(place(target), color=ink, linewidth=1, linestyle="--", zorder=1)
+    is_left = axes.transLimits.transform((place(target), 0))[0] < LEFT
     axes.annotate(
-        f"exact search {milliseconds(found.exact.p50_ms)} ms", (0, found.exact.p50_ms), xytext=(4, 3),
-        xycoords=("axes fraction", "data"), **SMALL,
+        f"target {plain(target)}", (place(target), 1), xycoords=("data", "axes fraction"),
+        xytext=(4 if is_left else -4, -4), ha="left" if is_left else "right", va="top", **SMALL,
     )  # fmt: skip
 
 
 def _lowest(found: Benchmark) -> float:
     """The recall at which the axis begins."""
     least = min(point.recall for point in found.points)
-    lowest = min(max(least, LOWEST_RECALL), found.recall_target, found.chosen.recall)
+    lowest = min(max(least, LOWEST_RECALL), found.enough, found.chosen.recall)
     return math.floor(100 * lowest) / 100
 
 
@@ -144,8 +154,17 @@ def _xy(points: Sequence[OperatingPoint]) -> tuple[list[float], list[float]]:
 
 def _label_chosen(axes: "Axes", found: Benchmark) -> None:
     """Beside its ring, where it covers the fewest points."""
+    import numpy as np
     from matplotlib.text import Text
 
+    shown = [point for point in found.points if point.recall >= _lowest(found)]
+    renderer: Any = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    dots, steps = (
+        axes.transData.transform(np.column_stack(_xy(points)))
+        for points in (shown, [point for point in found.front if point in shown])
+    )
+    at = axes.transData.transform((place(found.chosen.recall), found.chosen.p50_ms))
+    obstacles = [*dots.tolist(), *along_steps(steps), *words_of(axes, renderer), *around(at, RING_PIXELS)]
     serves = "" if found.serves == "ann" else "\nwhat answers is exact search"
     chosen = found.chosen
     text = (
@@ -158,40 +177,7 @@ def _label_chosen(axes: "Axes", found: Benchmark) -> None:
         bbox={"boxstyle": "round,pad=0.35", "facecolor": LIGHT[PAPER], "edgecolor": LIGHT[INK]},
         arrowprops={"arrowstyle": "-", "color": LIGHT[INK], "linewidth": 1.2, "shrinkB": 9},
     )  # fmt: skip
-    obstacles = _obstacles(axes, found)
-    renderer: Any = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    inside = axes.get_window_extent(renderer)
     size = Text.get_window_extent(label, renderer)  # of the words, without the line to the ring
-    at = axes.transData.transform((place(chosen.recall), chosen.p50_ms))
-    pad, scale = 14.0, DPI / 72
-
-    def cost(offset: tuple[float, float]) -> float:
-        x0, y0 = (start + scale * move for start, move in zip(at, offset, strict=True))
-        box = (x0 - pad, y0 - pad, x0 + size.width + pad, y0 + size.height + pad)
-        covered = sum(box[0] <= x <= box[2] and box[1] <= y <= box[3] for x, y in obstacles)
-        over = max(inside.x0 - box[0], box[2] - inside.x1, inside.y0 - box[1], box[3] - inside.y1, 0)
-        middle = (x0 + size.width / 2 - at[0], y0 + size.height / 2 - at[1])
-        return float(covered + over) + math.hypot(*middle) / 250
-
-    tried = [(x, y) for x in range(-600, 400, 20) for y in range(-400, 400, 15)]
-    label.set_position(min(tried, key=cost))
-
-
-def _obstacles(axes: "Axes", found: Benchmark) -> "NDArray[np.float64]":
-    """Pixels a label should not cover: points, the front, and the words at both lines: shape (n, 2)."""
-    import numpy as np
-
-    shown = [point for point in found.points if point.recall >= _lowest(found)]
-    dots = axes.transData.transform(np.column_stack(_xy(shown)))
-    steps = axes.transData.transform(np.column_stack(_xy([p for p in found.front if p in shown])))
-    front = [
-        each
-        for (x0, y0), (x1, y1) in pairwise(steps.tolist())  # first up or down, then to the right
-        for each in [*((x0, y) for y in np.arange(y0, y1, 25)), *((x, y1) for x in np.arange(x0, x1, 25))]
-    ]
-    inside = axes.get_window_extent()
-    exact = axes.transData.transform((0, found.exact.p50_ms))[1]
-    target = axes.transData.transform((place(found.recall_target), 1))[0]
-    words = [(inside.x0 + x, exact + y) for x in range(0, 300, 20) for y in (0, 15, 30)]
-    words += [(target - x, inside.y1 - y) for x in range(0, 160, 20) for y in (5, 20, 35)]
-    return np.array([*dots.tolist(), *front, *words])
+    inside = axes.get_window_extent(renderer)
+    x, y = best_corner(at, (size.width, size.height), inside, np.array(obstacles))
+    label.set_position(((x - at[0]) * 72 / DPI, (y - at[1]) * 72 / DPI))

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 MOST_CHARACTERS = 55  # of the genres' names, beside the title
 
 
-def filter_panels(above: "Axes", below: "Axes", points: Sequence[FilterPoint], recall_target: float) -> None:
+def filter_panels(
+    above: "Axes", below: "Axes", points: Sequence[FilterPoint], recall_target: float | None
+) -> None:
     """Draw both; random sets are lines, genres are diamonds."""
     drawn = sorted((each for each in points if each.kind == "random"), key=lambda each: each.share)
     genres = sorted((each for each in points if each.kind == "genre"), key=lambda each: -each.share)
@@ -25,8 +27,9 @@ def filter_panels(above: "Axes", below: "Axes", points: Sequence[FilterPoint], r
         axes.minorticks_off()
     _series(above, below, drawn, "o-", named=True)
     _series(above, below, genres, "D", named=False)
-    recall_axis(above, "y", min([recall_target, *(each.recall for each in points)]) - 0.02)
-    above.axhline(place(recall_target), color=LIGHT[INK], linewidth=1, linestyle="--", zorder=1)
+    recall_axis(above, "y", min([recall_target or 1.0, *(each.recall for each in points)]) - 0.02)
+    if recall_target is not None:
+        above.axhline(place(recall_target), color=LIGHT[INK], linewidth=1, linestyle="--", zorder=1)
     above.set_ylabel("recall")
     above.set_title("Under a filter")
     if genres:
