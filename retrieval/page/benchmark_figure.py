@@ -69,7 +69,8 @@ def picture(found: Benchmark) -> "Figure":
         handles, labels, loc="lower left", bbox_to_anchor=(0.01, 0.003), ncols=columns, fontsize=10,
         handletextpad=0.4, columnspacing=1.6, labelspacing=0.3,
     )  # fmt: skip
-    figure.draw_without_rendering()  # fixes the axes, so that the label finds room between the points
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the axes stay, so that the label finds room between the points
     _label_chosen(left, found)
     return figure
 
