@@ -90,7 +90,7 @@ def test_a_change_of_ndcg_that_nobody_could_be_judged_by_is_null() -> None:
 
 
 def marked(text: str, mark: str) -> list[str]:
-    """Names in the lines of the first table whose mark column has this."""
+    """Names in the lines of the first table whose mark column has this; nprobe is short there."""
     table = text.split("\n\n")[1].splitlines()[1:]
     return [
         line[4:].split("  ")[0] for line in table if mark in line[:4] and not line.startswith(mark + " t")

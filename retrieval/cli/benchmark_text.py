@@ -34,7 +34,7 @@ def _points(found: Benchmark) -> str:
     rows = [
         [
             (FRONT if point.name in front else " ") + (CHOSEN if point.name == found.chosen.name else ""),
-            point.name.replace("k_factor=", "k×"),
+            point.name.replace(" nprobe=", " n=").replace(" k_factor=", " k×"),
             recall_text(point.recall),
             ms(point.p50_ms),
             ms(point.p99_ms),
@@ -43,12 +43,12 @@ def _points(found: Benchmark) -> str:
         for point in sorted(named.values(), key=_time)
         if point.name not in low
     ]
-    table = format_table(["", "index", "recall", "p50 ms", "p99 ms", "q/s"], rows, [2, 3, 4, 5], shrink=[1])
-    rest = f" Of {len(found.points):,} settings measured the JSON has all."
+    table = format_table(["", "index", "recall", "p50", "p99", "q/s"], rows, [2, 3, 4, 5], shrink=[1])
+    front_from = f", from recall {LOWEST_RECALL:g} on" if low else ""
     legend = (
-        f"{CHOSEN} this bundle's index. {FRONT} Pareto front: nothing finds more in less time"
-        f"{f', from recall {LOWEST_RECALL:g} on' if low else ''}. k×: candidates scored again, in k. "
-        f"q/s: {BATCH} at once.{rest}"
+        f"{CHOSEN} this bundle's index. {FRONT} Pareto front: nothing finds more in less time{front_from}. p50, "
+        "p99: ms of one query. n: nprobe, lists looked at. k×: candidates scored again, in k. "
+        f"q/s: {BATCH} at once. The JSON has all {len(found.points):,} settings measured."
     )
     return f"{table}\n{wrap(legend)}"
 

@@ -35,7 +35,7 @@ LOOK = {
     key: LIGHT.get(value, value) if isinstance(value, str) else value for key, value in SETTINGS.items()
 } | {"figure.facecolor": LIGHT[PAPER]}
 DOTS: dict[str, Any] = {"markeredgewidth": 0, "zorder": 3}
-STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 1.4, "zorder": 2.5}
+STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 1.6, "zorder": 3.5}
 RING: dict[str, Any] = {"markersize": 17, "markerfacecolor": "none", "markeredgewidth": 2.2, "zorder": 5}
 RING_PIXELS = RING["markersize"] / 2 * DPI / 72
 SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9.5, "color": LIGHT[MUTED]}
@@ -97,7 +97,7 @@ def _count(number: int, what: str) -> str:
 def _operating_points(axes: "Axes", found: Benchmark) -> None:
     shown, ink = [point for point in found.points if point.recall >= _lowest(found)], LIGHT[INK]
     others = [point for point in shown if point.factory != found.exact.factory]
-    size = 5.5 if len(others) < MANY else 4.5
+    size = 5.5 if len(others) < MANY else 4.5 if len(others) < 5 * MANY else 3.5
     for style in (*FAMILIES.values(), OTHER):
         name, colour, marker = style
         members = [point for point in others if FAMILIES.get(point.family, OTHER) == style]
@@ -112,6 +112,7 @@ def _operating_points(axes: "Axes", found: Benchmark) -> None:
     axes.plot(*_xy([found.exact]), "*", color=ink, markersize=14, zorder=4, label="exact search")
     front = [point for point in found.front if point in shown]
     axes.plot(*_xy(front), color=ink, label="Pareto front", **STEPS)
+    axes.plot(*_xy([found.chosen]), "o", color=ink, markersize=size, zorder=5)
     axes.plot(*_xy([found.chosen]), "o", markeredgecolor=ink, **RING)
     recall_axis(axes, "x", _lowest(found))
     milliseconds_axis(axes, [point.p50_ms for point in shown])
