@@ -189,20 +189,32 @@ def _draw_sizes(axes: Any, kind: str, runs: Sequence[Document]) -> None:
 
     for name in libraries(runs):
         pairs, colour = entries_of(runs, name), COLOURS.get(name, "#000000")
-        sizes, times = [run["size"] for run, _ in pairs], [entry["p50_ms"] for _, entry in pairs]
+        met = [(run["size"], entry["p50_ms"]) for run, entry in pairs if entry["met"]]
+        missed = [(run["size"], entry["p50_ms"]) for run, entry in pairs if not entry["met"]]
         thick = 2.8 if name == OURS else 1.4
-        axes.plot(sizes, times, color=colour, linewidth=thick, marker="o", markersize=5, label=name)
-        missed = [(size, time) for size, time, (_, entry) in zip(sizes, times, pairs, strict=True)
-                  if not entry["met"]]  # fmt: skip
-        if missed:
-            axes.plot(*zip(*missed, strict=True), "o", color="white", markeredgecolor=colour, zorder=3)
-    axes.set(xscale="log", yscale="log", xlabel="items", ylabel="p50 of a query, ms", title=kind)
+        axes.plot(*_columns(met), color=colour, linewidth=thick, marker="o", markersize=5, label=name)
+        axes.plot(*_columns(missed), "o", color="white", markeredgecolor=colour, zorder=3)
+    axes.set(xscale="log", xlabel="items", title=kind)
     sizes = [run["size"] for run in runs]
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{size // 1000}k" if size < 1_000_000 else f"{size / 1e6:g}M" for size in sizes])
+    _finish(axes)
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _finish(axes: Any) -> None:
+    """Milliseconds on a logarithmic axis, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set(yscale="log", ylabel="p50 of a query, ms")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.25, which="both")
+    axes.grid(alpha=0.25)
 
 
 def _draw_recall(axes: Any, run: Document, target: float) -> None:
@@ -216,13 +228,12 @@ def _draw_recall(axes: Any, run: Document, target: float) -> None:
         times, thick = [time for _, time in points], 2.8 if name == OURS else 1.4
         axes.plot(missing, times, color=colour, linewidth=thick, marker=".", label=name)
     axes.axvline(1 - target, color="#444444", linewidth=1, linestyle="--", zorder=1)
-    axes.set(xscale="log", yscale="log", xlim=(0.5, 0.9e-3), xlabel=f"recall at {run['size']:,} items")
-    axes.set(ylabel="p50 of a query, ms")
+    axes.set(xscale="log", xlim=(0.5, 0.9e-3), xlabel=f"recall at {run['size']:,} items")
     shown = (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)
-    axes.set_xticks([1 - each for each in shown], [f"{each:g}" for each in shown])
+    names = [f"{each:g}" for each in shown[:-1]] + ["0.999 to 1"]
+    axes.set_xticks([1 - each for each in shown], names)
     axes.set_xticks([], minor=True)
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.25, which="both")
+    _finish(axes)
 
 
 def front(trials: Sequence[Document]) -> list[tuple[float, float]]:
