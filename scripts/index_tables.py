@@ -68,7 +68,12 @@ def text(found: Document) -> str:
     left_out = [f"left out: {', '.join(found['left_out'])}"] if found["left_out"] else []
     kinds = dict.fromkeys(run["kind"] for run in found["runs"])
     return "\n\n".join(
-        [head, *left_out, *map(_run, found["runs"]), *(_growth(found, kind) for kind in kinds)]
+        [
+            head,
+            *left_out,
+            *map(_run, found["runs"]),
+            *(_growth(found, kind) for kind in kinds if _sizes(found, kind) > 1),
+        ]
     )
 
 
@@ -110,6 +115,10 @@ def _exact(run: Document) -> list[str]:
         return []
     share = by_name[OURS_EXACT]["p50_ms"] / by_name[EXACT]["p50_ms"]
     return [f"exact, single query: ours takes {share:.2f} of {EXACT}'s time"]
+
+
+def _sizes(found: Document, kind: str) -> int:
+    return sum(run["kind"] == kind for run in found["runs"])
 
 
 def _growth(found: Document, kind: str) -> str:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float32]
 
 DIMENSION, CLUSTERS = 64, 2000
-DECAY = 0.5  # standard deviation of dimension i: i ** -DECAY
-ITEM_NOISE, QUERY_NOISE = 0.5, 0.3  # of a cluster's spread
+DECAY = 0.3  # standard deviation of dimension i: i ** -DECAY
+ITEM_NOISE, QUERY_NOISE = 1.0, 0.3  # of a cluster's spread
 NORM_SIGMA = 0.35
 JITTER = 0.3  # of the spread of the item vectors, dimension by dimension
 
