@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeGuard
 
@@ -31,10 +31,12 @@ class FilteredResult:
         result: the min(k, size) best items that are not left out; a line is padded only where the
             catalogue itself has no more of them.
         fallbacks: number of lists that the index left short and that exact search answered in the end.
+        tied: lines whose last place ties with the last item found, where nothing was searched again.
     """
 
     result: SearchResult
     fallbacks: int
+    tied: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 def search_filtered(
@@ -85,7 +87,7 @@ def search_filtered(
         short, tied = search.answer(index.deeper() if isinstance(index, AnnIndex) else index, again, 2)
     result = SearchResult(search.scores, search.rows)
     if not rescue or not len(short) + len(tied):
-        return FilteredResult(result, 0)
+        return FilteredResult(result, 0, tied)
     last = np.union1d(short, tied)
     found = exact.search(queries[last], search.width, exclude.take(last), allowed)
     result.scores[last], result.rows[last] = found.scores, found.rows

@@ -18,6 +18,7 @@ from index import (
     choose_nprobe,
     default_factory,
 )
+from retrieval.attributes import ItemAttributes
 from retrieval.baselines import Scores, popular_now
 from retrieval.closed_form import TowerStart
 from retrieval.curves import EpochRecord, TrainingHistory
@@ -206,6 +207,7 @@ class Fitting:
             popularity=popularity,
             tower_weights=towers.weights,
             neural_mf_weights=None if neural_mf is None else neural_mf.weights,
+            attributes=ItemAttributes.of(self.items, items),
         )
         return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history, points)
 
