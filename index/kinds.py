@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from index.settings import SearchSettings
 from index.transforms import second_moments
 
 Family = Literal[
-    "exact", "flat", "half precision", "panorama", "lists", "fast scan", "fast scan lists", "graph"
+    "exact", "flat", "half precision", "panorama", "lists", "fast scan", "fast scan lists", "graph", "by name"
 ]
 
 EXACT = "exact"  # the factory of `ExactIndex` in tables
@@ -28,6 +28,7 @@ SIMPLICITY: tuple[Family, ...] = (
     "fast scan",
     "fast scan lists",
     "graph",
+    "by name",
 )
 # Families whose answers are exact search's.
 EXACT_FAMILIES = frozenset({"exact", "flat", "panorama"})
@@ -48,10 +49,12 @@ class IndexKind:
     Attributes:
         factory: for `AnnIndex.build`; "exact" is `ExactIndex`.
         family: which of the ways to search it takes.
+        recipe: what it is called at every size of the catalogue, where the factory has other numbers.
     """
 
     factory: str
     family: Family
+    recipe: str = ""
 
     @property
     def is_exact(self) -> bool:
@@ -64,36 +67,77 @@ class IndexKind:
         return SIMPLICITY.index(self.family)
 
 
-def candidate_kinds(vectors: NDArray[np.float32], n_items: int | None = None) -> tuple[IndexKind, ...]:
+def candidate_kinds(
+    vectors: NDArray[np.float32], n_items: int | None = None, *, small: bool = False
+) -> tuple[IndexKind, ...]:
     """What to measure, the simplest first; `ExactIndex` is not among them.
 
     Args:
         vectors: shape (n, d), float32: the catalogue, or a sample of it.
         n_items: of the catalogue; the length of `vectors` unless given.
+        small: whether memory matters: adds kinds that keep no whole vector, and are never the fastest.
     """
+    refinements = ("RFlat", "Refine(SQ8)") if small else ("RFlat",)
+    stores = ("Flat", "SQfp16", "SQ8") if small else ("Flat", "SQfp16")
     size, dimension = n_items or len(vectors), vectors.shape[1]
     widths = code_widths(vectors)
-    root = math.sqrt(size)
+    lists = [("root", _power_of_two(math.sqrt(size)))]
+    lists += [("half a root", max(1, lists[0][1] // 2)), ("two roots", 2 * lists[0][1])]
+    levels = min(_PANORAMA_LEVELS, dimension)
     kinds = [
         IndexKind("Flat", "flat"),
         IndexKind("SQfp16", "half precision"),
-        IndexKind(f"UPCA{dimension},FlatIPPanorama{min(_PANORAMA_LEVELS, dimension)}", "panorama"),
+        *([IndexKind("SQ8", "half precision")] if small else []),
+        IndexKind(f"UPCA{dimension},FlatIPPanorama{levels}", "panorama"),
         *(
-            IndexKind(f"UPCA{dimension},IVF{n},{store}", "lists")
-            for n in _powers_of_two(root, 2 * root)
-            for store in ("Flat", "SQfp16")
+            IndexKind(f"UPCA{dimension},IVF{n},{store}", "lists", f"{name} of lists, {store}")
+            for store in stores
+            for name, n in lists
         ),
-        *(IndexKind(f"UPCAR{w},PQ{w}x4fs,RFlat", "fast scan") for w in widths),
-        *(IndexKind(f"UPCAR{w},PQ{w}x4fs,Refine(SQ8)", "fast scan") for w in widths[-1:]),
         *(
-            IndexKind(f"UPCAR{w},IVF{n},PQ{w}x4fsr,{refine}", "fast scan lists")
-            for w in widths
-            for n in _powers_of_two(root / 2, 2 * root)
-            for refine in ("RFlat", "Refine(SQ8)")
+            IndexKind(f"UPCAR{width},PQ{width}x4fs,{refine}", "fast scan")
+            for width in widths
+            for refine in refinements
+        ),
+        *(
+            IndexKind(
+                f"UPCAR{width},IVF{n},PQ{width}x4fsr,{refine}",
+                "fast scan lists",
+                f"{name} of lists, {width} codes, {refine}",
+            )
+            for refine in refinements
+            for width in widths
+            for name, n in lists
         ),
         IndexKind(f"HNSW{_GRAPH_LINKS}", "graph"),
     ]
-    return tuple(kind for kind in kinds if _works(kind.factory, size, dimension))
+    return tuple(
+        kind if kind.recipe else replace(kind, recipe=kind.factory)
+        for kind in kinds
+        if _works(kind.factory, size, dimension)
+    )
+
+
+def kind_of(factory: str) -> IndexKind:
+    """The kind of a string that was given by name."""
+    if factory == "Flat":
+        return IndexKind(factory, "flat", factory)
+    panorama = "Panorama" in factory and "IVF" not in factory
+    return IndexKind(factory, "panorama" if panorama else "by name", factory)
+
+
+def warning(factory: str) -> str | None:
+    """What is known to go wrong with a string that is offered by name only; None for nothing."""
+    parts = factory.split(",")
+    own, refined = parts[0].startswith("UPCA"), parts[-1].startswith(("RFlat", "Refine"))
+    if any(part.startswith("IVF") and part != "IVF1" for part in parts) and not own:
+        return (
+            "FAISS parts its lists by direction alone, so where vectors differ in length it must look at "
+            "many more lists; UPCAd in front parts them by distance"
+        )
+    if any(part.startswith(("PQ", "OPQ")) for part in parts) and not refined:
+        return "compressed scores that nothing refines order items wrongly; end it with ,RFlat"
+    return None
 
 
 def code_widths(vectors: NDArray[np.float32]) -> tuple[int, ...]:
@@ -126,15 +170,13 @@ def ladder(index: AnnIndex) -> Iterator[tuple[SearchSettings, ...]]:
 
 
 def _probes(nlist: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12 and so on, ending with all lists."""
-    steps = {n for i in range(nlist.bit_length()) for n in (2**i, 3 * 2**i // 2)}
+    """1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20 and so on, ending with all lists."""
+    steps = {part * 2**i // 4 for i in range(nlist.bit_length()) for part in (4, 5, 6, 7)}
     return sorted({n for n in steps if 1 <= n < nlist} | {nlist})
 
 
-def _powers_of_two(low: float, high: float) -> list[int]:
-    """Those nearest to the ends and all between."""
-    first, last = (max(0, round(math.log2(end))) for end in (low, high))
-    return [2**i for i in range(first, last + 1)]
+def _power_of_two(near: float) -> int:
+    return int(2 ** max(0, round(math.log2(near))))
 
 
 def _works(factory: str, n_items: int, dimension: int) -> bool:

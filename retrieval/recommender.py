@@ -20,7 +20,6 @@ from retrieval.recommendations import (
     Status,
 )
 from retrieval.rerank import RankedItems, in_retrieval_order
-from retrieval.two_stage import SearchKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,8 +181,7 @@ class Recommender:
                 advice = "; with --user-tower id a bundle serves only the users it was built on"
             rows = _known_rows("user", users, self.system.users, advice)
         known = np.flatnonzero(rows >= 0)
-        search: SearchKind = "exact" if exact else "ann"
-        ranked = model.for_users(rows[known], k, search, rerank, _rows_of(chosen))
+        ranked = model.for_users(rows[known], k, "exact" if exact else None, rerank, _rows_of(chosen))
         lines = dict(zip(known.tolist(), range(len(known)), strict=True))
         return RecommendationLists(
             tuple(
@@ -244,8 +242,9 @@ class Recommender:
             if fallback is None:
                 raise
             return self._popular(k, "no item of the history is known", chosen=chosen)
-        search: SearchKind = "exact" if exact else "ann"
-        ranked = self.system.model.for_histories(_one_list(known), k, search, rerank, _rows_of(chosen))
+        ranked = self.system.model.for_histories(
+            _one_list(known), k, "exact" if exact else None, rerank, _rows_of(chosen)
+        )
         return self._answer(ranked, 0, status="history", k=k, notes=notes, chosen=chosen)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:
