@@ -77,6 +77,7 @@ def search_filtered(
     check_exclude(exclude, len(queries), index.size)
     if allowed is not None:
         check_allowed(allowed, index.size)
+        allowed = allowed if len(allowed) < index.size else None
     if isinstance(index, ExactIndex) or (allowed is not None and _is_selective(len(allowed), index)):
         return FilteredResult(exact.search(queries, k, exclude, allowed), 0)
 
@@ -125,7 +126,7 @@ class _FilteredSearch:
         self.queries, self.width, self.exclude, self.size = queries, width, exclude, size
         self.mask: NDArray[np.bool_] | None = None
         n_allowed, lengths = size, exclude.lengths()
-        if allowed is not None and len(allowed) < size:
+        if allowed is not None:
             self.mask = np.zeros(size, dtype=np.bool_)
             self.mask[allowed] = True
             n_allowed, lengths = len(allowed), exclude.within(allowed).lengths()
