@@ -18,7 +18,7 @@ from index import partition
 from index.base import SearchResult, check_queries, check_vectors
 from index.factory import check_factory, default_factory, split_factory
 from index.settings import SearchSettings
-from index.topk import order_result
+from index.topk import order_result, top_k
 from index.transforms import new_index
 
 faiss: Any = _faiss  # its stubs lack much of what it exports
@@ -77,6 +77,8 @@ class AnnIndex:
         self.dimension = int(faiss_index.d)
         ivf, graph = _find(faiss_index, faiss.IndexIVF), _find(faiss_index, faiss.IndexHNSW)
         self.nlist: int | None = None if ivf is None else int(ivf.nlist)
+        panorama = _find(faiss_index, faiss.IndexFlatPanorama)
+        self._widest: int | None = None if panorama is None else int(panorama.batch_size)
         self._refines = _find(faiss_index, faiss.IndexRefine) is not None
         self.settings = self._complete(settings or SearchSettings(), graph)
         self._parameters: dict[float | None, Any] = {}
@@ -225,6 +227,8 @@ class AnnIndex:
         width = min(int(k), self.size)
         if not len(queries):
             return SearchResult(np.empty((0, width), np.float32), np.empty((0, width), np.int64))
+        if self._widest is not None and width > self._widest:
+            return self._scan(queries, width)
         parameters = self._parameters_for(width, allowed)
         scores, rows = self._index.search(np.ascontiguousarray(queries), width, params=parameters)
         if rows.max() >= self.size:
@@ -232,6 +236,14 @@ class AnnIndex:
                 f"{self.factory!r} answers row {rows.max()} of {self.size}; build the index again"
             )
         return order_result(scores, rows)
+
+    def _scan(self, queries: NDArray[np.float32], k: int) -> SearchResult:
+        """All products, where FAISS' early termination does not go as deep as k."""
+        base, asked = self._index, np.ascontiguousarray(queries)
+        while isinstance(base, faiss.IndexPreTransform):
+            asked = base.chain.at(0).apply(asked)
+            base = _inner(base)
+        return SearchResult(*top_k(asked @ base.reconstruct_n(0, self.size).T, k))
 
     def _parameters_for(self, k: int, allowed: NDArray[np.bool_] | None) -> Any:
         """Settings as FAISS takes them. Asked for more than all items it would fill memory with padding."""
