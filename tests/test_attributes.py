@@ -1,4 +1,4 @@
-"""What is known of the items: columns, values in any case and with commas, and the way to a bundle and back."""
+"""What is known of the items: columns, values in any case and with commas, to a bundle and back."""
 
 import json
 
@@ -71,7 +71,7 @@ def test_commas_part_values_but_for_those_that_have_one(
 def test_an_unknown_column_lists_those_there_are(films: ItemAttributes) -> None:
     with pytest.raises(UsageError, match=r"no column 'gener' .*; there are genre, studio, year, decade$"):
         films.rows("gener", ["Drama"])
-    with pytest.raises(UsageError, match="nothing is known of the items .*build-index --items FILE"):
+    with pytest.raises(UsageError, match=r"nothing is known of the items .*build-index --items FILE"):
         ItemAttributes().rows("genre", ["Drama"])
 
 
@@ -80,7 +80,7 @@ def test_an_unknown_value_lists_all_there_are_or_the_nearest(films: ItemAttribut
         films.rows("genre", ["Crime", "Dramma"])
     years = [f"A ({year})" for year in range(1960, 1990)]
     many = ItemAttributes.of(table_of(item=list(range(30)), title=years), IdMap.from_values(list(range(30))))
-    with pytest.raises(NotFoundError, match="no item has year=1993; the nearest are 1987, 1988, 1989$"):
+    with pytest.raises(NotFoundError, match=r"no item has year=1993; the nearest are 1987, 1988, 1989$"):
         many.rows("year", [1993])
 
 

@@ -236,11 +236,11 @@ def test_an_index_with_lists_is_told_what_is_allowed_and_looks_at_as_many_of_it(
 
     monkeypatch.setattr(AnnIndex, "search", search)
     with asking_the_index():
-        for rows in (allowed, None):
+        for rows in (allowed, None, np.arange(1000)):
             search_filtered(
                 index, ExactIndex(vectors), vectors[:2], 10, ItemLists.empty(2), allowed=rows, rescue=False
             )
-    assert asked == [(12, 16, 250), (3, 16, None)]
+    assert asked == [(12, 16, 250), (3, 16, None), (3, 16, None)]
 
 
 def test_a_filter_that_leaves_few_items_is_answered_by_exact_search_among_them():
