@@ -123,7 +123,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             prior=tower_weights[PRIOR] if settings["takes_histories"] else None,
         )
         ann = AnnIndex.from_bytes(
-            bundle.read(f"{part}/index.faiss"),
+            bundle.mapped(f"{part}/index.faiss"),
             factory=settings["index"]["factory"],
             settings=SearchSettings(**settings["index"]["settings"]),
             size=len(vectors.items),
