@@ -92,9 +92,8 @@ def test_a_change_of_ndcg_that_nobody_could_be_judged_by_is_null() -> None:
 def marked(text: str, mark: str) -> list[str]:
     """Names in the lines of the first table whose mark column has this; nprobe is short there."""
     table = text.split("\n\n")[1].splitlines()[1:]
-    return [
-        line[4:].split("  ")[0] for line in table if mark in line[:4] and not line.startswith(mark + " t")
-    ]
+    names = [line[4:].split("  ")[0] for line in table if mark in line[:3] and line[2:4] == "  "]
+    return [name.replace(" n=", " nprobe=") for name in names]
 
 
 def test_the_chosen_point_and_the_front_are_marked() -> None:

@@ -316,7 +316,7 @@ def completed(program: str, words: str, shell: str = "bash", before: str = "") -
 def test_bash_is_told_commands_flags_choices_and_files() -> None:
     assert completed("retrieval", "retrieval bu") == ["plain,build-index"]
     assert completed("retrieval", "retrieval query --us") == ["plain,--user"]
-    assert completed("query", "query --ex") == ["plain,--exact"]
+    assert completed("query", "query --exa") == ["plain,--exact"]
     assert {"plain,--progress", "plain,--preset"} <= set(completed("build-index", "build-index --p"))
     assert completed("build-index", "build-index --user-tower h") == ["plain,history"]
     assert completed("build-index", "build-index --ratings ra") == ["file,ra"]

@@ -46,8 +46,8 @@ def _points(found: Benchmark) -> str:
     table = format_table(["", "index", "recall", "p50", "p99", "q/s"], rows, [2, 3, 4, 5], shrink=[1])
     front_from = f", from recall {LOWEST_RECALL:g} on" if low else ""
     legend = (
-        f"{CHOSEN} this bundle's index. {FRONT} Pareto front: nothing finds more in less time{front_from}. p50, "
-        "p99: ms of one query. n: nprobe, lists looked at. k×: candidates scored again, in k. "
+        f"{CHOSEN} this bundle's index. {FRONT} Pareto front: nothing finds more in less time{front_from}. "
+        "p50, p99: ms of one query. n: nprobe, lists looked at. k×: candidates scored again, in k. "
         f"q/s: {BATCH} at once. The JSON has all {len(found.points):,} settings measured."
     )
     return f"{table}\n{wrap(legend)}"
