@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from index import AnnIndex, ItemLists
 from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
+from retrieval.feature_vectors import FeatureVectors
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
 from retrieval.publishing import BundleWriter
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
 PAGE = "report.html"
+FEATURES = "features"  # how the names of their files begin
 Read = TypeVar("Read")
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
@@ -77,10 +79,15 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "item_titles": system.titles,
         "popularity": system.popularity,
     }
+    features = model.vectors.features
+    if features is not None:
+        writer.write_json(f"{part}/{FEATURES}_names.json", features.names)
+        arrays |= {f"{FEATURES}_vectors": features.items, f"{FEATURES}_histories": features.histories}
     for name, array in arrays.items():
         writer.write_array(f"{part}/{name}.npy", array)
     settings = {
         "takes_histories": model.vectors.history_items is not None,
+        "has_features": features is not None,
         "has_neural_mf": system.neural_mf_weights is not None,
         "alpha": model.alpha,
         "trend_weight": model.trend_weight,
@@ -115,6 +122,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             users=array("user_vectors"),
             history_items=tower_weights[HISTORY_TABLE] if settings["takes_histories"] else None,
             prior=tower_weights[PRIOR] if settings["takes_histories"] else None,
+            features=_read_features(bundle, part) if settings["has_features"] else None,
         )
         ann = AnnIndex.from_bytes(
             bundle.read(f"{part}/index.faiss"),
@@ -147,6 +155,12 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
         )
 
     return _fitting_together(bundle, part, read)
+
+
+def _read_features(bundle: Bundle, part: str) -> FeatureVectors:
+    names = tuple(bundle.json(f"{part}/{FEATURES}_names.json"))
+    vectors, histories = (bundle.array(f"{part}/{FEATURES}_{name}.npy") for name in ("vectors", "histories"))
+    return FeatureVectors(names, vectors, histories)
 
 
 def read_evaluated(bundle: Bundle) -> "Evaluated":
