@@ -8,6 +8,7 @@ from index.base import ItemIndex, ItemLists, SearchResult, check_queries, check_
 from index.exact import ExactIndex
 from index.factory import check_factory, default_factory
 from index.filtered import FilteredResult, search_filtered
+from index.settings import SearchSettings
 from index.topk import order_result, top_k
 from index.tuning import (
     OperatingPoint,
@@ -26,6 +27,7 @@ __all__ = [
     "ItemLists",
     "OperatingPoint",
     "SearchResult",
+    "SearchSettings",
     "check_factory",
     "check_queries",
     "check_vectors",

@@ -1,11 +1,13 @@
 """FAISS indexes by inner product: build from a factory string, search, save, load.
 
-What a factory string means: https://github.com/facebookresearch/faiss/wiki/The-index-factory
+What a factory string means: https://github.com/facebookresearch/faiss/wiki/The-index-factory; `UPCA` and
+`UPCAR` are ours, see `transforms`.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import faiss as _faiss
@@ -14,9 +16,16 @@ from numpy.typing import NDArray
 
 from index.base import SearchResult, check_queries, check_vectors
 from index.factory import check_factory, default_factory
+from index.settings import SearchSettings
 from index.topk import order_result
+from index.transforms import new_index
 
 faiss: Any = _faiss  # its stubs lack much of what it exports
+
+LARGEST_EF = 2**20
+_DEFAULT_K_FACTOR = 4.0
+# Enough to place a centroid; more only takes time, a million items minutes.
+_POINTS_PER_CENTROID = 64
 
 
 @contextmanager
@@ -39,21 +48,21 @@ def faiss_threads(threads: int) -> Iterator[None]:
 class AnnIndex:
     """An approximate index. Search settings belong to the object and are passed with each search.
 
-    The FAISS index inside is never changed after it is built, so objects made by `with_nprobe` share it
+    The FAISS index inside is never changed after it is built, so objects made by `with_settings` share it
     and do not disturb each other.
 
     Args:
         faiss_index: trained and filled; row i is the i-th vector added.
         factory: the string it was built from.
-        nprobe: lists looked at per query, for an IVF index; None takes a quarter of them, a start for tuning.
-        ef_search: candidates kept while walking an HNSW graph; None takes FAISS's own.
+        settings: how hard it looks. Where they are left out: a quarter of the lists of an IVF index, a start
+            for tuning; four times k candidates where they are refined; FAISS's own breadth in a graph.
 
     Raises:
         ValueError: if the index is empty, untrained or not by inner product, or a setting does not fit it.
     """
 
     def __init__(
-        self, faiss_index: Any, factory: str, *, nprobe: int | None = None, ef_search: int | None = None
+        self, faiss_index: Any, factory: str, settings: SearchSettings | None = None, *, _keep: Any = None
     ) -> None:
         _check_metric(faiss_index, factory)
         if not faiss_index.is_trained or faiss_index.ntotal < 1:
@@ -62,19 +71,42 @@ class AnnIndex:
             )
         self.factory = factory
         self._index = faiss_index
+        self._keep = _keep  # the bytes that a loaded index is a view on
+        self.size = int(faiss_index.ntotal)
+        self.dimension = int(faiss_index.d)
         ivf, graph = _find(faiss_index, faiss.IndexIVF), _find(faiss_index, faiss.IndexHNSW)
         self.nlist: int | None = None if ivf is None else int(ivf.nlist)
-        self.nprobe = _setting("nprobe", nprobe, self.nlist, factory)
-        if self.nlist is not None and self.nprobe is None:
-            self.nprobe = math.ceil(self.nlist / 4)
-        self.ef_search = _setting("ef_search", ef_search, None if graph is None else 2**20, factory)
-        if graph is not None and self.ef_search is None:
-            self.ef_search = int(graph.hnsw.efSearch)
-        self._parameters = _search_parameters(faiss_index, self.nprobe, self.ef_search)
+        self._refines = _find(faiss_index, faiss.IndexRefine) is not None
+        self.settings = self._complete(settings or SearchSettings(), graph)
+        self._parameters: dict[float | None, Any] = {}
+
+    def _complete(self, settings: SearchSettings, graph: Any) -> SearchSettings:
+        """Check the settings and fill in what was left out."""
+        nprobe = _whole("nprobe", settings.nprobe, self.nlist, self.factory)
+        ef_search = _whole("ef_search", settings.ef_search, graph and LARGEST_EF, self.factory)
+        k_factor = settings.k_factor
+        if k_factor is not None:
+            if not self._refines:
+                raise ValueError(f"{self.factory!r} has no k_factor, received {k_factor}; leave it out")
+            if not 1 <= k_factor < math.inf:
+                raise ValueError(f"k_factor is {k_factor!r}; expected a number of at least 1")
+        if self.nlist is not None and nprobe is None:
+            nprobe = math.ceil(self.nlist / 4)
+        if graph is not None and ef_search is None:
+            ef_search = int(graph.hnsw.efSearch)
+        if self._refines and k_factor is None:
+            k_factor = _DEFAULT_K_FACTOR
+        return SearchSettings(nprobe, ef_search, None if k_factor is None else float(k_factor))
 
     @classmethod
     def build(
-        cls, vectors: NDArray[np.float32], factory: str, *, seed: int, threads: int, nprobe: int | None = None
+        cls,
+        vectors: NDArray[np.float32],
+        factory: str,
+        *,
+        seed: int,
+        threads: int,
+        settings: SearchSettings | None = None,
     ) -> "AnnIndex":
         """Train on the vectors and add them, row by row.
 
@@ -82,10 +114,10 @@ class AnnIndex:
 
         Args:
             vectors: shape (n, d), float32, finite.
-            factory: a FAISS factory string; `check_factory` says which.
-            seed: of the k-means runs.
+            factory: a factory string; `check_factory` says which.
+            seed: of the k-means runs and of what trains on a sample.
             threads: FAISS threads while building.
-            nprobe: see the class.
+            settings: see the class.
 
         Raises:
             ValueError: for what `check_vectors` and `check_factory` refuse, and what FAISS does.
@@ -95,11 +127,12 @@ class AnnIndex:
         check_factory(factory, size, dimension)
         vectors = np.ascontiguousarray(vectors)
         try:
-            faiss_index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-            _check_metric(faiss_index, factory)  # some kinds ignore the metric asked for
             with faiss_threads(threads):
+                faiss_index = new_index(factory, vectors, seed)
+                _check_metric(faiss_index, factory)  # some kinds ignore the metric asked for
                 kept_alive = _prepare_training(faiss_index, seed)
-                faiss_index.train(vectors)
+                if not faiss_index.is_trained:
+                    faiss_index.train(vectors)
                 faiss_index.add(vectors)
                 del kept_alive
         except (RuntimeError, MemoryError) as error:
@@ -107,61 +140,115 @@ class AnnIndex:
                 f"FAISS cannot build {factory!r} over {size} vectors of {dimension} numbers "
                 f'({_reason(error)}); use "{default_factory(size)}"'
             ) from None
-        return cls(faiss_index, factory, nprobe=nprobe)
+        return cls(faiss_index, factory, settings)
 
     @property
     def name(self) -> str:
         """Kind and settings, such as ``IVF32,Flat nprobe=8``."""
-        probes = "" if self.nprobe is None else f" nprobe={self.nprobe}"
-        return self.factory + probes + ("" if self.ef_search is None else f" efSearch={self.ef_search}")
+        return f"{self.factory}{self.settings}"
 
     @property
-    def size(self) -> int:
-        """Number of item vectors."""
-        return int(self._index.ntotal)
+    def takes_selectors(self) -> bool:
+        """Whether a search can be told which rows it may return."""
+        base = self._index
+        while (inner := _inner(base)) is not None:
+            base = inner
+        kinds = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexHNSW, faiss.IndexIVF)
+        return isinstance(base, kinds) and "Panorama" not in type(base).__name__
 
     @property
-    def dimension(self) -> int:
-        """Numbers in a vector."""
-        return int(self._index.d)
+    def n_bytes(self) -> int:
+        """What it takes on disk, and in memory but for a few bytes."""
+        counter = _ByteCounter()
+        faiss.write_index(self._index, faiss.PyCallbackIOWriter(counter))
+        return counter.total
+
+    def with_settings(self, settings: SearchSettings) -> "AnnIndex":
+        """The same index looking as hard as told; ValueError where a setting does not fit it."""
+        return AnnIndex(self._index, self.factory, settings, _keep=self._keep)
 
     def with_nprobe(self, nprobe: int) -> "AnnIndex":
         """The same index looking at `nprobe` lists; ValueError unless it has that many."""
-        return AnnIndex(self._index, self.factory, nprobe=nprobe, ef_search=self.ef_search)
+        return self.with_settings(replace(self.settings, nprobe=nprobe))
 
     def with_ef_search(self, ef_search: int) -> "AnnIndex":
         """The same HNSW index keeping `ef_search` candidates; ValueError for other kinds."""
-        return AnnIndex(self._index, self.factory, nprobe=self.nprobe, ef_search=ef_search)
+        return self.with_settings(replace(self.settings, ef_search=ef_search))
 
     def deeper(self) -> "AnnIndex":
         """The same index looking at twice as much, at most at everything."""
-        nprobe = None if self.nprobe is None or self.nlist is None else min(2 * self.nprobe, self.nlist)
-        ef_search = None if self.ef_search is None else min(2 * self.ef_search, 2**20)
-        return AnnIndex(self._index, self.factory, nprobe=nprobe, ef_search=ef_search)
+        nprobe, ef_search, k_factor = self.settings.nprobe, self.settings.ef_search, self.settings.k_factor
+        return self.with_settings(
+            SearchSettings(
+                None if nprobe is None or self.nlist is None else min(2 * nprobe, self.nlist),
+                None if ef_search is None else min(2 * ef_search, LARGEST_EF),
+                None if k_factor is None else min(2 * k_factor, float(max(self.size, 1))),
+            )
+        )
 
-    def search(self, queries: NDArray[np.float32], k: int) -> SearchResult:
+    def exhaustive(self) -> "AnnIndex":
+        """The same index looking at everything, which makes its answers exact search's.
+
+        But for compressed vectors that nothing refines: their scores are not the products themselves. A
+        graph is asked for the vectors it was built on, as a walk need not come by all of them.
+        """
+        graph = _find(self._index, faiss.IndexHNSW)
+        if graph is self._index:
+            storage = faiss.downcast_index(graph.storage)
+            return AnnIndex(storage, self.factory, _keep=(self._index, self._keep))
+        ef_search = None if graph is None else LARGEST_EF
+        k_factor = float(self.size) if self._refines else None
+        return self.with_settings(SearchSettings(self.nlist, ef_search, k_factor))
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> SearchResult:
         """Up to min(k, size) items for each query, by the index's own (perhaps compressed) scores.
 
         Args:
             queries: shape (q, dimension), float32, finite.
             k: at least 1.
+            allowed: shape (size,): the rows that may be returned; None: all.
 
         Returns:
             min(k, size) columns; a line is padded at its end where the index looked at too few items.
 
         Raises:
-            ValueError: for what `check_queries` refuses, or if the index names a row it cannot hold.
+            ValueError: for what `check_queries` refuses, if the index takes no selectors or `allowed` is of
+                another shape, or if the index names a row it cannot hold.
         """
         check_queries(queries, self.dimension, k)
         width = min(int(k), self.size)
         if not len(queries):
             return SearchResult(np.empty((0, width), np.float32), np.empty((0, width), np.int64))
-        scores, rows = self._index.search(np.ascontiguousarray(queries), width, params=self._parameters)
+        parameters = self._parameters_for(width, allowed)
+        scores, rows = self._index.search(np.ascontiguousarray(queries), width, params=parameters)
         if rows.max() >= self.size:
             raise ValueError(
                 f"{self.factory!r} answers row {rows.max()} of {self.size}; build the index again"
             )
         return order_result(scores, rows)
+
+    def _parameters_for(self, k: int, allowed: NDArray[np.bool_] | None) -> Any:
+        """Settings as FAISS takes them. Asked for more than all items it would fill memory with padding."""
+        k_factor = self.settings.k_factor
+        if k_factor is not None and k * k_factor > self.size:
+            k_factor = (self.size + 0.5) / k
+        if allowed is not None:
+            return _search_parameters(self._index, self.settings, k_factor, self._selector(allowed))
+        if k_factor not in self._parameters:
+            self._parameters = {k_factor: _search_parameters(self._index, self.settings, k_factor, None)}
+        return self._parameters[k_factor]
+
+    def _selector(self, allowed: NDArray[np.bool_]) -> Any:
+        if not self.takes_selectors:
+            raise ValueError(f"{self.factory!r} cannot be told which rows to return; use search_filtered")
+        if allowed.shape != (self.size,) or allowed.dtype != np.bool_:
+            raise ValueError(
+                f"allowed is {allowed.dtype} of shape {allowed.shape}; expected a bool for each of "
+                f"{self.size} items"
+            )
+        return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
 
     def to_bytes(self) -> NDArray[np.uint8]:
         """The FAISS index as a flat uint8 array; `factory` and the settings are to be kept beside it."""
@@ -173,41 +260,57 @@ class AnnIndex:
         data: bytes | NDArray[np.uint8],
         *,
         factory: str,
-        nprobe: int | None,
         size: int,
         dimension: int,
-        ef_search: int | None = None,
+        settings: SearchSettings | None = None,
     ) -> "AnnIndex":
         """Load what `to_bytes` gave. Check a digest first: FAISS trusts much of what it reads.
 
+        The vectors and lists stay where they are: where `data` is a mapped file, they are read from it page
+        by page as searches come by, and processes share them.
+
         Args:
-            data: the bytes.
+            data: the bytes; kept, not copied, and not to be changed.
             factory: the string it was built from.
-            nprobe: as in the class.
             size: number of vectors it must hold.
             dimension: numbers in a vector it must have.
-            ef_search: as in the class.
+            settings: as in the class.
 
         Raises:
             ValueError: if the bytes are no FAISS index, or one of another size, dimension or metric, or its
                 rows are not 0 to size - 1, or a setting does not fit it.
         """
-        reader = faiss.VectorIOReader()
-        faiss.copy_array_to_vector(np.frombuffer(data, dtype=np.uint8), reader.data)
+        array = np.frombuffer(data, dtype=np.uint8)
+        if not len(array):
+            raise ValueError("not a whole FAISS index (0 bytes); build the index again")
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(array), len(array))
         try:
-            loaded = faiss.read_index(reader)
+            loaded = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
         except (RuntimeError, MemoryError) as error:
             raise ValueError(f"not a whole FAISS index ({_reason(error)}); build the index again") from None
-        if reader.rp != len(data):
-            raise ValueError(f"{len(data) - reader.rp} bytes follow the FAISS index; build the index again")
+        if reader.rp_ > len(array):  # it hands out views without looking at the end
+            raise ValueError("not a whole FAISS index (cut off); build the index again")
+        if reader.rp_ < len(array):
+            raise ValueError(f"{len(array) - reader.rp_} bytes follow the FAISS index; build the index again")
         if (loaded.ntotal, loaded.d) != (size, dimension):
             raise ValueError(
                 f"the FAISS index holds {loaded.ntotal} vectors of {loaded.d} numbers; expected {size} of "
                 f"{dimension}, build the index again from these vectors"
             )
-        index = cls(loaded, factory, nprobe=nprobe, ef_search=ef_search)
+        index = cls(loaded, factory, settings, _keep=(array, data))
         _check_rows(_find(loaded, faiss.IndexIVF), size)
         return index
+
+
+class _ByteCounter:
+    """Counts what is written to it and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def __call__(self, data: bytes) -> int:
+        self.total += len(data)
+        return len(data)
 
 
 def _check_metric(index: Any, factory: str) -> None:
@@ -218,7 +321,7 @@ def _check_metric(index: Any, factory: str) -> None:
         )
 
 
-def _setting(name: str, value: int | None, largest: int | None, factory: str) -> int | None:
+def _whole(name: str, value: int | None, largest: int | None, factory: str) -> int | None:
     """Check a search setting; `largest` is None where the index does not have it."""
     if value is None:
         return None
@@ -245,23 +348,24 @@ def _find(index: Any, kind: type) -> Any:
     return index
 
 
-def _search_parameters(index: Any, nprobe: int | None, ef_search: int | None) -> Any:
+def _search_parameters(index: Any, settings: SearchSettings, k_factor: float | None, selector: Any) -> Any:
     """Settings in the nested form FAISS expects, None for its defaults."""
+    chosen = {} if selector is None else {"sel": selector}
     inner = _inner(index)
     if inner is not None:
-        nested = _search_parameters(inner, nprobe, ef_search)
+        nested = _search_parameters(inner, settings, k_factor, selector)
         if isinstance(index, faiss.IndexPreTransform):
             return faiss.SearchParametersPreTransform(index_params=nested)
-        return faiss.IndexRefineSearchParameters(base_index_params=nested, k_factor=index.k_factor)
+        return faiss.IndexRefineSearchParameters(base_index_params=nested, k_factor=k_factor)
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(nprobe=nprobe)
+        return faiss.SearchParametersIVF(nprobe=settings.nprobe, **chosen)
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=ef_search)
-    return None
+        return faiss.SearchParametersHNSW(efSearch=settings.ef_search, **chosen)
+    return faiss.SearchParameters(**chosen) if chosen else None
 
 
 def _prepare_training(index: Any, seed: int) -> list[Any]:
-    """Seed every k-means and keep it from warning about few points; returns what must outlive training."""
+    """Seed every k-means, keep it short and silent about few points; returns what must outlive training."""
     alive: list[Any] = []
     while index is not None:
         if isinstance(index, faiss.IndexPreTransform):
@@ -276,6 +380,8 @@ def _prepare_training(index: Any, seed: int) -> list[Any]:
         ]
         for holder in holders:
             holder.cp.seed, holder.cp.min_points_per_centroid = seed, 1
+            if isinstance(holder, faiss.IndexIVF):
+                holder.cp.max_points_per_centroid = _POINTS_PER_CENTROID
         index = _inner(index)
     return alive
 
@@ -286,9 +392,15 @@ def _check_rows(ivf: Any, size: int) -> None:
         return
     lists = ivf.invlists
     lengths = [lists.list_size(i) for i in range(lists.nlist)]
-    ids = [faiss.rev_swig_ptr(lists.get_ids(i), length) for i, length in enumerate(lengths) if length]
-    rows = np.sort(np.concatenate(ids)) if ids else np.empty(0, dtype=np.int64)
-    if not np.array_equal(rows, np.arange(size)):
+    found = np.zeros(size, dtype=np.bool_)
+    whole = sum(lengths) == size
+    for i, length in enumerate(lengths):
+        if length and whole:
+            rows = faiss.rev_swig_ptr(lists.get_ids(i), length)
+            whole = int(rows.min()) >= 0 and int(rows.max()) < size
+            if whole:
+                found[rows] = True
+    if not (whole and found.all()):
         raise ValueError(
             f"the FAISS index does not hold each row from 0 to {size - 1} once; build the index again"
         )

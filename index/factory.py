@@ -7,21 +7,61 @@ only parts known to work pass.
 
 import math
 import re
+from dataclasses import dataclass
 
 # Rows a centroid should be trained on, FAISS's own minimum (ClusteringParameters).
 _POINTS_PER_CENTROID = 39
 
 _UNITS = {"": 1, "k": 1024, "M": 1024**2}
-_KNOWN = "IVFn, IVFn_HNSWm, HNSWm, Flat, SQ8, PQm, PQmxb, OPQm_d, RRd, RFlat, Refine(...)"
+_KNOWN = (
+    "IVFn, IVFn_HNSWm, HNSWm, Flat, FlatIPPanoraman, FlatPanoraman, SQ8, PQm, PQmxb, OPQm_d, RRd, UPCAd, "
+    "UPCARd, RFlat, Refine(...)"
+)
 _PART = re.compile(
     r"IVF(?P<nlist>\d{1,9})(?P<unit>[kM]?)(_HNSW(?P<coarse>\d{1,9}))?"
     r"|HNSW(?P<links>\d{1,9})"
     r"|(?P<refine>Refine\((Flat|SQ(4|6|8|fp16|bf16))\)|RFlat)"
-    r"|Flat|SQ(4|6|8|fp16|bf16)"
+    r"|Flat|Flat(IP)?Panorama(?P<levels>\d{1,9})|SQ(4|6|8|fp16|bf16)"
     r"|PQ(?P<pq>\d{1,9})(x(?P<bits>\d{1,9}))?(np)?(?P<fast>fsr?)?"
     r"|OPQ(?P<opq>\d{1,9})(_(?P<opq_out>\d{1,9}))?"
     r"|RR(?P<rr_out>\d{1,9})"
+    r"|UPCAR?(?P<upca_out>\d{1,9})"
 )
+_OWN = re.compile(r"UPCA(R?)(\d{1,9})")
+_REFINE = re.compile(r"Refine\(.*\)|RFlat")
+
+
+@dataclass(frozen=True)
+class FactoryParts:
+    """A factory string taken apart where it begins with a transform of our own; see `transforms`.
+
+    Attributes:
+        transform: that first part, such as ``UPCAR48``; None: FAISS takes the whole string.
+        rotates: whether a random rotation follows.
+        width: numbers that it leaves of a vector.
+        inner: what stands between it and the refinement.
+        refine: ``RFlat`` or ``Refine(...)``, None where nothing is refined.
+    """
+
+    transform: str | None
+    rotates: bool
+    width: int
+    inner: str
+    refine: str | None
+
+
+def split_factory(factory: str) -> FactoryParts:
+    """Take a string apart.
+
+    >>> split_factory("UPCAR48,PQ48x4fs,RFlat").inner
+    'PQ48x4fs'
+    """
+    first, *rest = factory.split(",")
+    own = _OWN.fullmatch(first)
+    if own is None:
+        return FactoryParts(None, False, 0, factory, None)
+    refine = rest.pop() if rest and _REFINE.fullmatch(rest[-1]) else None
+    return FactoryParts(first, bool(own[1]), int(own[2]), ",".join(rest), refine)
 
 
 def default_factory(n_items: int) -> str:
@@ -58,7 +98,14 @@ def check_factory(factory: str, n_items: int, dimension: int) -> None:
             )
         fields = {name: int(text) for name, text in match.groupdict().items() if text and text.isdecimal()}
         links = fields.get("links", fields.get("coarse", 32))
-        out = fields.get("rr_out", fields.get("opq_out", dimension))
+        out = fields.get("rr_out", fields.get("opq_out", fields.get("upca_out", dimension)))
+        if "upca_out" in fields and (part != parts[0] or out > dimension or len(parts) == 1):
+            raise ValueError(
+                f"index {factory!r}: {part!r} must come first, an index after it, and leave at most the "
+                f"{dimension} numbers of a vector; {fallback}"
+            )
+        if fields.get("levels", 1) > dimension:
+            raise ValueError(f"index {factory!r}: a number in {part!r} is out of range; {fallback}")
         if 0 in fields.values() or not 2 <= links <= 512 or out > 4 * dimension:
             raise ValueError(f"index {factory!r}: a number in {part!r} is out of range; {fallback}")
         nlist = fields.get("nlist", 1) * _UNITS[match["unit"] or ""]

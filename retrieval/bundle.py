@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from retrieval.errors import ArtifactError
 from retrieval.vectors import Weights
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST, CURRENT, BUILDS = "manifest.json", "current", "builds"
 BUNDLE_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}")
 FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")

@@ -223,7 +223,7 @@ class Fitting:
 
     def _say_where_recall_stands(self, ann: AnnIndex, points: tuple[OperatingPoint, ...]) -> None:
         target = self.settings.recall_target
-        reached = next((point.recall for point in points if point.nprobe == ann.nprobe), None)
+        reached = next((point.recall for point in points if point.nprobe == ann.settings.nprobe), None)
         if reached is None:
             self.progress.note(f"index: {ann.name} has no nprobe to set by --recall-target {target:g}")
         elif reached < target:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
-from index import AnnIndex, ItemLists
+from index import AnnIndex, ItemLists, SearchSettings
 from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
 from retrieval.feature_vectors import FeatureVectors
@@ -94,11 +94,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "newcomer_alpha": model.newcomer_alpha,
         "newcomer_trend_weight": model.newcomer_trend_weight,
         "candidates": model.n_candidates,
-        "index": {
-            "factory": model.ann.factory,
-            "nprobe": model.ann.nprobe,
-            "ef_search": model.ann.ef_search,
-        },
+        "index": {"factory": model.ann.factory, "settings": model.ann.settings.to_json()},
     }
     writer.write_json(f"{part}/model.json", settings)
 
@@ -126,9 +122,10 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
         )
         ann = AnnIndex.from_bytes(
             bundle.read(f"{part}/index.faiss"),
+            factory=settings["index"]["factory"],
+            settings=SearchSettings(**settings["index"]["settings"]),
             size=len(vectors.items),
             dimension=vectors.dimension,
-            **settings["index"],
         )
         popularity = array("popularity")
         model = TwoStageModel(

@@ -157,7 +157,7 @@ def test_without_a_refit_the_evaluated_models_are_served(
 
 def test_the_index_looks_at_the_fewest_lists_that_reach_the_recall_asked_for(tiny_build: Build) -> None:
     points = {point.nprobe: point.recall for point in tiny_build.operating_points}
-    chosen = tiny_build.evaluated.model.ann.nprobe
+    chosen = tiny_build.evaluated.model.ann.settings.nprobe
     assert chosen is not None and chosen < 8
     assert points[chosen] >= 0.5
     assert all(recall < 0.5 for nprobe, recall in points.items() if nprobe is not None and nprobe < chosen)

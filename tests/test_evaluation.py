@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from index import AnnIndex
+from index import AnnIndex, SearchSettings
 from retrieval.alpha import AlphaChoice
 from retrieval.baselines import BaselineSet
 from retrieval.candidates import find_candidates
@@ -53,7 +53,9 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
     one, zero = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
     predicted = np.array(PREDICTED, dtype=np.float32)[:, None]
     ratings = RatingModel(np.zeros((5, 1), dtype=np.float32), predicted, one[:, None], zero, one, zero)
-    ann = AnnIndex.build(items, f"IVF{n_lists},Flat", seed=0, threads=1, nprobe=n_lists)
+    ann = AnnIndex.build(
+        items, f"IVF{n_lists},Flat", seed=0, threads=1, settings=SearchSettings(nprobe=n_lists)
+    )
     train = encoded(TRAIN)
     seen = train.item_lists()
     model = TwoStageModel(TowerVectors(items, users, None, None), ann, ratings, seen, alpha, n_candidates)
@@ -167,7 +169,7 @@ def test_candidate_recall_is_measured_at_the_depth_of_the_candidates() -> None:
 def test_what_exact_search_adds_is_no_merit_of_the_index(system: Evaluated) -> None:
     # Three lists of two items, looked at in the order of the rows: one at first, two at the second try.
     corners = np.repeat(np.array([[3, 0], [0, 2], [-1, -1]], dtype=np.float32), 2, axis=0)
-    ann = AnnIndex.build(corners, "IVF3,Flat", seed=0, threads=1, nprobe=1)
+    ann = AnnIndex.build(corners, "IVF3,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=1))
     model = replace(system.model, ann=ann)
     users = np.array([0, 1, 2])
     found = find_candidates(model, users, model.seen.take(users), 4)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index import AnnIndex, ExactIndex, ItemLists, search_filtered, top_k
+from index import AnnIndex, ExactIndex, ItemLists, SearchSettings, search_filtered, top_k
 from retrieval.building import Build
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
@@ -57,7 +57,7 @@ def tied(
     model = replace(
         model,
         vectors=vectors,
-        ann=AnnIndex.build(vectors.items, "IVF2,Flat", seed=1, threads=1, nprobe=2),
+        ann=AnnIndex.build(vectors.items, "IVF2,Flat", seed=1, threads=1, settings=SearchSettings(nprobe=2)),
         rating_model=None,
         seen=ItemLists.empty(len(system.users)),
     )

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from index import AnnIndex, ItemLists
+from index import AnnIndex, ItemLists, SearchSettings
 from retrieval.baselines import BaselineSet
 from retrieval.building import Build, build
 from retrieval.cli.report_text import report_text
@@ -60,7 +60,7 @@ def tiny_model(takes_histories: bool = True) -> TwoStageModel:
     history = np.full((6, 1), 10, dtype=np.float32) if takes_histories else None
     prior = np.full(1, -1, dtype=np.float32) if takes_histories else None
     vectors = TowerVectors(items, np.ones((4, 2), dtype=np.float32), history, prior)
-    ann = AnnIndex.build(items, "IVF2,Flat", seed=0, threads=1, nprobe=2)
+    ann = AnnIndex.build(items, "IVF2,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=2))
     return TwoStageModel(vectors, ann, None, ItemLists.empty(4), 0.0, 4)
 
 

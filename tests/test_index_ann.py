@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index import AnnIndex, ExactIndex, default_factory, faiss_threads
+from index import AnnIndex, ExactIndex, SearchSettings, default_factory, faiss_threads
 
 
 def spread(n, d, seed=0):
@@ -14,7 +14,7 @@ def spread(n, d, seed=0):
 
 
 def build(vectors, factory, **settings):
-    return AnnIndex.build(vectors, factory, seed=3, threads=1, **settings)
+    return AnnIndex.build(vectors, factory, seed=3, threads=1, settings=SearchSettings(**settings))
 
 
 def assert_same_up_to_ties(found, exact, vectors, queries):
@@ -122,8 +122,7 @@ def test_nothing_is_printed_however_few_items(n, factory, capfd):
     AnnIndex.from_bytes(
         index.to_bytes(),
         factory=index.factory,
-        nprobe=index.nprobe,
-        ef_search=index.ef_search,
+        settings=index.settings,
         size=n,
         dimension=8,
     )
@@ -140,7 +139,14 @@ ROUND_TRIP = [
     "IVF4,PQ4x4",
     "RR8,IVF8,Flat",
 ]
-ROUND_TRIP += ["OPQ4,IVF4,PQ4x4", "IVF4,PQ4x4,RFlat"]
+ROUND_TRIP += ["OPQ4,IVF4,PQ4x4", "IVF4,PQ4x4,RFlat", "UPCA8,FlatIPPanorama2", "UPCA6,IVF4,FlatPanorama2"]
+ROUND_TRIP += [
+    "RR8,PQ8x4fs,RFlat",
+    "UPCAR6,IVF4,PQ6x4fsr,RFlat",
+    "UPCAR8,PQ4x4fs,Refine(SQ8)",
+    "HNSW8,SQ8",
+    "SQfp16",
+]
 
 
 @pytest.mark.parametrize("factory", ROUND_TRIP)
@@ -150,8 +156,7 @@ def test_loaded_index_answers_as_the_saved_one(factory):
     loaded = AnnIndex.from_bytes(
         saved.to_bytes().tobytes(),
         factory=factory,
-        nprobe=saved.nprobe,
-        ef_search=saved.ef_search,
+        settings=saved.settings,
         size=300,
         dimension=8,
     )
@@ -178,7 +183,7 @@ def test_settings_belong_to_the_object_not_to_the_shared_index():
     np.testing.assert_array_equal(wide.search(queries, 30).rows, ExactIndex(vectors).search(queries, 30).rows)
     np.testing.assert_array_equal(narrow.search(queries, 30).rows, before)
     assert (before == -1).any()
-    assert [narrow.deeper().nprobe, wide.deeper().nprobe] == [2, 16]
+    assert [narrow.deeper().settings.nprobe, wide.deeper().settings.nprobe] == [2, 16]
 
 
 def test_hnsw_breadth_is_a_setting_of_its_own():
@@ -186,7 +191,11 @@ def test_hnsw_breadth_is_a_setting_of_its_own():
     exact = ExactIndex(vectors).search(queries, 1).rows
     narrow = build(vectors, "HNSW4").with_ef_search(1)
     wide = narrow.with_ef_search(500)
-    assert (narrow.name, narrow.deeper().ef_search, wide.ef_search) == ("HNSW4 efSearch=1", 2, 500)
+    assert (narrow.name, narrow.deeper().settings.ef_search, wide.settings.ef_search) == (
+        "HNSW4 efSearch=1",
+        2,
+        500,
+    )
     hits = [(index.search(queries, 1).rows == exact).mean() for index in (narrow, wide)]
     assert hits[0] < hits[1]
 
@@ -255,7 +264,7 @@ def test_a_product_quantizer_that_fits_after_a_rotation_is_taken():
 def loading(index, data=None, **changes):
     expected = {
         "factory": index.factory,
-        "nprobe": index.nprobe,
+        "settings": index.settings,
         "size": index.size,
         "dimension": index.dimension,
     }
@@ -269,7 +278,7 @@ def test_an_index_of_other_vectors_is_refused():
     with pytest.raises(ValueError, match="expected 100 of 9"):
         loading(index, dimension=9)
     with pytest.raises(ValueError, match="1 to 4"):
-        loading(index, nprobe=5)
+        loading(index, settings=SearchSettings(nprobe=5))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40, 1000, -1])
@@ -290,7 +299,7 @@ def test_an_index_by_euclidean_distance_is_refused():
     other = faiss.index_factory(8, "Flat", faiss.METRIC_L2)
     other.add(vectors)
     with pytest.raises(ValueError, match="inner product"):
-        AnnIndex.from_bytes(faiss.serialize_index(other), factory="Flat", nprobe=None, size=100, dimension=8)
+        AnnIndex.from_bytes(faiss.serialize_index(other), factory="Flat", size=100, dimension=8)
 
 
 @pytest.mark.parametrize("ids", [np.arange(1, 101), np.zeros(100)], ids=["shifted", "repeated"])
@@ -300,9 +309,7 @@ def test_an_index_whose_ids_are_not_its_rows_is_refused(ids):
     other.train(vectors)
     other.add_with_ids(vectors, ids.astype(np.int64))
     with pytest.raises(ValueError, match="each row"):
-        AnnIndex.from_bytes(
-            faiss.serialize_index(other), factory="IVF2,Flat", nprobe=2, size=100, dimension=8
-        )
+        AnnIndex.from_bytes(faiss.serialize_index(other), factory="IVF2,Flat", size=100, dimension=8)
 
 
 def test_bad_vectors_and_queries_are_refused():

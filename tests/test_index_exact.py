@@ -148,8 +148,8 @@ calls = [
     lambda: ExactIndex(bad),
     lambda: AnnIndex.build(bad, "Flat", seed=0, threads=1),
     lambda: AnnIndex.build(ok, "IVF9,Flat", seed=0, threads=1),
-    lambda: AnnIndex.from_bytes(data, factory="IVF1,Flat", nprobe=1, size=6, dimension=3),
-    lambda: AnnIndex.from_bytes(data, factory="IVF1,Flat", nprobe=1, size=5, dimension=4),
+    lambda: AnnIndex.from_bytes(data, factory="IVF1,Flat", size=6, dimension=3),
+    lambda: AnnIndex.from_bytes(data, factory="IVF1,Flat", size=5, dimension=4),
     lambda: ItemLists(np.array([0, 2]), np.array([3])),
 ]
 for index in (exact, ann):

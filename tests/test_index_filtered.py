@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index import AnnIndex, ExactIndex, ItemLists, SearchResult, search_filtered
+from index import AnnIndex, ExactIndex, ItemLists, SearchResult, SearchSettings, search_filtered
 
 
 def excluding(rng, q, n, shares):
@@ -24,7 +24,11 @@ def cases(draw):
     exclude = excluding(rng, q, n, rng.choice([0.0, 0.1, 0.5, 0.9, 1.1], size=q))
     nlist = draw(st.integers(1, min(n, 12)))
     index = AnnIndex.build(
-        vectors, f"IVF{nlist},Flat", seed=1, threads=1, nprobe=draw(st.sampled_from([1, nlist]))
+        vectors,
+        f"IVF{nlist},Flat",
+        seed=1,
+        threads=1,
+        settings=SearchSettings(nprobe=draw(st.sampled_from([1, nlist]))),
     )
     return index, ExactIndex(vectors), queries, draw(st.integers(1, 90)), exclude
 
@@ -122,7 +126,7 @@ def test_dry_lines_are_searched_deeper_once_then_exactly_and_counted():
 def test_deeper_search_looks_at_more_lists_before_exact_search():
     # Two lists: items 0-4 point one way, 5-9 the other; one probe sees five items.
     vectors = np.array([[10 + i, 0] for i in range(5)] + [[0, 10 + i] for i in range(5)], dtype=np.float32)
-    index = AnnIndex.build(vectors, "IVF2,Flat", seed=0, threads=1, nprobe=1)
+    index = AnnIndex.build(vectors, "IVF2,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=1))
     found = search_filtered(index, ExactIndex(vectors), np.array([[1, 0]], np.float32), 8, ItemLists.empty(1))
     assert found.fallbacks == 0
     assert found.result.rows.tolist() == [[4, 3, 2, 1, 0, 5, 6, 7]]

@@ -10,6 +10,7 @@ from index import (
     ExactIndex,
     ItemLists,
     SearchResult,
+    SearchSettings,
     choose_nprobe,
     measure_filtered_latency,
     measure_latency,
@@ -86,7 +87,7 @@ def catalogue():
     vectors = (rng.normal(size=(2000, 8)) + 0.2).astype(np.float32)
     queries = rng.normal(size=(40, 8)).astype(np.float32)
     exclude = ItemLists.from_pairs(rng.integers(0, 40, 2000), rng.integers(0, 2000, 2000), 40)
-    index = AnnIndex.build(vectors, "IVF24,Flat", seed=0, threads=1, nprobe=5)
+    index = AnnIndex.build(vectors, "IVF24,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=5))
     return index, ExactIndex(vectors), queries, exclude
 
 
@@ -98,7 +99,7 @@ def test_the_sweep_ends_at_every_list_where_recall_is_one(catalogue):
     assert all(0 < point.p50_ms <= point.p99_ms for point in points)
     recalls = [point.recall for point in points]
     assert recalls == sorted(recalls)
-    assert index.nprobe == 5
+    assert index.settings.nprobe == 5
 
 
 @pytest.mark.parametrize("target", [0.3, 0.8, 0.95, 1.0])

@@ -45,7 +45,7 @@ def chosen_and_trained(built: Build) -> dict[str, object]:
         "baselines": report.baselines,
         "training": built.report.training,
         "epochs": tuple(member.epochs for member in built.towers),
-        "nprobe": (model.ann.nprobe, [point.recall for point in built.operating_points]),
+        "nprobe": (model.ann.settings.nprobe, [point.recall for point in built.operating_points]),
         "weights": (model.alpha, model.trend_weight, model.newcomer_alpha, model.newcomer_trend_weight),
         "towers": {name: array.tobytes() for name, array in system.tower_weights.items()},
         "neural_mf": {name: array.tobytes() for name, array in (system.neural_mf_weights or {}).items()},

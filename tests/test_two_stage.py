@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from index import AnnIndex, ItemLists
+from index import AnnIndex, ItemLists, SearchSettings
 from retrieval.rating_model import RatingModel
 from retrieval.two_stage import TwoStageModel
 from retrieval.vectors import TowerVectors, pool_histories, with_one
@@ -45,7 +45,7 @@ def model(seen: ItemLists, ratings: np.ndarray) -> TwoStageModel:
     table = rng.normal(size=(N_ITEMS, DIMENSION)).astype(np.float32)
     prior = rng.normal(size=DIMENSION).astype(np.float32)
     vectors = TowerVectors(items, with_one(pool_histories(table, seen) + prior), table, prior)
-    ann = AnnIndex.build(items, "IVF4,Flat", seed=0, threads=1, nprobe=4)
+    ann = AnnIndex.build(items, "IVF4,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=4))
     return TwoStageModel(vectors, ann, planted_ratings(ratings), seen, alpha=0.5, n_candidates=20)
 
 
