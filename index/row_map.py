@@ -6,6 +6,7 @@ vectors keep the positions they were added at, and a map says which row of the c
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,20 +44,25 @@ class RowMap:
                 f"rows are {self.rows.dtype} of shape {self.rows.shape}; expected int64, a row each position"
             )
         live = self.rows[self.rows != -1]
-        if not len(live) or not np.array_equal(np.sort(live), np.arange(len(live))):
+        is_row = np.zeros(len(live), dtype=np.bool_)
+        in_range = len(live) and live.min() >= 0 and live.max() < len(live)
+        if in_range:
+            is_row[live] = True
+        if not (in_range and is_row.all()):
             raise ValueError(
-                f"the {len(live)} live rows are not each from 0 to {len(live) - 1} once; build the index again"
+                f"the {len(live)} live rows are not each from 0 to {len(live) - 1} once; "
+                "build the index again"
             )
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of items, tombstones not counted."""
         return int(np.count_nonzero(self.rows >= 0))
 
-    @property
+    @cached_property
     def is_identity(self) -> bool:
         """Whether position and row are one number for all of them."""
         return np.array_equal(self.rows, np.arange(len(self)))
@@ -78,15 +84,24 @@ class RowMap:
             )
         return RowMap(np.concatenate([np.where(self.rows >= 0, kept[self.rows], -1), added]))
 
-    def mask(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Of items that may be returned, shape (size,), their positions: shape (number of positions,)."""
-        return np.asarray((self.rows >= 0) & allowed[self.rows])
+    @cached_property
+    def live_bits(self) -> NDArray[np.uint8]:
+        """A bit for each position, see `as_bits`: 0 for a tombstone."""
+        return as_bits(self.rows >= 0)
+
+    def bits_of(self, allowed: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Likewise, of items that may be returned, shape (size,), and no others."""
+        return as_bits((self.rows >= 0) & allowed[self.rows])
+
+    def translate(self, found: SearchResult) -> SearchResult:
+        """A result of positions as one of rows, tombstones left out: lines are as long, padded at the end."""
+        return order_result(found.scores, np.where(found.rows >= 0, self.rows[found.rows], -1))
 
     def search(self, search: Search, queries: NDArray[np.float32], k: int) -> SearchResult:
-        """The k best items of each query in an index with tombstones, by searching it deeper.
+        """The k best items of each query, where the index cannot be told what to leave out.
 
-        Deeper by their share at first, then again and again for the lines that are still short, at most
-        by their number: so looking at everything finds what exact search does.
+        Searched deeper by the share of tombstones at first, then again and again for the lines that are
+        still short, at most by their number: so looking at everything finds what exact search does.
 
         Args:
             search: queries and a depth -> positions, best first; -1 where it finds no more.
@@ -99,11 +114,15 @@ class RowMap:
         depth = k + min(dead, max(_SPARE, 2 * k * dead // len(self)))
         while len(lines):
             found = search(queries[lines], depth)
-            live = np.where(found.rows >= 0, self.rows[found.rows], -1)
-            best = order_result(found.scores, live).top(k)
+            best = self.translate(found).top(k)
             scores[lines], rows[lines] = best.scores, best.rows
             if depth >= k + dead:
                 break
             has_more = (found.rows[:, -1] >= 0) & (best.rows[:, -1] < 0)
             lines, depth = lines[has_more], min(2 * depth, k + dead)
         return SearchResult(scores, rows)
+
+
+def as_bits(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A bit for each entry, as FAISS wants them: 8 a byte, the first the lowest."""
+    return np.packbits(mask, bitorder="little")
