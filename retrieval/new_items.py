@@ -79,6 +79,12 @@ def items_of_table(system: FittedSystem, table: ItemTable, vectors: Matrix | Non
     )
 
 
+def known_columns(system: FittedSystem) -> set[str]:
+    """The columns of a table of items that the system's features come from; for `read_items`."""
+    features = system.model.vectors.features
+    return set() if features is None else {name.split("=")[0] for name in features.names}
+
+
 def read_vectors(path: Path) -> NDArray[Any]:
     """An .npy file of a matrix of numbers.
 

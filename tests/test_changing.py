@@ -1,6 +1,7 @@
 """A fitted system with other items: what is known of each stays with its id, nothing is trained again."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from retrieval.datasets import Dataset
 from retrieval.errors import DataError, NotFoundError, UsageError
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
-from retrieval.items import ItemTable
-from retrieval.new_items import items_of_table
+from retrieval.items import ItemTable, read_items
+from retrieval.new_items import items_of_table, known_columns
 from retrieval.rating_model import RatingModel
 from retrieval.recommender import Recommender
 from retrieval.settings import BuildSettings, id_towers
@@ -261,6 +262,24 @@ def test_an_item_added_later_gets_the_vector_that_a_build_gives_it(
     assert after.titles.tolist() == late_build.titles.tolist()
     np.testing.assert_array_equal(after.popularity, late_build.popularity)
     assert seen_ids(after) == seen_ids(late_build)
+
+
+def test_a_column_the_features_come_from_is_read_whatever_few_rows_make_of_it(
+    tmp_path: Path, sample_set: Dataset, late_build: FittedSystem
+) -> None:
+    """Sixty studios of sixty items look like free text, but five of them are known."""
+    features = late_build.model.vectors.features
+    assert known_columns(late_build) == {"genre", "decade", "years"}
+    names = (*features.names[:-1], "studio=S1")
+    vectors = replace(late_build.model.vectors, features=replace(features, names=names))
+    system = replace(late_build, model=replace(late_build.model, vectors=vectors))
+    path = tmp_path / "new.csv"
+    lines = [f"{9000 + number},Item {number},S{number}" for number in range(60)]
+    path.write_text("\n".join(["movieId,title,studio", *lines]))
+    assert items_of_table(system, read_items(path)).undescribed == 60
+    update = items_of_table(system, read_items(path, known_columns(system)))
+    assert update.undescribed == 59
+    np.testing.assert_allclose(update.items.vectors[1], features.items[-1], rtol=1e-6)
 
 
 def test_what_a_build_knows_already_is_nothing_to_add(

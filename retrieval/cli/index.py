@@ -69,11 +69,11 @@ def add(items: Path, vectors: Path | None, artifacts: Path, as_json: bool) -> No
     from retrieval.changed_bundles import changing_bundle
     from retrieval.changing import with_items
     from retrieval.items import read_items
-    from retrieval.new_items import items_of_table, read_vectors
+    from retrieval.new_items import items_of_table, known_columns, read_vectors
 
-    table = read_items(items)
     given = None if vectors is None else read_vectors(vectors)
     with changing_bundle(artifacts) as changing:
+        table = read_items(items, known_columns(changing.system))
         update = items_of_table(changing.system, table, given)
         counts = {
             "added": update.added,
