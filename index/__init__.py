@@ -8,37 +8,54 @@ from index.base import ItemIndex, ItemLists, SearchResult, check_queries, check_
 from index.exact import ExactIndex
 from index.factory import check_factory, default_factory
 from index.filtered import FilteredResult, search_filtered
-from index.settings import SearchSettings
-from index.topk import order_result, top_k
-from index.tuning import (
+from index.growth import enlarged, pays_from
+from index.kinds import EXACT, IndexKind, candidate_kinds, kind_of, warning
+from index.measuring import (
     OperatingPoint,
-    choose_nprobe,
+    Workload,
     measure_filtered_latency,
     measure_latency,
     recall_against_exact,
     time_singles,
 )
+from index.settings import SearchSettings
+from index.topk import order_result, top_k
+from index.trials import Goal
+from index.tuning import HeldOut, NothingMeetsError, Tuned, sweep, tune
 
 __all__ = [
+    "EXACT",
     "AnnIndex",
     "ExactIndex",
     "FilteredResult",
+    "Goal",
+    "HeldOut",
+    "IndexKind",
     "ItemIndex",
     "ItemLists",
+    "NothingMeetsError",
     "OperatingPoint",
     "SearchResult",
     "SearchSettings",
+    "Tuned",
+    "Workload",
+    "candidate_kinds",
     "check_factory",
     "check_queries",
     "check_vectors",
-    "choose_nprobe",
     "default_factory",
+    "enlarged",
     "faiss_threads",
+    "kind_of",
     "measure_filtered_latency",
     "measure_latency",
     "order_result",
+    "pays_from",
     "recall_against_exact",
     "search_filtered",
+    "sweep",
     "time_singles",
     "top_k",
+    "tune",
+    "warning",
 ]

@@ -1,7 +1,7 @@
 """FAISS indexes by inner product: build from a factory string, search, save, load.
 
 What a factory string means: https://github.com/facebookresearch/faiss/wiki/The-index-factory; `UPCA` and
-`UPCAR` are ours, see `transforms`.
+`UPCAR` are ours, see `transforms`, and so are the lists of an IVF index that follows them, see `partition`.
 """
 
 import math
@@ -14,8 +14,9 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from index import partition
 from index.base import SearchResult, check_queries, check_vectors
-from index.factory import check_factory, default_factory
+from index.factory import check_factory, default_factory, split_factory
 from index.row_map import RowMap, as_bits
 from index.settings import SearchSettings
 from index.topk import order_result
@@ -143,9 +144,12 @@ class AnnIndex:
                 faiss_index = new_index(factory, vectors, seed)
                 _check_metric(faiss_index, factory)  # some kinds ignore the metric asked for
                 kept_alive = _prepare_training(faiss_index, seed)
-                if not faiss_index.is_trained:
+                ivf = _find(faiss_index, faiss.IndexIVF)
+                if ivf is not None and split_factory(factory).transform is not None:
+                    partition.train_and_add(faiss_index, ivf, vectors)
+                else:
                     faiss_index.train(vectors)
-                faiss_index.add(vectors)
+                    faiss_index.add(vectors)
                 del kept_alive
         except (RuntimeError, MemoryError) as error:
             raise ValueError(
@@ -307,8 +311,12 @@ class AnnIndex:
         check_vectors(vectors)
         # Through bytes: a copy of an index that is a view is a view too, and ends the process when added to.
         longer = faiss.deserialize_index(faiss.serialize_index(self._index))
+        vectors, ivf = np.ascontiguousarray(vectors), _find(longer, faiss.IndexIVF)
         with faiss_threads(1):  # or a graph comes out another every time
-            longer.add(np.ascontiguousarray(vectors))
+            if ivf is not None and split_factory(self.factory).transform is not None:
+                partition.add(longer, ivf, vectors)
+            else:
+                longer.add(vectors)
         return AnnIndex(longer, self.factory, self.settings, after)
 
     def to_bytes(self) -> NDArray[np.uint8]:

@@ -55,12 +55,22 @@ def new_index(factory: str, vectors: NDArray[np.float32], seed: int) -> Any:
 
 def principal_axes(vectors: NDArray[np.float32], width: int, seed: int) -> NDArray[np.float64]:
     """The first `width` eigenvectors of the uncentred second moment, largest first: shape (width, d)."""
+    _, axes = np.linalg.eigh(_moment(vectors, seed))
+    return np.asarray(axes[:, ::-1][:, :width].T)
+
+
+def second_moments(vectors: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
+    """The mean squared length along each of those axes, largest first: shape (d,)."""
+    values = np.linalg.eigvalsh(_moment(vectors, seed))[::-1]
+    return np.asarray(np.maximum(values, 0) / len(vectors))
+
+
+def _moment(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
     if len(vectors) > _SAMPLE:
         rows = np.random.default_rng(seed).choice(len(vectors), size=_SAMPLE, replace=False)
         vectors = vectors[np.sort(rows)]
-    moment = vectors.astype(np.float64).T @ vectors
-    _, axes = np.linalg.eigh(moment)
-    return np.asarray(axes[:, ::-1][:, :width].T)
+    wide = vectors.astype(np.float64)
+    return np.asarray(wide.T @ wide)
 
 
 def random_rotation(width: int, seed: int) -> NDArray[np.float64]:

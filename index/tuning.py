@@ -1,172 +1,263 @@
-"""Measure an index, recall against latency, and choose where to run it."""
+"""Choose an index by measurement: on the catalogue's own vectors, with real queries, within limits.
 
-from collections.abc import Callable
+No recipe is right for all vectors: what wins on one catalogue loses on the next. So the kinds worth a try
+(`kinds`) are built and asked, large catalogues after rounds on samples that leave only the promising ones
+(successive halving, Jamieson and Talwalkar, AISTATS 2016), and the fastest setting that meets the goal is
+proved on queries that it was not chosen by.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.ann import AnnIndex
-from index.base import ItemIndex, ItemLists
+from index.ann import AnnIndex, faiss_threads
+from index.base import ItemIndex, ItemLists, check_queries, check_vectors
 from index.exact import ExactIndex
-from index.filtered import search_filtered
+from index.kinds import EXACT, IndexKind, candidate_kinds, ladder
+from index.measuring import OperatingPoint, Workload, size_of, standard_error
+from index.narrowing import narrow
+from index.trials import TIMED, Goal, Trial, build, exact_trial, first_meeting, noise, point, spread, timed
 
-_WARM_UP = 10  # untimed calls before the first timed one
+_Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
-    """What one setting costs and gives.
+class HeldOut:
+    """Recall of the chosen index on queries that did not choose it; `error` is the mean's standard error."""
+
+    recall: float
+    error: float
+    queries: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """What was chosen, and all that was measured.
 
     Attributes:
-        nprobe: lists looked at per query.
-        recall: mean over the queries of `recall_against_exact`, of filtered candidates before any rescue.
-        p50_ms: median time of a single filtered query.
-        p99_ms: 99th percentile of the same.
+        index: what to serve: the fastest that meets the goal.
+        approximate: the fastest of those whose answers are not exact search's by construction; `index`
+            itself, unless exact search is faster.
+        chosen, chosen_approximate: what they cost and give.
+        points: all settings that were timed on the whole catalogue.
+        held_out: of `index`.
+        seconds: that everything took.
     """
 
-    nprobe: int
-    recall: float
-    p50_ms: float
-    p99_ms: float
+    index: AnnIndex | ExactIndex
+    approximate: AnnIndex
+    chosen: OperatingPoint
+    chosen_approximate: OperatingPoint
+    points: tuple[OperatingPoint, ...]
+    held_out: HeldOut
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types, without the raw measurements."""
+        return {
+            "chosen": self.chosen.to_json(),
+            "chosen_approximate": self.chosen_approximate.to_json(),
+            "held_out": vars(self.held_out),
+            "seconds": self.seconds,
+            "points": [point.to_json() for point in self.points],
+        }
 
 
-def recall_against_exact(found: NDArray[np.int64], exact: NDArray[np.int64]) -> NDArray[np.float64]:
-    """|found and exact| / |exact| for each query; padding (-1) is in neither set.
+class NothingMeetsError(ValueError):
+    """No index meets the goal within its limits; `best` is the one with the highest recall that fits."""
 
-    Args:
-        found: shape (q, k), rows an index returned.
-        exact: shape (q, m), rows exact search returned.
-
-    Returns:
-        shape (q,), float64; 1.0 where exact search found nothing, as nothing was missed.
-
-    Raises:
-        ValueError: if the numbers of lines differ.
-
-    >>> recall_against_exact(np.array([[4, 9, -1]]), np.array([[9, 2, 4]])).round(3).tolist()
-    [0.667]
-    """
-    if found.ndim != 2 or exact.ndim != 2 or len(found) != len(exact):
-        raise ValueError(
-            f"found has shape {found.shape}, exact {exact.shape}; expected a line for each query in both"
-        )
-    span = 1 + int(max(found.max(initial=0), exact.max(initial=0)))
-    lines = np.arange(len(exact), dtype=np.int64)[:, np.newaxis] * span
-    # The exact rows are looked up among the found ones, so that a row found twice counts once.
-    hits = np.isin(lines + exact, (lines + found)[found >= 0]) & (exact >= 0)
-    total = np.count_nonzero(exact >= 0, axis=1)
-    return np.where(total > 0, np.count_nonzero(hits, axis=1) / np.maximum(total, 1), 1.0)
+    def __init__(self, message: str, best: OperatingPoint | None) -> None:
+        super().__init__(message)
+        self.best = best
 
 
-def measure_latency(
-    index: ItemIndex, queries: NDArray[np.float32], k: int, repeats: int
-) -> NDArray[np.float64]:
-    """Seconds each single query takes, one after the other.
-
-    Uses as many threads as are set; wrap in `faiss_threads` to set them.
-
-    Returns:
-        shape (repeats, q), float64, raw.
-
-    Raises:
-        ValueError: if there is nothing to time, or `index.search` refuses a query.
-    """
-    return time_singles(lambda i: index.search(queries[i : i + 1], k), len(queries), repeats)
-
-
-def measure_filtered_latency(
-    index: ItemIndex,
-    exact: ExactIndex,
+def tune(
+    vectors: NDArray[np.float32],
     queries: NDArray[np.float32],
     k: int,
-    exclude: ItemLists,
-    repeats: int,
-) -> NDArray[np.float64]:
-    """As `measure_latency`, through `search_filtered`: what serving does for one user.
-
-    Looking up the user's excluded items is part of the time.
-    """
-
-    def ask(i: int) -> object:
-        return search_filtered(index, exact, queries[i : i + 1], k, exclude.take(np.array([i])))
-
-    return time_singles(ask, len(queries), repeats)
-
-
-def choose_nprobe(
-    index: AnnIndex,
-    exact: ExactIndex,
-    queries: NDArray[np.float32],
-    k: int,
-    exclude: ItemLists,
-    recall_target: float,
+    goal: Goal,
     *,
-    timed_queries: int = 100,
-    repeats: int = 3,
-) -> tuple[list[OperatingPoint], OperatingPoint]:
-    """Measure nprobe 1, 2, 4 and so on up to nlist; choose the smallest whose recall meets the target.
-
-    Recall is that of the filtered candidates the index itself finds: with the exact fallback counted in, an
-    index that looks at almost nothing would look perfect. Times are of what is served, fallback included.
+    exclude: ItemLists | None = None,
+    kinds: Sequence[IndexKind] | None = None,
+    seed: int,
+    threads: int,
+    say: _Say = lambda message: None,
+) -> Tuned:
+    """Find the fastest index that meets the goal.
 
     Args:
-        index: an IVF index; it is left as it is.
-        exact: the oracle over the same vectors.
-        queries: shape (q, dimension), float32; a sample of what will be asked.
+        vectors: shape (n, d), float32: the catalogue.
+        queries: shape (q, d), float32, at least two: a sample of what will be asked. Half of them, drawn by
+            the seed, chooses; the others prove.
         k: number of candidates.
-        exclude: a list of item rows for each query.
-        recall_target: above 0, at most 1.
-        timed_queries: how many of the queries, evenly spread, are timed one by one.
-        repeats: how often each of them is timed.
-
-    Returns:
-        all points, and the chosen one: where none meets the target, that of the highest recall (the
-        smallest nprobe among equals), so compare its recall with the target.
+        exclude: a list of item rows for each query, which are not to be returned.
+        kinds: what to choose from; None: `candidate_kinds` and exact search. Where they are named, one of
+            them is taken even if it misses the goal, and exact search is a reference only.
+        threads: of FAISS while building; searches are timed one query at a time on one.
+        say: is told of what was left out, and why.
 
     Raises:
-        ValueError: if the index has no nprobe, there are no queries, or the target is out of range.
+        NothingMeetsError: if no kind meets the goal within its limits.
+        ValueError: for vectors and queries that cannot be indexed or asked.
     """
-    if index.nlist is None:
-        raise ValueError(f"{index.factory!r} has no nprobe to choose; use an IVF index")
-    if not 0 < recall_target <= 1:
-        raise ValueError(f"recall target is {recall_target}; expected above 0 and at most 1, such as 0.95")
-    truth = exact.search(queries, k, exclude).rows
-    sample = np.unique(
-        np.linspace(0, len(queries) - 1, num=min(timed_queries, len(queries))).astype(np.int64)
+    start = perf_counter()
+    check_vectors(vectors)
+    check_queries(queries, vectors.shape[1], k)
+    if len(queries) < 2:
+        raise ValueError(f"{len(queries)} queries; expected two at least, one to choose and one to prove")
+    named = kinds is not None
+    exact = ExactIndex(vectors)
+    whole = Workload(exact, queries, k, exclude)
+    shuffled = np.random.default_rng(seed).permutation(len(queries))
+    choosing, proving = (whole.take(np.sort(part)) for part in np.array_split(shuffled, 2))
+    deadline = start + 60 * goal.minutes
+    if kinds is None:
+        possible = candidate_kinds(vectors, small=goal.memory_limit is not None)
+        kinds = narrow(possible, choosing, goal, deadline, seed, threads, say)
+    trials: list[Trial] = []
+    for kind in kinds:
+        if trials and perf_counter() > deadline:
+            say(f"no time left to try {kind.factory}")
+            continue
+        trials += first_meeting(build(kind, vectors, seed, threads), kind, choosing, goal)
+    trials.append(exact_trial(choosing, goal))
+    points = timed(trials, choosing)
+    order = _by_speed(points, trials)
+    pool = [i for i in order if not named or trials[i].kind.factory != EXACT]
+    chosen, held_out = _proved(pool, trials, points, proving, goal, named)
+    others = [i for i in pool if not trials[i].kind.is_exact]
+    approximate = chosen if chosen in others or named else _best_effort(others, trials, points)
+    return Tuned(
+        trials[chosen].index,  # type: ignore[arg-type]
+        _ann(trials[approximate].index),
+        points[chosen],
+        points[approximate],
+        tuple(points),
+        held_out,
+        perf_counter() - start,
     )
-    points = []
-    for nprobe in _powers_of_two_and(index.nlist):
-        setting = index.with_nprobe(nprobe)
-        found = search_filtered(setting, exact, queries, k, exclude, rescue=False).result.rows
-        seconds = measure_filtered_latency(setting, exact, queries[sample], k, exclude.take(sample), repeats)
-        p50, p99 = np.percentile(1000 * seconds, [50, 99])
-        recall = float(recall_against_exact(found, truth).mean())
-        points.append(OperatingPoint(nprobe, recall, float(p50), float(p99)))
-    meeting = [point for point in points if point.recall >= recall_target]
-    return points, meeting[0] if meeting else max(points, key=lambda point: point.recall)
 
 
-def _powers_of_two_and(last: int) -> list[int]:
-    """1, 2, 4, ... below `last`, then `last`."""
-    return [2**i for i in range((last - 1).bit_length())] + [last]
+def _by_speed(points: Sequence[OperatingPoint], trials: Sequence[Trial]) -> list[int]:
+    """Entries that meet the goal, the one to take first; of those as fast the simpler, then the smaller."""
+    left = [i for i, trial in enumerate(trials) if trial.meets]
+    order = []
+    while left:
+        best = min(left, key=lambda i: points[i].p50_ms)
+        within = points[best].p50_ms * (1 + noise(points[best]))
+        ties = [i for i in left if points[i].p50_ms <= within]
+        simplest = min(ties, key=lambda i: (trials[i].kind.simplicity, trials[i].n_bytes, points[i].p50_ms))
+        order.append(simplest)
+        left.remove(simplest)
+    return order
 
 
-def time_singles(ask: Callable[[int], object], n_queries: int, repeats: int) -> NDArray[np.float64]:
-    """Seconds of ``ask(i)`` for each query, one after the other: shape (repeats, n_queries).
+def _proved(
+    order: Sequence[int],
+    trials: Sequence[Trial],
+    points: Sequence[OperatingPoint],
+    proving: Workload,
+    goal: Goal,
+    named: bool,
+) -> tuple[int, HeldOut]:
+    """The first of the order that meets the recall on the held-out queries; then only safer ones follow."""
+    least = 0.0
+    for i in order:
+        if points[i].recall < least:
+            continue
+        recalls = proving.recalls(trials[i].index)
+        held_out = HeldOut(float(recalls.mean()), standard_error(recalls), len(recalls))
+        if goal.recall is None or held_out.recall >= goal.recall:
+            return i, held_out
+        least = points[i].recall + standard_error(trials[i].recalls)
+    fitting = [
+        i for i, trial in enumerate(trials) if _fits(trial, goal) and not (named and _is_oracle(trial))
+    ]
+    if not fitting:
+        smallest = min(trials, key=lambda trial: trial.n_bytes)
+        raise NothingMeetsError(
+            f"no index of these {smallest.index.size:,} items fits into {goal.memory_limit:,} bytes; the "
+            f"smallest, {smallest.index.name}, takes {smallest.n_bytes:,}",
+            None,
+        )
+    best = max(fitting, key=lambda i: points[i].recall)
+    if named:
+        recalls = proving.recalls(trials[best].index)
+        return best, HeldOut(float(recalls.mean()), standard_error(recalls), len(recalls))
+    raise NothingMeetsError(_nothing_meets(goal, points[best]), points[best])
 
-    Raises:
-        ValueError: if there is nothing to time.
+
+def _nothing_meets(goal: Goal, best: OperatingPoint) -> str:
+    wanted = [] if goal.recall is None else [f"a recall of {goal.recall:g}"]
+    wanted += [] if goal.accept is None else ["the loss allowed"]
+    limit = "" if goal.memory_limit is None else f" within {goal.memory_limit:,} bytes"
+    return (
+        f"nothing reaches {' and '.join(wanted) or 'the goal'}{limit}; the best that fits is {best.name} "
+        f"with a recall of {best.recall:.4f}"
+    )
+
+
+def _fits(trial: Trial, goal: Goal) -> bool:
+    return goal.memory_limit is None or trial.n_bytes <= goal.memory_limit
+
+
+def _is_oracle(trial: Trial) -> bool:
+    return trial.kind.factory == EXACT
+
+
+def _best_effort(others: Sequence[int], trials: Sequence[Trial], points: Sequence[OperatingPoint]) -> int:
+    """The first of the approximate ones that meet; where none does, that of the highest recall."""
+    if others:
+        return others[0]
+    approximate = [i for i, trial in enumerate(trials) if not trial.kind.is_exact] or [
+        i for i, trial in enumerate(trials) if not _is_oracle(trial)
+    ]
+    return max(approximate, key=lambda i: points[i].recall)
+
+
+def _ann(index: ItemIndex) -> AnnIndex:
+    if not isinstance(index, AnnIndex):
+        raise ValueError(f"{index.name} is no FAISS index")
+    return index
+
+
+def sweep(
+    vectors: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    k: int,
+    *,
+    exclude: ItemLists | None = None,
+    kinds: Sequence[IndexKind] | None = None,
+    seed: int,
+    threads: int,
+    say: _Say = lambda message: None,
+) -> tuple[OperatingPoint, ...]:
+    """Every kind over its whole ladder, nothing chosen; exact search first.
+
+    Kinds are measured one after the other, so that one index at a time is in memory.
+
+    Args:
+        as `tune`'s.
     """
-    if n_queries < 1 or repeats < 1:
-        raise ValueError(f"{n_queries} queries, {repeats} repeats; expected at least one of each")
-    for i in range(_WARM_UP):
-        ask(i % n_queries)
-    seconds = np.empty((repeats, n_queries))
-    for repeat in range(repeats):
-        for i in range(n_queries):
-            start = perf_counter()
-            ask(i)
-            seconds[repeat, i] = perf_counter() - start
-    return seconds
+    workload = Workload(ExactIndex(vectors), queries, k, exclude)
+    some = workload.take(spread(len(workload), TIMED))
+
+    def measured(trials: Sequence[Trial]) -> Iterator[OperatingPoint]:
+        with faiss_threads(1):
+            milliseconds = 1e3 * some.seconds([trial.index for trial in trials], 2)
+        return (point(trial, times) for trial, times in zip(trials, milliseconds, strict=True))
+
+    points = [*measured([exact_trial(workload, Goal())])]
+    for kind in candidate_kinds(vectors, small=True) if kinds is None else kinds:
+        say(kind.factory)
+        index, seconds = build(kind, vectors, seed, threads)
+        n_bytes = size_of(index)
+        set_indexes = [index.with_settings(settings) for line in ladder(index) for settings in line]
+        points += measured(
+            [Trial(at, kind, workload.recalls(at), True, n_bytes, seconds) for at in set_indexes]
+        )
+    return tuple(points)

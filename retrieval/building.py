@@ -19,6 +19,7 @@ from retrieval.evaluation import Evaluated, EvaluationData, evaluate
 from retrieval.fitted import FittedSystem
 from retrieval.fitting import Fitting, check_index, ids_of
 from retrieval.ids import IdMap
+from retrieval.index_choice import IndexChoice, choose_index, same_index
 from retrieval.interactions import Interactions
 from retrieval.newcomers import newcomers_of_test
 from retrieval.progress import Progress, Silent
@@ -50,8 +51,8 @@ class Build:
         evaluated: fitted on train; every figure of the report is its.
         served: fitted on all interactions, or `evaluated` itself without a refit.
         evaluation: `evaluated` with all that it is judged by.
-        operating_points, served_operating_points: recall and latency of the settings the two indexes
-            were tuned over.
+        index: how the index was chosen.
+        served_operating_points: recall and latency of the settings that the served one was set by.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Build:
     report: Report
     towers: tuple[TrainingHistory, ...]
     neural_mf: TrainingHistory | None
-    operating_points: tuple[OperatingPoint, ...]
+    index: IndexChoice
     served_operating_points: tuple[OperatingPoint, ...]
 
     def user_table(self) -> pl.DataFrame:
@@ -150,19 +151,24 @@ def build(
             progress.phase("Weighing the re-ranker on validation")
             alpha = choose_alphas(fitted.system.model, lists)
             evaluated = with_alphas(fitted.system, alpha)
+        progress.phase("Measuring indexes and choosing one")
+        model, index = choose_index(evaluated.model, settings, lists, progress)
+        evaluated = replace(evaluated, model=model)
         progress.phase("Evaluating on the test slice")
         curves = training_curves(fitted.towers, fitted.neural_mf)
-        evaluation = Evaluated(evaluated.model, data, baselines, alpha, curves, tuning)
+        evaluation = Evaluated(model, data, baselines, alpha, curves, tuning, index)
         report = evaluate(evaluation, CHOICE_K)
-        served, served_points = evaluated, fitted.operating_points
+        served, served_points = evaluated, index.points
         if settings.refit:
             epochs = (
                 tuple(member.epochs for member in fitted.towers),
                 fitted.neural_mf.epochs if fitted.neural_mf else None,
             )
             refitted = fitting.on_everything(table, epochs, baselines.window)
+            progress.phase("Building the index")
             served = with_alphas(refitted.system, alpha)
-            served_points = refitted.operating_points
+            model, served_points = same_index(served.model, index, settings, progress)
+            served = replace(served, model=model)
     return Build(
         name=data.dataset,
         digest=interactions.digest(),
@@ -176,7 +182,7 @@ def build(
         report=report,
         towers=fitted.towers,
         neural_mf=fitted.neural_mf,
-        operating_points=fitted.operating_points,
+        index=index,
         served_operating_points=served_points,
     )
 

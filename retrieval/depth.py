@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import ItemLists, SearchResult, search_filtered, time_singles
+from index import ExactIndex, ItemLists, SearchResult, search_filtered, time_singles
 from retrieval.candidates import fill_short
 from retrieval.judgements import Judgements, Rows, score_lists
 from retrieval.two_stage import TwoStageModel
@@ -71,7 +71,7 @@ class DepthCurve:
 def depth_curve(model: TwoStageModel, judgements: Judgements, k: int) -> DepthCurve | None:
     """Measure what `model` serves at every depth of `depths_of`; None where nobody has a relevant item.
 
-    What is served are the candidates of the approximate index, re-ranked where the model re-ranks.
+    What is served are the candidates of the search that serves, re-ranked where the model re-ranks.
 
     Args:
         judgements: of users who are rows of the model; of those with a relevant item at most
@@ -107,10 +107,13 @@ def candidates_at(
     """The served candidates of each depth, ascending; from one deep search where that gives the same."""
     queries = model.vectors.users[users]
 
-    def search(depth: int) -> SearchResult:
-        return search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False).result
+    index = model.exact if model.serves == "exact" or isinstance(model.ann, ExactIndex) else model.ann
 
-    deepest = search(depths[-1]) if PREFIX_STABLE.fullmatch(model.ann.factory) else None
+    def search(depth: int) -> SearchResult:
+        return search_filtered(index, model.exact, queries, depth, exclude, rescue=False).result
+
+    stable = isinstance(index, ExactIndex) or PREFIX_STABLE.fullmatch(index.factory)
+    deepest = search(depths[-1]) if stable else None
     left = model.exact.size - exclude.lengths()
     for depth in depths:
         own = search(depth) if deepest is None else deepest.top(depth)
@@ -128,7 +131,7 @@ def latencies(model: TwoStageModel, users: Rows, depth: int) -> NDArray[np.float
 
     def ask(place: int) -> object:
         user = users[place : place + 1]
-        found = model.candidates(model.vectors.users[user], model.seen.take(user), depth, "ann")
+        found = model.candidates(model.vectors.users[user], model.seen.take(user), depth, model.serves)
         return served(model, user, found)
 
     return time_singles(ask, len(users), REPEATS)

@@ -16,6 +16,7 @@ from retrieval.curves import TrainingCurves
 from retrieval.depth import depth_curve
 from retrieval.encoded import EncodedInteractions
 from retrieval.groups import judge_groups, warm_group
+from retrieval.index_choice import IndexChoice
 from retrieval.judgements import Judgements, Rows, StageScores, rank_by_scores
 from retrieval.metrics import squared_errors
 from retrieval.newcomers import Newcomers
@@ -28,7 +29,12 @@ from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate, clustered_estimate, mean_estimate
 
 # Each stage against the one it follows, then the two lists a user may get against the baselines.
-NEIGHBOURS = (("ann", "exact"), ("exact+rerank", "exact"), ("ann+rerank", "ann"))
+NEIGHBOURS = (
+    ("ann", "exact"),
+    ("exact+rerank", "exact"),
+    ("ann+rerank", "ann"),
+    ("ann+rerank", "exact+rerank"),
+)
 TIMED_QUERIES = 200
 
 
@@ -67,6 +73,7 @@ class Evaluated:
         alpha: how the model's alpha was chosen, for the report; None where nothing is re-ranked.
         training: how the models' training went, for the report.
         tuning: how the towers' settings were searched, for the report; None where they were not.
+        index: how the index was chosen, for the report; None where none has been.
     """
 
     model: TwoStageModel
@@ -75,6 +82,7 @@ class Evaluated:
     alpha: AlphaChoice | None
     training: TrainingCurves = field(default_factory=dict)
     tuning: SearchResult | None = None
+    index: IndexChoice | None = None
 
 
 def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") -> Report:
@@ -117,7 +125,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         seen_test_rows=len(data.test) - len(data.test.without(data.train)),
         stages={name: stage_report(stage, popularity_rank) for name, stage in judged.scores.items()},
         comparisons=compare_stages(judged.scores),
-        ann=ann_report(model, users, candidates),
+        ann=ann_report(model, users, candidates, evaluated.index),
         rating=rating_report(model, data),
         alpha=evaluated.alpha,
         baselines=baselines.settings,
@@ -127,7 +135,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
     if protocol != "standard":
         return report
     judgements = Judgements.of(data.test, data.train, data.positive_threshold)
-    warm = warm_group(report.judged_users, report.stages, report.comparisons, model.reranks)
+    warm = warm_group(report.judged_users, report.stages, report.comparisons, model.reranks, model.serves)
     return replace(
         report,
         attribution=attribution_report(model, data, judgements, candidates, lists[report.served], k),
@@ -181,7 +189,9 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
     return compare({name: stage.ndcg for name, stage in scores.items()}, pairs)
 
 
-def ann_report(model: TwoStageModel, users: Rows, candidates: Candidates) -> AnnReport:
+def ann_report(
+    model: TwoStageModel, users: Rows, candidates: Candidates, choice: IndexChoice | None
+) -> AnnReport:
     """Recall of the candidates, and the latency of single searches for a sample of the users."""
     timed = users[np.unique(np.linspace(0, len(users) - 1, TIMED_QUERIES).astype(np.int64))]
     depth = candidates.exact.rows.shape[1]
@@ -200,6 +210,8 @@ def ann_report(model: TwoStageModel, users: Rows, candidates: Candidates) -> Ann
         exact_p99_ms=float(milliseconds["exact"][1]),
         ann_p50_ms=float(milliseconds["ann"][0]),
         ann_p99_ms=float(milliseconds["ann"][1]),
+        serves=model.serves,
+        choice=choice,
     )
 
 
@@ -223,7 +235,7 @@ def attribution_report(
     return attribute(
         relevant,
         candidates.exact.rows,
-        candidates.ann.rows,
+        (candidates.ann if model.serves == "ann" else candidates.exact).rows,
         lists,
         k=k,
         outside=data.outside_catalogue,

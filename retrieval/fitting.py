@@ -1,4 +1,4 @@
-"""One fit: both models and their index; on train with early stopping, or on all interactions."""
+"""One fit: both models; on train with early stopping, or on all interactions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from index import (
-    AnnIndex,
-    ExactIndex,
-    ItemLists,
-    OperatingPoint,
-    check_factory,
-    choose_nprobe,
-    default_factory,
-)
+from index import ExactIndex, check_factory
 from retrieval.baselines import Scores, popular_now
 from retrieval.closed_form import TowerStart
 from retrieval.curves import EpochRecord, TrainingHistory
@@ -27,6 +19,7 @@ from retrieval.evaluation import EvaluationData
 from retrieval.features import SideFeatures, cold_item_ids
 from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
+from retrieval.index_choice import AUTO, EXACT
 from retrieval.interactions import Interactions
 from retrieval.progress import Progress
 from retrieval.rating_training import FittedNeuralMF, fit_neural_mf
@@ -43,12 +36,10 @@ if TYPE_CHECKING:
     from retrieval.items import ItemTable
     from retrieval.users import UserTable
 
-TUNING_QUERIES = 256
-
 
 @dataclass(frozen=True)
 class Fitted:
-    """One fit: the system (alpha still 0), and how its parts came about.
+    """One fit: the system (alpha still 0, exact search for an index), and how its parts came about.
 
     Attributes:
         neural_mf: None where there are no ratings to train it on.
@@ -57,12 +48,11 @@ class Fitted:
     system: FittedSystem
     towers: tuple[TrainingHistory, ...]
     neural_mf: TrainingHistory | None
-    operating_points: tuple[OperatingPoint, ...]
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """Fits both models and the index, first on train with early stopping, then on everything."""
+    """Fits both models, first on train with early stopping, then on everything."""
 
     settings: BuildSettings
     items: "ItemTable | None"
@@ -188,13 +178,11 @@ class Fitting:
         towers: FittedTowers,
         neural_mf: FittedNeuralMF | None,
     ) -> Fitted:
-        self.progress.phase("Building and tuning the index")
         seen = interactions.item_lists()
-        ann, points = build_index(towers.vectors, seen, self.settings)
-        self._say_where_recall_stands(ann, points)
         rating_model = None if neural_mf is None else neural_mf.model
         trend, depth = recent_demand(popularity), self.settings.candidates
-        model = TwoStageModel(towers.vectors, ann, rating_model, seen, 0.0, depth, trend)
+        exact = ExactIndex(towers.vectors.items)
+        model = TwoStageModel(towers.vectors, exact, rating_model, seen, 0.0, depth, trend)
         titles: list[str | None] = [None] * len(items)
         if self.items is not None:
             titles = self.items.titles_for(items.ids)
@@ -207,7 +195,7 @@ class Fitting:
             tower_weights=towers.weights,
             neural_mf_weights=None if neural_mf is None else neural_mf.weights,
         )
-        return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history, points)
+        return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history)
 
     def tower_features(self, users: IdMap, items: IdMap) -> TowerFeatures:
         """Side features of the rows; none for the id tower."""
@@ -220,14 +208,6 @@ class Fitting:
         """Ids of the items that only the table of items knows, if the towers can take such."""
         takes_features = self.settings.towers.user_tower == "history"
         return cold_item_ids(self.items if takes_features else None, items)
-
-    def _say_where_recall_stands(self, ann: AnnIndex, points: tuple[OperatingPoint, ...]) -> None:
-        target = self.settings.recall_target
-        reached = next((point.recall for point in points if point.nprobe == ann.settings.nprobe), None)
-        if reached is None:
-            self.progress.note(f"index: {ann.name} has no nprobe to set by --recall-target {target:g}")
-        elif reached < target:
-            self.progress.note(f"index: {ann.name} finds {reached:.1%}: --recall-target {target:g} missed")
 
     def _shown_of_members(self, epochs: tuple[int, ...] | None) -> Callable[[int, EpochRecord], None]:
         """As `_shown`, for towers of several members."""
@@ -256,41 +236,12 @@ def check_index(settings: BuildSettings, n_items: int) -> None:
     Raises:
         UsageError: with one that works.
     """
-    if settings.index == "auto":
+    if settings.index in (AUTO, EXACT):
         return
     try:
         check_factory(settings.index, n_items, settings.towers.dimension + 1)  # the bias is a column too
     except ValueError as error:
         raise UsageError(f"--index: {error}") from error
-
-
-def build_index(
-    vectors: TowerVectors, seen: ItemLists, settings: BuildSettings
-) -> tuple[AnnIndex, tuple[OperatingPoint, ...]]:
-    """The approximate index, its nprobe the smallest that reaches the recall target on real users.
-
-    Raises:
-        UsageError: if the factory string cannot work on these vectors.
-    """
-    factory = default_factory(len(vectors.items)) if settings.index == "auto" else settings.index
-    try:
-        ann = AnnIndex.build(vectors.items, factory, seed=settings.seed, threads=settings.resolved_threads)
-    except ValueError as error:
-        raise UsageError(f"--index: {error}") from error
-    if ann.nlist is None:
-        return ann, ()
-    rng = np.random.default_rng(settings.seed)
-    size = min(TUNING_QUERIES, len(vectors.users))
-    sample = np.sort(rng.choice(len(vectors.users), size=size, replace=False))
-    points, chosen = choose_nprobe(
-        ann,
-        ExactIndex(vectors.items),
-        vectors.users[sample],
-        settings.candidates,
-        seen.take(sample),
-        settings.recall_target,
-    )
-    return ann.with_nprobe(chosen.nprobe), tuple(points)
 
 
 def ids_of(frame: pl.DataFrame) -> tuple[IdMap, IdMap]:

@@ -15,8 +15,7 @@ from retrieval.two_stage import SearchKind, TwoStageModel
 from retrieval.uncertainty import Estimate, mean_estimate
 
 WARM, BRAND_NEW = "warm", "brand new"
-# What is served to people of whom something is known, and to strangers: the first that is there.
-TO_KNOWN = ("ann+rerank", "ann")
+# What is served to strangers: the first that is there.
 TO_STRANGERS = ("recent_popularity", "popularity")
 SEARCHES: tuple[SearchKind, ...] = ("exact", "ann")
 
@@ -33,6 +32,7 @@ class GroupReport:
         ndcg: stage -> NDCG@k; without the stages that have nothing to say to such users.
         comparisons: of the served stage and of exact search with every baseline.
         reranks: whether what is served to them is re-ranked.
+        search: which search finds the candidates of it.
     """
 
     name: str
@@ -41,11 +41,12 @@ class GroupReport:
     ndcg: dict[str, Estimate]
     comparisons: tuple[Comparison, ...]
     reranks: bool = True
+    search: SearchKind = "ann"
 
     @property
     def served(self) -> str | None:
         """The stage that such users are answered by; None where the towers know only their own users."""
-        return served_stage(self.history, self.ndcg, self.reranks)
+        return served_stage(self.history, self.ndcg, self.reranks, self.search)
 
     def to_json(self, k: int) -> dict[str, Any]:
         """A document of plain JSON types."""
@@ -72,7 +73,11 @@ def judge_groups(
 
 
 def warm_group(
-    users: int, stages: Mapping[str, StageReport], comparisons: Sequence[Comparison], reranks: bool
+    users: int,
+    stages: Mapping[str, StageReport],
+    comparisons: Sequence[Comparison],
+    reranks: bool,
+    search: SearchKind = "ann",
 ) -> GroupReport:
     """The users of train, from figures that are known already.
 
@@ -80,11 +85,12 @@ def warm_group(
         users: over whom the stages' NDCG is a mean.
         comparisons: of all kinds.
         reranks: whether what is served is re-ranked.
+        search: which search finds its candidates.
     """
-    wanted = set(pairs_of(served_stage(None, stages, reranks)))
+    wanted = set(pairs_of(served_stage(None, stages, reranks, search)))
     chosen = tuple(each for each in comparisons if (each.stage, each.against) in wanted)
     return GroupReport(
-        WARM, None, users, {name: stage.ndcg for name, stage in stages.items()}, chosen, reranks
+        WARM, None, users, {name: stage.ndcg for name, stage in stages.items()}, chosen, reranks, search
     )
 
 
@@ -107,8 +113,9 @@ def judge_newcomers(
         history=n,
         users=len(newcomers),
         ndcg={name: mean_estimate(values) for name, values in ndcg.items()},
-        comparisons=compare(ndcg, pairs_of(served_stage(n, ndcg, model.reranks_newcomers))),
+        comparisons=compare(ndcg, pairs_of(served_stage(n, ndcg, model.reranks_newcomers, model.serves))),
         reranks=model.reranks_newcomers,
+        search=model.serves,
     )
 
 
@@ -133,9 +140,12 @@ def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: in
     return lists
 
 
-def served_stage(history: int | None, stages: Mapping[str, Any], reranks: bool) -> str | None:
+def served_stage(
+    history: int | None, stages: Mapping[str, Any], reranks: bool, search: SearchKind
+) -> str | None:
     """Which of the stages answers people of whom so many interactions are known."""
-    order = TO_STRANGERS if history == 0 else TO_KNOWN if reranks else TO_KNOWN[1:]
+    to_known = (f"{search}+rerank", search) if reranks else (search,)
+    order = TO_STRANGERS if history == 0 else to_known
     return next((stage for stage in order if stage in stages), None)
 
 

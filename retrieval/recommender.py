@@ -172,7 +172,7 @@ class Recommender:
                 advice = "; with --user-tower id a bundle serves only the users it was built on"
             rows = _known_rows("user", users, self.system.users, advice)
         known = np.flatnonzero(rows >= 0)
-        ranked = model.for_users(rows[known], k, "exact" if exact else "ann", rerank)
+        ranked = model.for_users(rows[known], k, "exact" if exact else None, rerank)
         lines = dict(zip(known.tolist(), range(len(known)), strict=True))
         return RecommendationLists(
             tuple(
@@ -221,7 +221,7 @@ class Recommender:
             if fallback is None:
                 raise
             return self._popular(k, "no item of the history is known")
-        ranked = self.system.model.for_histories(_one_list(known), k, "exact" if exact else "ann", rerank)
+        ranked = self.system.model.for_histories(_one_list(known), k, "exact" if exact else None, rerank)
         return self._answer(ranked, 0, status="history", k=k, notes=notes)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:

@@ -8,9 +8,11 @@ from retrieval.alpha import AlphaChoice
 from retrieval.attribution import Attribution
 from retrieval.curves import TrainingCurves
 from retrieval.depth import DepthCurve
+from retrieval.index_choice import IndexChoice
 from retrieval.search import SearchResult
 from retrieval.settings import SplitKind
 from retrieval.split import SplitCounts
+from retrieval.two_stage import SearchKind
 from retrieval.uncertainty import Estimate
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ class AnnReport:
         rescued: share of the test users whose list the index could not fill, so that exact search
             answered in its place.
         exact_p50_ms, exact_p99_ms, ann_p50_ms, ann_p99_ms: of single filtered searches.
+        serves: "ann", or "exact" where the index is no faster.
+        choice: how the index was chosen; None where it was not.
     """
 
     index: str
@@ -96,6 +100,24 @@ class AnnReport:
     exact_p99_ms: float
     ann_p50_ms: float
     ann_p99_ms: float
+    serves: SearchKind = "ann"
+    choice: IndexChoice | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "index": self.index,
+            "candidates": self.candidates,
+            "recall@candidates": self.recall.value,
+            "recall@candidates_interval": [self.recall.low, self.recall.high],
+            "rescued_by_exact": self.rescued,
+            "exact_p50_ms": self.exact_p50_ms,
+            "exact_p99_ms": self.exact_p99_ms,
+            "ann_p50_ms": self.ann_p50_ms,
+            "ann_p99_ms": self.ann_p99_ms,
+            "serves": self.serves,
+            "choice": self.choice and self.choice.to_json(),
+        }
 
 
 @dataclass(frozen=True)
@@ -174,7 +196,8 @@ class Report:
     @property
     def served(self) -> str:
         """The stage that `query` answers by."""
-        return "ann+rerank" if self.alpha is not None and self.alpha.reranks else "ann"
+        search = self.ann.serves
+        return f"{search}+rerank" if self.alpha is not None and self.alpha.reranks else search
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; a figure that does not exist is null."""
@@ -200,17 +223,7 @@ class Report:
                 for name, stage in self.stages.items()
             },
             "comparisons": [each.to_json(k) for each in self.comparisons],
-            "ann": {
-                "index": self.ann.index,
-                "candidates": self.ann.candidates,
-                "recall@candidates": self.ann.recall.value,
-                "recall@candidates_interval": [self.ann.recall.low, self.ann.recall.high],
-                "rescued_by_exact": self.ann.rescued,
-                "exact_p50_ms": self.ann.exact_p50_ms,
-                "exact_p99_ms": self.ann.exact_p99_ms,
-                "ann_p50_ms": self.ann.ann_p50_ms,
-                "ann_p99_ms": self.ann.ann_p99_ms,
-            },
+            "ann": self.ann.to_json(),
             "rating": None if self.rating is None else self.rating.to_json(),
             "rerank": None if self.alpha is None else self.alpha.to_json(),
             "baselines": self.baselines,

@@ -230,8 +230,12 @@ class BuildSettings:
     """Everything a build can be told; stored in the bundle's manifest.
 
     Attributes:
-        index: "auto", or a FAISS factory string.
-        recall_target: share of the exact candidates the approximate index must find.
+        index: "auto" measures and chooses; "exact" serves exact search; or a FAISS factory string.
+        recall_target: share of the exact candidates the index must find; None: any, where a loss of NDCG
+            is the target.
+        memory_limit: most bytes the index may take; None: any.
+        max_ndcg_loss: most NDCG@10 that the served lists may lose on validation by the index; None: any.
+        index_minutes: that choosing the index may take.
         candidates: how many items are retrieved for re-ranking.
         positive_threshold: ratings from here on are positive, and relevant in the test.
         threads: of torch and FAISS; None takes all cores. Results repeat bit for bit at the same
@@ -249,7 +253,10 @@ class BuildSettings:
     towers: TowerSettings = field(default_factory=TowerSettings)
     neural_mf: NeuralMFSettings = field(default_factory=NeuralMFSettings)
     index: str = "auto"
-    recall_target: float = 0.95
+    recall_target: float | None = 0.95
+    memory_limit: int | None = None
+    max_ndcg_loss: float | None = None
+    index_minutes: float = 6.0
     candidates: int = 200
     positive_threshold: float = 4.0
     seed: int = 42
@@ -260,7 +267,19 @@ class BuildSettings:
     tune: TuneSettings | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.recall_target <= 1:
+        if self.memory_limit is not None and self.memory_limit < 1:
+            raise UsageError(
+                f"--memory-limit must be at least one byte, not {self.memory_limit}; 500M or 2G are usual"
+            )
+        if self.max_ndcg_loss is not None and not 0 <= self.max_ndcg_loss < 1:
+            raise UsageError(f"--max-ndcg-loss must lie in [0, 1), not {self.max_ndcg_loss}; 0.001 is usual")
+        if not (math.isfinite(self.index_minutes) and self.index_minutes > 0):
+            raise UsageError(
+                f"--index-minutes must be a positive number of minutes, not {self.index_minutes}; try 6"
+            )
+        if self.recall_target is None and self.max_ndcg_loss is None:
+            raise UsageError("an index needs a target: give --recall-target or --max-ndcg-loss")
+        if self.recall_target is not None and not 0 < self.recall_target <= 1:
             raise UsageError(
                 f"--recall-target must lie above 0 and at most at 1, not {self.recall_target}; 0.95 is usual"
             )

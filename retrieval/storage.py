@@ -1,14 +1,15 @@
 """Builds and fitted systems to bundle files, and back."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
-from index import AnnIndex, ItemLists, SearchSettings
+from index import AnnIndex, ItemLists, OperatingPoint, SearchSettings
 from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
 from retrieval.feature_vectors import FeatureVectors
@@ -16,7 +17,7 @@ from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
 from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
-from retrieval.two_stage import TwoStageModel, recent_demand
+from retrieval.two_stage import SearchKind, TwoStageModel, recent_demand
 from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ def write_build(
         "alpha": alpha and alpha.to_json(),
         "baselines": build.report.baselines,
         "tuning": tuning and tuning.to_json(),
+        "index": build.index.to_json(),
     }
     writer.write_json(CHOICES, choices)
+    _write_measurements(writer, build.index.points)
     writer.write("users.parquet", to_parquet(build.user_table()))
     writer.write(ITEMS, to_parquet(build.item_table()))
     report = build.report.to_json()
@@ -69,6 +72,8 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
     writer.write_tensors(f"{part}/towers.safetensors", system.tower_weights)
     if system.neural_mf_weights is not None:
         writer.write_tensors(f"{part}/neural_mf.safetensors", system.neural_mf_weights)
+    if not isinstance(model.ann, AnnIndex):
+        raise ValueError("the system has no index yet; choose one first")
     writer.write(f"{part}/index.faiss", model.ann.to_bytes().tobytes())
     arrays: dict[str, NDArray[Any]] = {
         "item_vectors": model.vectors.items,
@@ -96,6 +101,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "newcomer_alpha": model.newcomer_alpha,
         "newcomer_trend_weight": model.newcomer_trend_weight,
         "candidates": model.n_candidates,
+        "serves": model.serves,
         "index": {"factory": model.ann.factory, "settings": model.ann.settings.to_json()},
     }
     writer.write_json(f"{part}/model.json", settings)
@@ -142,6 +148,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             trend_weight=float(settings["trend_weight"]),
             newcomer_alpha=float(settings["newcomer_alpha"]),
             newcomer_trend_weight=float(settings["newcomer_trend_weight"]),
+            serves=_search_kind(settings["serves"]),
         )
         users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
         return FittedSystem(
@@ -177,6 +184,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     from retrieval.curves import TrainingHistory, training_curves
     from retrieval.encoded import EncodedInteractions
     from retrieval.evaluation import Evaluated, EvaluationData
+    from retrieval.index_choice import IndexChoice
     from retrieval.newcomers import newcomers_of_test
     from retrieval.search import SearchResult
     from retrieval.split import SplitCounts
@@ -206,7 +214,8 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
             neural_mf and TrainingHistory.from_json(neural_mf),
         )
         tuning = choices["tuning"] and SearchResult.from_json(choices["tuning"])
-        return Evaluated(system.model, data, baselines, alpha, curves, tuning)
+        index = IndexChoice.from_json(choices["index"])
+        return Evaluated(system.model, data, baselines, alpha, curves, tuning, index)
 
     return _fitting_together(bundle, "evaluated", read)
 
@@ -244,11 +253,25 @@ def _description(build: "Build") -> dict[str, Any]:
         },
         "tuning": build.report.tuning and build.report.tuning.to_json(),
         "operating_points": {
-            "evaluated": [asdict(point) for point in build.operating_points],
-            "served": [asdict(point) for point in build.served_operating_points],
+            "evaluated": [point.to_json() for point in build.index.points],
+            "served": [point.to_json() for point in build.served_operating_points],
         },
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def _search_kind(value: Any) -> SearchKind:
+    if value not in ("exact", "ann"):
+        raise ValueError(f"it says that {value!r} serves")
+    return cast(SearchKind, value)
+
+
+def _write_measurements(writer: BundleWriter, points: Sequence[OperatingPoint]) -> None:
+    """What every query found and every search took, a line for each operating point of the choice."""
+    recalls = np.array([point.recalls for point in points], dtype=np.float32)
+    times = np.array([point.milliseconds for point in points], dtype=np.float32)
+    writer.write_array("evaluated/index_recalls.npy", recalls)
+    writer.write_array("evaluated/index_milliseconds.npy", times)
 
 
 def read_parquet(bundle: Bundle, name: str) -> Any:

@@ -23,7 +23,7 @@ class TwoStageModel:
 
     Attributes:
         vectors: exported towers.
-        ann: the approximate index over `vectors.items`.
+        ann: the approximate index over `vectors.items`; before one is chosen, exact search stands there.
         rating_model: predicts ratings for the users and items of `vectors`; None where there were no
             ratings to learn from: nothing is re-ranked.
         seen: each user's items, never recommended to that user again.
@@ -34,13 +34,14 @@ class TwoStageModel:
         newcomer_alpha, newcomer_trend_weight: likewise for people known only by a history, for whom
             NeuralMF's row of the unknown user speaks; of the trend see `fading`.
         n_candidates: how many candidates are retrieved for re-ranking.
+        serves: what answers unless asked otherwise: "exact" where the index is no faster.
 
     Raises:
         ValueError: if the parts are of different sizes.
     """
 
     vectors: TowerVectors
-    ann: AnnIndex
+    ann: AnnIndex | ExactIndex
     rating_model: RatingModel | None
     seen: ItemLists
     alpha: float
@@ -49,6 +50,7 @@ class TwoStageModel:
     trend_weight: float = 0.0
     newcomer_alpha: float = 0.0
     newcomer_trend_weight: float = 0.0
+    serves: SearchKind = "ann"
 
     def __post_init__(self) -> None:
         users, items = len(self.vectors.users), len(self.vectors.items)
@@ -99,7 +101,7 @@ class TwoStageModel:
         return search_filtered(index, self.exact, queries, depth, exclude).result
 
     def for_users(
-        self, users: NDArray[np.int64], k: int, search: SearchKind = "ann", rerank: bool = True
+        self, users: NDArray[np.int64], k: int, search: SearchKind | None = None, rerank: bool = True
     ) -> RankedItems:
         """Final lists of known users, given by row: (q, min(k, items)) places, seen items left out."""
         found = self._found(self.vectors.users[users], self.seen.take(users), k, search, self.reranks)
@@ -108,7 +110,7 @@ class TwoStageModel:
         return self.rerank(users, found).top(k)
 
     def for_histories(
-        self, histories: ItemLists, k: int, search: SearchKind = "ann", rerank: bool = True
+        self, histories: ItemLists, k: int, search: SearchKind | None = None, rerank: bool = True
     ) -> RankedItems:
         """Lists of people known only by what they liked: q lists of item rows, which are left out."""
         queries = self.vectors.for_histories(histories)
@@ -118,14 +120,14 @@ class TwoStageModel:
         return self.rerank_for_newcomers(found, histories.lengths()).top(k)
 
     def _found(
-        self, queries: Matrix, exclude: ItemLists, k: int, search: SearchKind, reranks: bool
+        self, queries: Matrix, exclude: ItemLists, k: int, search: SearchKind | None, reranks: bool
     ) -> SearchResult:
         """The candidates; only the first k where nothing would change their order.
 
         Always searched as deep, so that what is served is what was evaluated also where the approximate
         index finds less than it was asked for.
         """
-        found = self.candidates(queries, exclude, max(k, self.n_candidates), search)
+        found = self.candidates(queries, exclude, max(k, self.n_candidates), search or self.serves)
         return found if reranks else found.top(k)
 
     def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:

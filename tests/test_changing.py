@@ -376,7 +376,7 @@ def test_every_part_of_a_system_is_one_that_changes_know() -> None:
     known = {
         FittedSystem: "model users items titles popularity tower_weights neural_mf_weights",
         TwoStageModel: "vectors ann rating_model seen alpha n_candidates trend trend_weight newcomer_alpha "
-        "newcomer_trend_weight",
+        "newcomer_trend_weight serves",
         TowerVectors: "items users history_items prior features",
     }
     for kind, names in known.items():

@@ -18,6 +18,8 @@ KINDS = [
     "IVF1,PQ4x4fs,RFlat",
     "IVF4,PQ4x4fsr,RFlat",
     "RR8,IVF2,SQfp16,RFlat",
+    "UPCA8,IVF4,Flat",
+    "UPCAR8,IVF4,PQ4x4fs,RFlat",
     "HNSW8",
     "PQ4x4fs,RFlat",  # from here on none takes selectors
     "UPCAR8,PQ4x4fs,Refine(SQfp16)",

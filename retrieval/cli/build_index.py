@@ -1,6 +1,7 @@
 """`build-index`: read, split, train, index, evaluate, refit, publish."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,6 +77,21 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
         return float(click.FLOAT.convert(value, param, ctx))
 
 
+class Bytes(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes, with K, M, G or T for powers of 1,024."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """A whole number of bytes."""
+        match = re.fullmatch(
+            r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE
+        )
+        if match is None:
+            self.fail(f"{value!r} is not a size; expected a number such as 500M or 2G", param, ctx)
+        return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
 @click.command("build-index", context_settings=SHARED)
 @click.option(
     "--dataset",
@@ -95,12 +111,32 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @data_option
 @artifacts_option
 @click.option(
-    "--index", default=BuildSettings.index, help="auto, or a FAISS factory string such as IVF64,Flat."
+    "--index",
+    default=BuildSettings.index,
+    help="auto measures many kinds and takes the fastest that meets the target; exact; or a FAISS factory "
+    "string such as UPCA65,IVF64,Flat.",
 )
 @click.option(
     "--recall-target",
+    type=float,
     default=BuildSettings.recall_target,
-    help="Share of the exact candidates the index must find; sets its nprobe.",
+    help="Share of the exact candidates the index must find, proved on users it was not chosen by.",
+)
+@click.option(
+    "--max-ndcg-loss",
+    type=float,
+    metavar="LOSS",
+    help="In place of --recall-target: how much NDCG@10 the served lists may lose by the index, with 95% "
+    "certainty, on validation. Give both to ask for both.",
+)
+@click.option(
+    "--memory-limit", type=Bytes(), help="What the index may take, such as 500M or 2G.  [default: any]"
+)
+@click.option(
+    "--index-minutes",
+    type=float,
+    default=BuildSettings.index_minutes,
+    help="Minutes that choosing an index may take.",
 )
 @click.option(
     "--candidates", type=COUNT, default=BuildSettings.candidates, help="Items retrieved for re-ranking."
@@ -296,6 +332,8 @@ def _settings(options: dict[str, Any]) -> BuildSettings:
     """
     given = click.get_current_context().get_parameter_source
     flags = [flag for flag in PRESET_FLAGS if given(flag) is ParameterSource.COMMANDLINE]
+    if options["max_ndcg_loss"] is not None and given("recall_target") is not ParameterSource.COMMANDLINE:
+        options["recall_target"] = None
     settings = _plain_settings(options, tuple(TUNED_FLAGS[flag] for flag in flags if flag in TUNED_FLAGS))
     if options["preset"] is None:
         return settings
@@ -314,6 +352,9 @@ def _plain_settings(options: dict[str, Any], held: tuple[str, ...]) -> BuildSett
         neural_mf=NeuralMFSettings(max_epochs=options["epochs"]),
         index=options["index"],
         recall_target=options["recall_target"],
+        memory_limit=options["memory_limit"],
+        max_ndcg_loss=options["max_ndcg_loss"],
+        index_minutes=options["index_minutes"],
         candidates=options["candidates"],
         positive_threshold=options["positive_threshold"],
         seed=options["seed"],

@@ -135,14 +135,14 @@ def compact(artifacts: Path, as_json: bool) -> None:
       retrieval index compact
     """
     from retrieval.changed_bundles import changing_bundle
-    from retrieval.changing import compacted
+    from retrieval.changing import compacted, index_of
 
     with changing_bundle(artifacts) as changing:
         system, settings = changing.system, changing.bundle.manifest["settings"]
-        before, after, notes = system.model.ann, None, []
+        before, after, notes = index_of(system), None, []
         if changing.changes and changing.changes[-1]["what"] != COMPACT:
             after = compacted(system, seed=int(settings["seed"]), threads=int(settings["threads"]))
-            built = after.model.ann
+            built = index_of(after)
             if built.factory != before.factory:
                 notes.append(
                     f"{before.factory} cannot be built over {built.size:,} items: it is {built.name} now"
@@ -160,8 +160,10 @@ def _finish(
     table: "ItemTable | None" = None,
 ) -> None:
     """Publish and say so; `after` is None where there is nothing to do."""
+    from retrieval.changing import index_of
+
     system = after or changing.system
-    ann, folder = system.model.ann, None
+    ann, folder = index_of(system), None
     share = ann.tombstones / (ann.size + ann.tombstones)
     if share > MANY_TOMBSTONES:
         notes = [*notes, f"{share:.0%} of the index are tombstones: retrieval index compact drops them"]

@@ -138,7 +138,7 @@ def _words(report: Report) -> str:
     return "\n".join(
         [
             wrap(_standing(report)),
-            wrap(_index(report.ann)),
+            wrap(_index(report)),
             *_reranking(report),
             *_depth(report),
             wrap(_baselines(report.baselines)),
@@ -166,22 +166,56 @@ def _standing(report: Report) -> str:
     return f"The served list, {report.served}, is {listed(clauses)}."
 
 
-def _index(ann: AnnReport) -> str:
+def _index(report: Report) -> str:
+    ann = report.ann
     recall = f"{ann.recall.value:.1%} ({ann.recall.low:.1%} to {ann.recall.high:.1%})"
     faster = ann.exact_p50_ms / ann.ann_p50_ms
     if faster >= NOTICEABLE:
         pays = f"{faster:.1f} times faster"
     elif faster > 1 / NOTICEABLE:
-        pays = "no faster, exact search would do here"
+        pays = "no faster"
     else:
-        pays = f"{1 / faster:.1f} times slower, exact search would do here"
+        pays = f"{1 / faster:.1f} times slower"
     rescued = ""
     if ann.rescued:
         rescued = f"; exact search answers for the {percent(ann.rescued)} of users it leaves short"
-    return (
+    words = (
         f"Index: {ann.index} finds {recall} of the {ann.candidates:,} exact candidates{rescued}; one search "
         f"takes {ann.ann_p50_ms:.3f} ms, exact {ann.exact_p50_ms:.3f} ms (median): {pays}."
     )
+    return " ".join([words, *_loss(report), *_choice(ann)])
+
+
+def _loss(report: Report) -> list[str]:
+    """What approximate search does to the list that would be served."""
+    rerank = "+rerank" if report.served.endswith("+rerank") else ""
+    pair = (f"ann{rerank}", f"exact{rerank}")
+    change = next((each for each in report.comparisons if (each.stage, each.against) == pair), None)
+    if change is None:
+        return []
+    return [
+        f"It changes the final list's NDCG@{report.k} by {signed(change.difference.value)} "
+        f"({signed_interval(change.difference)})."
+    ]
+
+
+def _choice(ann: AnnReport) -> list[str]:
+    """How the index was chosen, and what answers."""
+    choice = ann.choice
+    if choice is None:
+        return []
+    words = []
+    kinds = len({point.factory for point in choice.points})
+    if kinds > 2:
+        words.append(
+            f"Chosen from {len(choice.points):,} settings of {kinds} kinds in {choice.seconds:.0f} s, proved "
+            f"on {choice.held_out.queries:,} users that did not choose: {choice.held_out.recall:.1%}."
+        )
+    if ann.serves == "exact":
+        words.append("Exact search answers, it is as fast here.")
+        if choice.pays_from is not None:
+            words.append(f"An index would pay from about {choice.pays_from:,} such items on this machine.")
+    return words
 
 
 def _reranking(report: Report) -> list[str]:

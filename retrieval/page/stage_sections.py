@@ -246,4 +246,9 @@ def index(document: Document) -> Section | None:
     if found.get("rescued_by_exact"):
         rescued = percent(found["rescued_by_exact"])
         text += f" Exact search answers in its place for the {rescued} of users it leaves short."
+    choice = found.get("choice") or {}
+    if found.get("serves") == "exact":
+        text += " Exact search answers, as the index is no faster here."
+        if choice.get("pays_from"):
+            text += f" An index would pay from about {count(choice['pays_from'])} such items on this machine."
     return Section("index", "Index", text, (), (table,))

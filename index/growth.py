@@ -1,0 +1,61 @@
+"""From how many items on an index would be faster than exact search: tried on a catalogue made larger."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.exact import ExactIndex
+from index.kinds import candidate_kinds
+from index.measuring import Workload
+from index.trials import Goal, build, exact_trial, first_meeting, timed
+
+LARGEST = 2**17  # items; a catalogue is not made larger than this
+JITTER = 0.3  # of the items' spread, so that copies are like their items and not the same
+_NOTICEABLE = 1.2
+_FAMILIES = ("lists", "fast scan", "fast scan lists")
+_QUERIES = 64
+
+
+def enlarged(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.float32]:
+    """Items drawn at random, each moved by a normal draw of `JITTER` times the spread of every number."""
+    rng = np.random.default_rng(seed)
+    drawn = vectors[rng.integers(0, len(vectors), size)]
+    noise = rng.standard_normal(drawn.shape, dtype=np.float32)
+    return np.asarray(drawn + np.float32(JITTER) * vectors.std(axis=0) * noise, dtype=np.float32)
+
+
+def pays_from(
+    vectors: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    k: int,
+    recall: float | None,
+    *,
+    seed: int,
+    threads: int,
+) -> int | None:
+    """The first size, doubling from the catalogue's own, at which an index is a fifth faster than exact.
+
+    Args:
+        vectors: shape (n, d), float32: the catalogue.
+        queries: shape (q, d), float32: a sample of what is asked.
+        k: number of candidates.
+        recall: that the index must reach; None: 0.95.
+
+    Returns:
+        None where it pays at none up to `LARGEST`.
+    """
+    goal, size = Goal(recall or 0.95), 2 * len(vectors)
+    while size <= LARGEST:
+        larger = enlarged(vectors, size, seed)
+        workload = Workload(ExactIndex(larger), queries[:_QUERIES], k)
+        trials = [exact_trial(workload, goal)]
+        for family in _FAMILIES:
+            kind = next((kind for kind in candidate_kinds(larger) if kind.family == family), None)
+            if kind is not None:
+                trials += first_meeting(build(kind, larger, seed, threads), kind, workload, goal)
+        trials = [trial for trial in trials if trial.meets]
+        points = timed(trials, workload)
+        fastest = min((point.p50_ms for point in points[1:]), default=np.inf)
+        if _NOTICEABLE * fastest <= points[0].p50_ms:
+            return size
+        size *= 2
+    return None
