@@ -19,7 +19,7 @@ from index.base import SearchResult, check_queries, check_vectors
 from index.factory import check_factory, default_factory, split_factory
 from index.row_map import RowMap, as_bits
 from index.settings import SearchSettings
-from index.topk import order_result
+from index.topk import order_result, top_k
 from index.transforms import new_index
 
 faiss: Any = _faiss  # its stubs lack much of what it exports
@@ -89,6 +89,8 @@ class AnnIndex:
         self.dimension = int(faiss_index.d)
         ivf, graph = _find(faiss_index, faiss.IndexIVF), _find(faiss_index, faiss.IndexHNSW)
         self.nlist: int | None = None if ivf is None else int(ivf.nlist)
+        panorama = _find(faiss_index, faiss.IndexFlatPanorama)
+        self._widest: int | None = None if panorama is None else int(panorama.batch_size)
         self._refines = _find(faiss_index, faiss.IndexRefine) is not None
         self.settings = self._complete(settings or SearchSettings(), graph)
         self._parameters: dict[float | None, Any] = {}
@@ -250,6 +252,8 @@ class AnnIndex:
         self, queries: NDArray[np.float32], depth: int, bits: NDArray[np.uint8] | None = None
     ) -> SearchResult:
         """As `search`, by positions in the FAISS index, allowed or not by a bit each."""
+        if self._widest is not None and depth > self._widest:
+            return self._scan(queries, depth)
         parameters = self._parameters_for(depth, bits)
         scores, found = self._index.search(np.ascontiguousarray(queries), depth, params=parameters)
         if found.max() >= self._positions:
@@ -257,6 +261,14 @@ class AnnIndex:
                 f"{self.factory!r} answers row {found.max()} of {self._positions}; build the index again"
             )
         return order_result(scores, found)
+
+    def _scan(self, queries: NDArray[np.float32], depth: int) -> SearchResult:
+        """All products, where FAISS' early termination does not go so deep."""
+        base, asked = self._index, np.ascontiguousarray(queries)
+        while isinstance(base, faiss.IndexPreTransform):
+            asked = base.chain.at(0).apply(asked)
+            base = _inner(base)
+        return SearchResult(*top_k(asked @ base.reconstruct_n(0, self._positions).T, depth))
 
     def _parameters_for(self, k: int, bits: NDArray[np.uint8] | None) -> Any:
         """Settings as FAISS takes them. Asked for more than all items it would fill memory with padding."""

@@ -35,6 +35,7 @@ EXACT_FAMILIES = frozenset({"exact", "flat", "panorama"})
 # Shares of the second moment that the scanned codes keep: the rest is left to the refinement.
 _KEPT_SHARES = (0.90, 0.96)
 _PANORAMA_LEVELS = 8
+FEW = 20_000  # items up to which exact search is fast, so that finer choices between indexes gain nothing
 _K_FACTORS = (1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 16.0)
 _EF_SEARCHES = (32, 64, 128, 256, 512, 1024)
 # A graph over a compressed store, fast scan without refinement and the like are left to `--index`: they lose
@@ -82,7 +83,10 @@ def candidate_kinds(
     size, dimension = n_items or len(vectors), vectors.shape[1]
     widths = code_widths(vectors)
     lists = [("root", _power_of_two(math.sqrt(size)))]
-    lists += [("half a root", max(1, lists[0][1] // 2)), ("two roots", 2 * lists[0][1])]
+    if size > FEW:
+        lists += [("half a root", max(1, lists[0][1] // 2)), ("two roots", 2 * lists[0][1])]
+    else:
+        widths = widths[-1:]
     levels = min(_PANORAMA_LEVELS, dimension)
     kinds = [
         IndexKind("Flat", "flat"),

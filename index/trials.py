@@ -106,7 +106,10 @@ def first_meeting(
         found = _first(line if reach is None else line[:reach], trial)
         trials.append(found)
         if found.meets:
-            reach = 1 + next(i for i, each in enumerate(line) if _same(each, found.index))
+            place = 1 + next(i for i, each in enumerate(line) if _same(each, found.index))
+            if place == reach:  # more refinement gains nothing any more
+                break
+            reach = place
     return trials
 
 

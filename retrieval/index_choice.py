@@ -30,7 +30,7 @@ from retrieval.two_stage import SearchKind, TwoStageModel
 from retrieval.uncertainty import standard_error
 from retrieval.validation import CHOICE_K, ValidationLists
 
-QUERIES = 1024  # users that an index is measured with: half of them choose, half of them prove
+QUERIES = 512  # users that an index is measured with: half of them choose, half of them prove
 _ONE_SIDED = 1.645  # standard errors to the upper end that the loss is above in 5 of 100 draws
 # An index is served in exact search's place only where it is faster by more than this.
 AUTO, EXACT = "auto", "exact"
