@@ -96,7 +96,10 @@ def test_many_tombstones_are_said_and_compact_drops_them(own: Bench) -> None:
     )
     before = {user: own.run("query", "--user", user, "--exact", "--json").json for user in ("1", "42")}
     ran = index(own, "compact")
-    assert ran.out.startswith("25 dropped: 95 items, 0 tombstones; published ") and ran.out.count("\n") == 1
+    assert (
+        ran.out.startswith("built again, 25 tombstones dropped: 95 items, 0 tombstones; published ")
+        and ran.out.count("\n") == 1
+    )
     after = {user: own.run("query", "--user", user, "--exact", "--json").json for user in ("1", "42")}
     assert after == before
     system = Recommender.load(own.artifacts).system
@@ -149,12 +152,12 @@ def test_vectors_come_from_a_file_where_one_is_given(own: Bench) -> None:
 
 def test_nothing_to_do_is_said_and_nothing_is_published(own: Bench) -> None:
     index(own, "add", "--items", "new.csv")
-    index(own, "compact")
+    assert index(own, "compact").out.startswith("built again, 0 tombstones dropped: 122 items, ")
     there, files = bundles(own), files_of(own.artifacts)
     own.write("none.txt", "\n")
     for arguments in (["add", "--items", "new.csv"], ["remove", "--items", "none.txt"], ["compact"]):
         text = index(own, *arguments).out
-        assert text.splitlines()[0].endswith(": 122 items, 0 tombstones; nothing was published")
+        assert text.splitlines()[0] == "nothing to do: 122 items, 0 tombstones; nothing was published"
     document = index(own, "compact", "--json").json
     assert (document["what"], document["bundle"], document["items"]) == ("compact", None, 122)
     assert bundles(own) == there and files_of(own.artifacts) == files

@@ -182,13 +182,17 @@ def _finish(
         }
         click.echo(json.dumps(document))
         return
-    done = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number) or "nothing to do"
-    there_are = f"{_count(len(system.items))}, {ann.tombstones:,} tombstone{'s' * (ann.tombstones != 1)}"
+    done = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+    if what == COMPACT:
+        done = f"built again, {_count(counts['dropped'], 'tombstone')} dropped"
+    if after is None:
+        done = "nothing to do"
+    there_are = f"{_count(len(system.items))}, {_count(ann.tombstones, 'tombstone')}"
     published = "nothing was published" if folder is None else f"published {folder}"
     click.echo(f"{done}: {there_are}; {published}")
     for note in notes:
         click.echo(f"note: {note}")
 
 
-def _count(items: int) -> str:
-    return f"{items:,} item{'' if items == 1 else 's'}"
+def _count(number: int, what: str = "item") -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
