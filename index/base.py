@@ -232,6 +232,20 @@ class ItemLists:
         positions = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.asarray((keys[positions] == wanted) & (item_rows >= 0))
 
+    def within(self, rows: NDArray[np.int64]) -> "ItemLists":
+        """The items that are among `rows` (strictly increasing), as positions in `rows`.
+
+        >>> lists = ItemLists.from_pairs(np.array([0, 0, 1]), np.array([2, 7, 3]), 2)
+        >>> [lists.within(np.array([3, 7, 9])).of(user).tolist() for user in (0, 1)]
+        [[1], [0]]
+        """
+        if not len(rows) or not len(self.items):
+            return ItemLists.empty(len(self))
+        positions = np.minimum(np.searchsorted(rows, self.items), len(rows) - 1)
+        inside = rows[positions] == self.items
+        indptr = np.concatenate(([0], np.cumsum(inside)))[self.indptr].astype(np.int64)
+        return ItemLists._whole(indptr, positions[inside])
+
     @classmethod
     def _whole(cls, indptr: NDArray[np.int64], items: NDArray[np.int32] | NDArray[np.int64]) -> "ItemLists":
         """Lists known to be right, because they come from checked ones: not checked again."""
@@ -256,5 +270,26 @@ def check_exclude(exclude: ItemLists, n_queries: int, size: int) -> None:
     if len(exclude.items) and exclude.items.max() >= size:
         raise ValueError(
             f"excluded item row {exclude.items.max()} is not in the index of {size} items; "
+            "use the catalogue the index was built from"
+        )
+
+
+def check_allowed(allowed: NDArray[np.int64], size: int) -> None:
+    """Refuse rows that are no set of rows of a catalogue.
+
+    Raises:
+        ValueError: unless they are int64, on one axis, strictly increasing and from 0 to `size` - 1.
+    """
+    if not isinstance(allowed, np.ndarray) or allowed.dtype != np.int64 or allowed.ndim != 1:
+        found = f"{allowed.dtype} of {allowed.shape}" if isinstance(allowed, np.ndarray) else repr(allowed)
+        raise ValueError(f"allowed rows are {found}; expected int64, one axis, such as np.flatnonzero gives")
+    if not len(allowed):
+        return
+    if (allowed[1:] <= allowed[:-1]).any():
+        raise ValueError("allowed rows are not strictly increasing; expected each once, sort with np.unique")
+    if allowed[0] < 0 or allowed[-1] >= size:
+        wrong = allowed[0] if allowed[0] < 0 else allowed[-1]
+        raise ValueError(
+            f"allowed row {wrong} is not in the index of {size} items; "
             "use the catalogue the index was built from"
         )

@@ -3,10 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from index.base import ItemLists, SearchResult, check_exclude, check_queries, check_vectors
+from index.base import (
+    ItemLists,
+    SearchResult,
+    check_allowed,
+    check_exclude,
+    check_queries,
+    check_vectors,
+)
 from index.topk import top_k
 
 _BLOCK_BYTES = 64 * 2**20  # scores held at a time; top_k needs about twice as much again
+# Above this share of the items, copying the allowed vectors takes longer than computing all products.
+_COPIED = 0.15
 
 
 class ExactIndex:
@@ -41,32 +50,53 @@ class ExactIndex:
         """Numbers in a vector."""
         return int(self.vectors.shape[1])
 
-    def search(self, queries: NDArray[np.float32], k: int, exclude: ItemLists | None = None) -> SearchResult:
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        exclude: ItemLists | None = None,
+        allowed: NDArray[np.int64] | None = None,
+    ) -> SearchResult:
         """The min(k, size) best items for each query, those in its `exclude` list left out.
 
         Args:
             queries: shape (q, dimension), float32, finite.
             k: at least 1.
             exclude: a list of item rows for each query.
+            allowed: the rows that may be returned, strictly increasing; None: all. Where they are few,
+                only their products are computed.
 
         Returns:
             lines padded at the end only where fewer than min(k, size) items are left.
 
         Raises:
-            ValueError: for what `check_queries` and `check_exclude` refuse.
+            ValueError: for what `check_queries`, `check_exclude` and `check_allowed` refuse.
         """
         check_queries(queries, self.dimension, k)
         if exclude is not None:
             check_exclude(exclude, len(queries), self.size)
+        vectors, n_left, copied = self.vectors, self.size, False
+        if allowed is not None:
+            check_allowed(allowed, self.size)
+            n_left, copied = len(allowed), len(allowed) <= _COPIED * self.size
+            vectors = vectors.take(allowed, axis=0) if copied else vectors
+            exclude = None if exclude is None else exclude.within(allowed)
         width = min(int(k), self.size)
-        scores = np.empty((len(queries), width), dtype=np.float32)
-        rows = np.empty((len(queries), width), dtype=np.int64)
-        step = max(1, _BLOCK_BYTES // (4 * self.size))
+        scores = np.full((len(queries), width), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), width), -1, dtype=np.int64)
+        filled = min(width, n_left)
+        if not filled:
+            return SearchResult(scores, rows)
+        step = max(1, _BLOCK_BYTES // (4 * len(vectors)))
         for start in range(0, len(queries), step):
             block = slice(start, min(start + step, len(queries)))
-            products = queries[block] @ self.vectors.T  # (block, n)
+            products = queries[block] @ vectors.T  # (block, n)
+            if allowed is not None and not copied:
+                products = products.take(allowed, axis=1)
             if exclude is not None:
                 lists = exclude.take(np.arange(block.start, block.stop))
                 products[lists.flat_users(), lists.items] = -np.inf
-            scores[block], rows[block] = top_k(products, width)
+            scores[block, :filled], rows[block, :filled] = top_k(products, filled)
+        if allowed is not None:
+            rows = np.where(rows < 0, -1, allowed[rows])
         return SearchResult(scores, rows)

@@ -1,15 +1,26 @@
-"""Search with items left out by id, deep enough that k remain."""
+"""Search with items left out, each query's own and those a filter forbids, deep enough that k remain."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.ann import AnnIndex
-from index.base import ItemIndex, ItemLists, SearchResult, check_exclude, check_queries
+from index.ann import LARGEST_EF, AnnIndex
+from index.base import ItemIndex, ItemLists, SearchResult, check_allowed, check_exclude, check_queries
 from index.exact import ExactIndex
 
 _BLOCK_ENTRIES = 2**22  # candidates held at a time
+# A filter that leaves at most so many items, or this share of them, is answered by their products alone:
+# below the first number these take as long as a search of any index, and at the second an index that is
+# to find as much as without a filter would have to look at most of what it holds.
+_SELECTIVE_ITEMS, _SELECTIVE_SHARE = 8192, 0.02
+# The same for kinds without lists: what a scan takes, or a walk through a graph whose neighbours are mostly
+# forbidden, or a search deep enough to get past what is forbidden, does not shrink with the filter.
+_SELECTIVE_SHARE_UNPARTED = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,13 +28,15 @@ class FilteredResult:
     """The answer of a filtered search, and how often the approximate index was not enough.
 
     Attributes:
-        result: the min(k, size) best items that are not excluded; a line is padded only where the
+        result: the min(k, size) best items that are not left out; a line is padded only where the
             catalogue itself has no more of them.
-        fallbacks: number of lines that were answered by exact search in the end.
+        fallbacks: number of lists that the index left short and that exact search answered in the end.
+        tied: lines whose last place ties with the last item found, where nothing was searched again.
     """
 
     result: SearchResult
     fallbacks: int
+    tied: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 def search_filtered(
@@ -33,56 +46,136 @@ def search_filtered(
     k: int,
     exclude: ItemLists,
     *,
+    allowed: NDArray[np.int64] | None = None,
     rescue: bool = True,
 ) -> FilteredResult:
-    """The k best items for each query without those in its `exclude` list.
+    """The k best items for each query among the `allowed` ones, without those in its `exclude` list.
 
-    Each query is searched k + its number of excluded items deep, so that k are left when the index
-    returns as many as it is asked for. A line that comes out short all the same, because the index
-    looked at too few items, is searched once more, wider and twice as deep, and then exactly.
+    A filter that leaves few items is answered by exact search among them. Else each query is searched
+    k + its number of excluded items deep, so that k are left when the index returns as many as it is asked
+    for; a kind that takes selectors is told which rows are allowed and looks at as many more as the filter
+    takes away, the others are searched as much deeper. A line that comes out short all the same, because
+    the index looked at too few items, or whose last place ties with the last item found, is searched once
+    more, wider and twice as deep, and then exactly.
 
     Args:
-        index: what answers; an `ExactIndex` masks excluded items itself.
+        index: what answers; an `ExactIndex` masks items itself.
         exact: the oracle over the same vectors.
         queries: shape (q, dimension), float32, finite.
         k: at least 1; more than the catalogue is cut.
         exclude: a list of item rows for each query.
-        rescue: whether short lines are searched again; without, they stay as the index left them, which
-            is what measuring the index itself needs.
+        allowed: the item rows that may be returned to any query, strictly increasing; None: all.
+        rescue: whether lines are searched again; without, they stay as the index left them, which is what
+            measuring the index itself needs.
 
     Raises:
-        ValueError: if the two indexes differ in size or dimension, and for what `check_queries` and
-            `check_exclude` refuse.
+        ValueError: if the two indexes differ in size or dimension, and for what `check_queries`,
+            `check_exclude` and `check_allowed` refuse.
     """
     _refuse_mismatch(index, exact)
     check_queries(queries, index.dimension, k)
     check_exclude(exclude, len(queries), index.size)
-    if isinstance(index, ExactIndex):
-        return FilteredResult(index.search(queries, k, exclude), 0)
+    if allowed is not None:
+        check_allowed(allowed, index.size)
+        allowed = allowed if len(allowed) < index.size else None
+    if isinstance(index, ExactIndex) or (allowed is not None and _is_selective(len(allowed), index)):
+        return FilteredResult(exact.search(queries, k, exclude, allowed), 0)
 
-    width = min(int(k), index.size)
-    lengths = exclude.lengths()
-    scores = np.full((len(queries), width), -np.inf, dtype=np.float32)
-    rows = np.full((len(queries), width), -1, dtype=np.int64)
-    owed = np.minimum(width, index.size - lengths)  # what the catalogue has for each line
+    search = _FilteredSearch(queries, min(int(k), index.size), exclude, allowed, index.size)
+    short, tied = search.answer(index, np.flatnonzero(search.owed > 0), 1)
+    if rescue and len(short) + len(tied):
+        again = np.union1d(short, tied)
+        short, tied = search.answer(index.deeper() if isinstance(index, AnnIndex) else index, again, 2)
+    result = SearchResult(search.scores, search.rows)
+    if not rescue or not len(short) + len(tied):
+        return FilteredResult(result, 0, tied)
+    last = np.union1d(short, tied)
+    found = exact.search(queries[last], search.width, exclude.take(last), allowed)
+    result.scores[last], result.rows[last] = found.scores, found.rows
+    return FilteredResult(result, len(short))
 
-    def answer(searcher: ItemIndex, lines: NDArray[np.int64], depths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Fill these lines; return those that stay short."""
-        for part, depth in _batches(lines, depths, searcher.size):
-            found = searcher.search(queries[part], depth)
-            scores[part], rows[part] = _drop_excluded(found, exclude.take(part), width)
-        is_short = np.count_nonzero(rows[lines] >= 0, axis=1) < owed[lines]
-        return np.asarray(lines[is_short])
 
-    short = answer(index, np.flatnonzero(owed > 0), width + lengths)
-    if rescue and len(short):
-        deeper = index.deeper() if isinstance(index, AnnIndex) else index
-        short = answer(deeper, short, 2 * (width + lengths))
-    if not rescue or not len(short):
-        return FilteredResult(SearchResult(scores, rows), 0)
-    last = exact.search(queries[short], width, exclude.take(short))
-    scores[short], rows[short] = last.scores, last.rows
-    return FilteredResult(SearchResult(scores, rows), len(short))
+def _is_selective(n_allowed: int, index: ItemIndex) -> bool:
+    """Whether a filter leaves so few items that the index is not asked."""
+    has_lists = _takes_selectors(index) and index.nlist is not None
+    share = _SELECTIVE_SHARE if has_lists else _SELECTIVE_SHARE_UNPARTED
+    return n_allowed <= max(_SELECTIVE_ITEMS, share * index.size)
+
+
+def _takes_selectors(index: ItemIndex) -> TypeGuard[AnnIndex]:
+    return isinstance(index, AnnIndex) and index.takes_selectors
+
+
+class _FilteredSearch:
+    """The lines of one filtered search, filled by one or two passes over an index.
+
+    Attributes:
+        width: places of a line.
+        owed: shape (q,): how many of them the catalogue can fill.
+        scores, rows: shape (q, width): what was found so far.
+    """
+
+    def __init__(
+        self,
+        queries: NDArray[np.float32],
+        width: int,
+        exclude: ItemLists,
+        allowed: NDArray[np.int64] | None,
+        size: int,
+    ) -> None:
+        self.queries, self.width, self.exclude, self.size = queries, width, exclude, size
+        self.mask: NDArray[np.bool_] | None = None
+        n_allowed, lengths = size, exclude.lengths()
+        if allowed is not None:
+            self.mask = np.zeros(size, dtype=np.bool_)
+            self.mask[allowed] = True
+            n_allowed, lengths = len(allowed), exclude.within(allowed).lengths()
+        self.share = n_allowed / size
+        self.owed = np.minimum(width, n_allowed - lengths)
+        # One more than is needed, to see whether the last place ties with what is left out.
+        self.depths = width + lengths + 1
+        self.scores = np.full((len(queries), width), -np.inf, dtype=np.float32)
+        self.rows = np.full((len(queries), width), -1, dtype=np.int64)
+
+    def answer(
+        self, index: ItemIndex, lines: NDArray[np.int64], times: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Fill these lines, searching so many times as deep as should do.
+
+        Returns:
+            the lines that stay short; and those whose last place ties with the last item that was found,
+            so that another item with as good a score may have been left out.
+        """
+        depths = times * self.depths
+        search: Callable[[NDArray[np.float32], int], SearchResult] = index.search
+        if self.mask is not None and _takes_selectors(index):
+            search = partial(_looking_at_more(index, self.share).search, allowed=self.mask)
+        elif self.mask is not None:
+            depths = np.ceil(depths / max(self.share, 1 / self.size)).astype(np.int64)
+        tied = np.zeros(len(self.queries), dtype=np.bool_)
+        for part, depth in _batches(lines, depths, self.size):
+            found = search(self.queries[part], depth)
+            kept = (found.rows >= 0) & ~self.exclude.take(part).hold(found.rows)
+            if self.mask is not None:
+                kept &= self.mask[found.rows]
+            self.scores[part], self.rows[part] = _first_of(found, kept, self.width)
+            is_cut = (found.rows[:, -1] >= 0) & (found.rows.shape[1] < self.size)
+            tied[part] = is_cut & (self.scores[part, -1] == found.scores[:, -1])
+        is_short = np.zeros(len(self.queries), dtype=np.bool_)
+        is_short[lines] = np.count_nonzero(self.rows[lines] >= 0, axis=1) < self.owed[lines]
+        return np.flatnonzero(is_short), np.flatnonzero(tied & ~is_short)
+
+
+def _looking_at_more(index: AnnIndex, share: float) -> AnnIndex:
+    """The index looking at as many allowed items as it looks at items without a filter."""
+    nprobe, ef_search = index.settings.nprobe, index.settings.ef_search
+    return index.with_settings(
+        replace(
+            index.settings,
+            nprobe=None if nprobe is None else min(index.nlist or 1, math.ceil(nprobe / share)),
+            ef_search=None if ef_search is None else min(LARGEST_EF, math.ceil(ef_search / share)),
+        )
+    )
 
 
 def _refuse_mismatch(index: ItemIndex, exact: ExactIndex) -> None:
@@ -112,13 +205,12 @@ def _batches(
     return batches
 
 
-def _drop_excluded(
-    found: SearchResult, exclude: ItemLists, width: int
+def _first_of(
+    found: SearchResult, kept: NDArray[np.bool_], width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The first `width` of each line that are not in its list; shorter lines are padded."""
-    kept = (found.rows >= 0) & ~exclude.hold(found.rows)
+    """The first `width` of each line that are kept; shorter lines are padded."""
     places = np.cumsum(kept, axis=1) - 1
-    kept &= places < width
+    kept = kept & (places < width)
     lines, places = np.nonzero(kept)[0], places[kept]
     scores = np.full((len(kept), width), -np.inf, dtype=np.float32)
     rows = np.full((len(kept), width), -1, dtype=np.int64)

@@ -130,17 +130,19 @@ def kind_of(factory: str) -> IndexKind:
     return IndexKind(factory, "panorama" if panorama else "by name", factory)
 
 
-def warning(factory: str) -> str | None:
-    """What is known to go wrong with a string that is offered by name only; None for nothing."""
-    parts = factory.split(",")
-    own, refined = parts[0].startswith("UPCA"), parts[-1].startswith(("RFlat", "Refine"))
-    if any(part.startswith("IVF") and part != "IVF1" for part in parts) and not own:
-        return (
-            "FAISS parts its lists by direction alone, so where vectors differ in length it must look at "
-            "many more lists; UPCAd in front parts them by distance"
-        )
-    if any(part.startswith(("PQ", "OPQ")) for part in parts) and not refined:
+def warning(index: AnnIndex) -> str | None:
+    """What is known to go wrong with a kind that is offered by name only; None for nothing."""
+    parts, nprobe = index.factory.split(","), index.settings.nprobe
+    if any(part.startswith(("PQ", "OPQ")) for part in parts) and not parts[-1].startswith(
+        ("RFlat", "Refine")
+    ):
         return "compressed scores that nothing refines order items wrongly; end it with ,RFlat"
+    own = parts[0].startswith("UPCA")
+    if not own and index.nlist and nprobe and 2 < index.nlist < 2 * nprobe:
+        return (
+            "it has to look at most of its lists, as FAISS parts them by direction alone; "
+            f"UPCA{index.dimension}, in front parts them by distance"
+        )
     return None
 
 

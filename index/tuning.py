@@ -194,10 +194,13 @@ def _proved(
 def _nothing_meets(goal: Goal, best: OperatingPoint) -> str:
     wanted = [] if goal.recall is None else [f"a recall of {goal.recall:g}"]
     wanted += [] if goal.accept is None else ["the loss allowed"]
+    proved = ""
+    if goal.recall is not None and best.recall >= goal.recall:
+        proved = " where it was chosen, but less on the queries that did not choose it"
     limit = "" if goal.memory_limit is None else f" within {goal.memory_limit:,} bytes"
     return (
         f"nothing reaches {' and '.join(wanted) or 'the goal'}{limit}; the best that fits is {best.name} "
-        f"with a recall of {best.recall:.4f}"
+        f"with a recall of {best.recall:.4f}{proved}"
     )
 
 

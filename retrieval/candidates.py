@@ -42,9 +42,10 @@ def find_candidates(
     """Search `depth` deep for users (rows), each without the items of its list in `exclude`."""
     queries = model.vectors.users[users]
     exact = model.candidates(queries, exclude, depth, "exact")
-    own = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False).result
+    found = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False)
+    own = found.result
     short = np.flatnonzero((own.rows >= 0).sum(axis=1) < (exact.rows >= 0).sum(axis=1))
-    ann, fallbacks = fill_short(model, users, exclude, own, short)
+    ann, fallbacks = fill_short(model, users, exclude, own, np.union1d(short, found.tied))
     return Candidates(exact, ann, own, fallbacks)
 
 
@@ -55,7 +56,7 @@ def fill_short(
     own: SearchResult,
     short: NDArray[np.int64],
 ) -> tuple[SearchResult, int]:
-    """The index's own results with those lines searched again that it left short, as serving does.
+    """The index's own results with those lines searched again that it left short or tied, as serving does.
 
     Returns:
         the result, and how many lines exact search had to answer.

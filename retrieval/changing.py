@@ -5,16 +5,17 @@ only the FAISS index is appended to, see `AnnIndex.changed`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists, check_factory, default_factory
+from retrieval.attributes import ItemAttributes
 from retrieval.errors import NotFoundError, UsageError
 from retrieval.fitted import FittedSystem
-from retrieval.ids import Id, IdMap
+from retrieval.ids import Id, IdMap, known_instead, shown
 from retrieval.rating_model import RatingModel
 from retrieval.two_stage import recent_demand
 from retrieval.vectors import Matrix, TowerVectors, Weights
@@ -29,6 +30,7 @@ class NewItems:
         titles: shape (m,), unicode; empty where an item has none.
         vectors: shape (m, d + 1), float32; the last column is the bias.
         histories: shape (m, d), float32: what each adds to the history it is in; None for the id tower.
+        attributes: what is known of them, to filter by; in columns it has it replaces what was known.
 
     Raises:
         ValueError: if the parts are of different lengths.
@@ -38,19 +40,27 @@ class NewItems:
     titles: NDArray[np.str_]
     vectors: Matrix
     histories: Matrix | None
+    attributes: ItemAttributes = field(default_factory=ItemAttributes)
 
     def __post_init__(self) -> None:
         parts = [self.titles, self.vectors] + ([] if self.histories is None else [self.histories])
         if any(len(part) != len(self.ids) for part in parts):
             raise ValueError(f"{len(self.ids)} ids for {', '.join(str(len(part)) for part in parts)} rows")
+        self.attributes.check(len(self.ids))
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: NDArray[Any]) -> "NewItems":
-        """Some of them: ascending rows, or a bool for each."""
-        histories = None if self.histories is None else self.histories[rows]
-        return NewItems(IdMap(self.ids.ids[rows]), self.titles[rows], self.vectors[rows], histories)
+    def take(self, chosen: NDArray[np.bool_]) -> "NewItems":
+        """Some of them, told by a bool for each."""
+        places = np.where(chosen, np.cumsum(chosen) - 1, -1)
+        return NewItems(
+            IdMap(self.ids.ids[chosen]),
+            self.titles[chosen],
+            self.vectors[chosen],
+            None if self.histories is None else self.histories[chosen],
+            self.attributes.moved(places),
+        )
 
 
 def with_items(system: FittedSystem, new: NewItems) -> FittedSystem:
@@ -79,11 +89,10 @@ def without_items(system: FittedSystem, ids: Sequence[Id] | NDArray[Any]) -> Fit
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
         wrong = ids[int(unknown[0])]
-        near = ", ".join(map(str, system.items.nearest(wrong)))
         others = f" and {len(unknown) - 1} others are" if len(unknown) > 1 else " is"
         raise NotFoundError(
-            f"item {wrong}{others} not among the {len(system.items)} items of this bundle; "
-            f"the nearest ids are {near}; nothing was removed"
+            f"item {shown(wrong)}{others} not among the {len(system.items)} items of this bundle; "
+            f"{known_instead(wrong, system.items)}; nothing was removed"
         )
     left = np.delete(system.items.ids, rows)
     if not len(left):
@@ -160,6 +169,7 @@ def _changed(system: FittedSystem, items: IdMap, new: NewItems | None) -> Fitted
         popularity=popularity,
         tower_weights=vectors.weights(),
         neural_mf_weights=weights,
+        attributes=_moved_attributes(system.attributes, kept, places, new),
     )
 
 
@@ -192,6 +202,19 @@ def _moved_index(
     written = np.flatnonzero(~is_known)
     stays = np.where(np.isin(kept, written), -1, kept)
     return ann.changed(stays, after[written], written)
+
+
+def _moved_attributes(
+    attributes: ItemAttributes, kept: NDArray[np.int64], places: NDArray[np.int64], new: NewItems | None
+) -> ItemAttributes:
+    """What is known of the items; of columns that the new ones have, theirs only."""
+    moved = attributes.moved(kept)
+    if new is None:
+        return moved
+    told, others = new.attributes.columns, attributes.moved(np.where(np.isin(kept, places), -1, kept))
+    names = [name for name in moved.columns if name not in told or name in others.columns]
+    columns = {name: (others if name in told else moved).columns[name] for name in names}
+    return ItemAttributes(columns).with_more(new.attributes.moved(places))
 
 
 def _moved_lists(lists: ItemLists, kept: NDArray[np.int64]) -> ItemLists:

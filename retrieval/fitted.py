@@ -1,11 +1,12 @@
 """A fitted system with its ids: what a bundle stores, and what `Recommender` serves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.attributes import ItemAttributes
 from retrieval.ids import IdMap
 from retrieval.two_stage import TwoStageModel
 from retrieval.vectors import Weights
@@ -22,6 +23,7 @@ class FittedSystem:
         popularity: shape (n_items,), float32: what people nothing is known of can be shown, most first.
         tower_weights, neural_mf_weights: `state_dict`s of the torch models, as float32 arrays; no
             NeuralMF where there were no ratings.
+        attributes: what is known of the items, to filter by; nothing where there was no table of them.
 
     Raises:
         ValueError: if the parts are of different sizes.
@@ -34,6 +36,7 @@ class FittedSystem:
     popularity: NDArray[np.float32]
     tower_weights: Weights
     neural_mf_weights: Weights | None
+    attributes: ItemAttributes = field(default_factory=ItemAttributes)
 
     def __post_init__(self) -> None:
         users, items = len(self.model.vectors.users), len(self.model.vectors.items)
@@ -44,6 +47,7 @@ class FittedSystem:
                 f"{sizes[1]} items, {sizes[2]} titles and the popularity of {sizes[3]} items; "
                 "they are of different builds"
             )
+        self.attributes.check(items)
         if (self.neural_mf_weights is None) != (self.model.rating_model is None):
             raise ValueError("NeuralMF's weights and its model belong together: there is only one of them")
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from index import ExactIndex, check_factory
+from retrieval.attributes import ItemAttributes
 from retrieval.baselines import Scores, popular_now
 from retrieval.closed_form import TowerStart
 from retrieval.curves import EpochRecord, TrainingHistory
@@ -194,6 +195,7 @@ class Fitting:
             popularity=popularity,
             tower_weights=towers.weights,
             neural_mf_weights=None if neural_mf is None else neural_mf.weights,
+            attributes=ItemAttributes.of(self.items, items),
         )
         return Fitted(system, towers.members, None if neural_mf is None else neural_mf.history)
 

@@ -130,3 +130,16 @@ def _is_integer(value: Id) -> bool:
         return abs(int(value)) < 10**300
     except (ValueError, OverflowError, TypeError):
         return False
+
+
+def known_instead(wrong: Id, known: IdMap) -> str:
+    """What may have been meant; digits say nothing of a word, so it gets the range of numeric ids."""
+    if known.are_integers and not _is_integer(wrong):
+        return f"ids here are numbers from {known.ids[0]} to {known.ids[-1]}"
+    return f"the nearest ids are {', '.join(map(shown, known.nearest(wrong)))}"
+
+
+def shown(value: Id) -> str:
+    """An id in a message: quoted where it would not stand out."""
+    text = str(value)
+    return text if text and text.replace("-", "").isalnum() else repr(text)

@@ -32,7 +32,6 @@ from retrieval.validation import CHOICE_K, ValidationLists
 
 QUERIES = 512  # users that an index is measured with: half of them choose, half of them prove
 _ONE_SIDED = 1.645  # standard errors to the upper end that the loss is above in 5 of 100 draws
-# An index is served in exact search's place only where it is faster by more than this.
 AUTO, EXACT = "auto", "exact"
 
 
@@ -105,8 +104,6 @@ def choose_index(
         accept = _LossLimit(model, lists.warm, lists.seen, settings.max_ndcg_loss)
     goal = Goal(settings.recall_target, settings.memory_limit, settings.index_minutes, accept)
     named = settings.index not in (AUTO, EXACT)
-    if named and (caution := warning(settings.index)):
-        progress.note(f"index: {settings.index}: {caution}")
     sample = _sample(len(model.vectors.users), settings.seed)
     tuned = _tuned(model, settings, goal, sample, settings.index if named else None, progress)
     serves: SearchKind = "ann"
@@ -135,6 +132,8 @@ def choose_index(
         tuned.seconds,
     )
     if named:
+        if caution := warning(tuned.approximate):
+            progress.note(f"index: {tuned.approximate.name}: {caution}")
         _say_where_it_stands(tuned, goal, progress)
     return replace(model, ann=tuned.approximate, serves=serves), choice
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from retrieval.attributes import ItemAttributes
 from retrieval.changing import NewItems, interactions_of
 from retrieval.errors import DataError, UsageError
 from retrieval.features import SideFeatures
@@ -23,8 +24,8 @@ class Update:
 
     Attributes:
         items: those that are new, or known and different.
-        added, replaced, retitled, unchanged: how many are unknown so far, known with another vector, known
-            with another title only, and known as they are.
+        added, replaced, updated, unchanged: how many are unknown so far, known with another vector, known
+            with another title or other categories only, and known as they are.
         undescribed: how many of the added have no feature the system knows, and so a vector of zeros.
         kept: how many are known by who met them, and keep the vectors they were trained to.
     """
@@ -32,7 +33,7 @@ class Update:
     items: NewItems
     added: int
     replaced: int
-    retitled: int
+    updated: int
     unchanged: int
     undescribed: int = 0
     kept: int = 0
@@ -71,7 +72,8 @@ def items_of_table(system: FittedSystem, table: ItemTable, vectors: Matrix | Non
         made = _checked(vectors, len(table), own.dimension)[order]
     if histories is not None and own.history_items is not None:
         _keep(histories, own.history_items, rows, is_met)
-    update = _compared(system, NewItems(ids, _titles(system, table, ids), made, histories))
+    titles, attributes = _titles(system, table, ids), ItemAttributes.of(table, ids)
+    update = _compared(system, NewItems(ids, titles, made, histories, attributes))
     return replace(
         update,
         undescribed=int(((rows < 0) & ~made.any(axis=1) & (described.lengths() == 0)).sum()),
@@ -80,9 +82,10 @@ def items_of_table(system: FittedSystem, table: ItemTable, vectors: Matrix | Non
 
 
 def known_columns(system: FittedSystem) -> set[str]:
-    """The columns of a table of items that the system's features come from; for `read_items`."""
+    """The columns of a table of items that the system's features and filters know; for `read_items`."""
     features = system.model.vectors.features
-    return set() if features is None else {name.split("=")[0] for name in features.names}
+    names = () if features is None else features.names
+    return {name.split("=")[0] for name in names} | set(system.attributes.columns)
 
 
 def read_vectors(path: Path) -> NDArray[Any]:
@@ -110,20 +113,46 @@ def _compared(system: FittedSystem, items: NewItems) -> Update:
     rows = system.items.rows(items.ids.ids)
     is_known = rows >= 0
     has_other_vector, has_other_title = ~is_known, ~is_known
+    is_told_otherwise = _told_otherwise(system.attributes, rows, items)
     old = rows[is_known]
     own = system.model.vectors.items[old]
     # A build sums up features in another order, which may differ in the last bits.
     has_other_vector[is_known] = ~np.isclose(items.vectors[is_known], own, rtol=1e-5, atol=1e-6).all(axis=1)
     _keep(items.vectors, system.model.vectors.items, rows, is_known & ~has_other_vector)
     has_other_title[is_known] = items.titles[is_known] != system.titles[old]
-    differs = has_other_vector | has_other_title
+    differs = has_other_vector | has_other_title | is_told_otherwise
     return Update(
         items=items.take(differs),
         added=int((~is_known).sum()),
         replaced=int((is_known & has_other_vector).sum()),
-        retitled=int((is_known & ~has_other_vector & has_other_title).sum()),
+        updated=int((differs & ~has_other_vector).sum()),
         unchanged=int((~differs).sum()),
     )
+
+
+def _told_otherwise(
+    attributes: ItemAttributes, rows: NDArray[np.int64], items: NewItems
+) -> NDArray[np.bool_]:
+    """Whether the items' own columns say something else than is known of them: shape (m,)."""
+    differs = np.zeros(len(items), dtype=np.bool_)
+    place_of = np.full(max(int(rows.max(initial=-1)) + 1, _size(attributes)), -1, dtype=np.int64)
+    place_of[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+    known = attributes.moved(place_of)
+    for name, column in items.attributes.columns.items():
+        both = [column, known.columns[name]] if name in known.columns else [column]
+        values = IdMap(np.unique(np.concatenate([each.values.ids for each in both])))
+        pairs = [
+            values.rows(each.values.ids)[each.rows.flat_users()] * len(items) + each.rows.items
+            for each in both
+        ]
+        # Each pair of a value and an item occurs once in either, so what occurs once in both differs.
+        pair, count = np.unique(np.concatenate(pairs), return_counts=True)
+        differs[pair[count == 1] % len(items)] = True
+    return differs
+
+
+def _size(attributes: ItemAttributes) -> int:
+    return max((int(each.rows.items.max(initial=-1)) + 1 for each in attributes.columns.values()), default=0)
 
 
 def _keep(table: Matrix, own: Matrix, rows: NDArray[np.int64], is_kept: NDArray[np.bool_]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from retrieval.filters import AppliedFilters
 from retrieval.ids import Id
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Recommendations:
         items: at most k.
         notes: what a reader should know about this list, a sentence each.
         similar_to: id of the item that these are similar to, else None.
+        filters: what was asked of the items, None where nothing was.
     """
 
     user: Id | None
@@ -56,6 +58,7 @@ class Recommendations:
     items: tuple[RecommendedItem, ...]
     notes: tuple[str, ...] = ()
     similar_to: Id | None = None
+    filters: AppliedFilters | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; ids as text, as they are asked for on the command line."""
@@ -65,6 +68,10 @@ class Recommendations:
             del document["similar_to"]
         else:
             document["similar_to"] = str(self.similar_to)
+        if self.filters is None:
+            del document["filters"]
+        else:
+            document["filters"] = self.filters.to_json()
         document["items"] = [dict(entry, item=str(entry["item"])) for entry in document["items"]]
         document["notes"] = list(self.notes)
         return document

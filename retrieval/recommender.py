@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from index import ExactIndex, ItemLists, SearchResult, top_k
 from retrieval.errors import NotFoundError, UsageError
+from retrieval.filters import ItemFilter, Rules
 from retrieval.fitted import FittedSystem
-from retrieval.ids import Id, IdMap
+from retrieval.ids import Id, IdMap, known_instead, shown
 from retrieval.recommendations import (
     Fallback,
     RecommendationLists,
@@ -149,6 +150,8 @@ class Recommender:
         exact: bool = False,
         rerank: bool = True,
         fallback: Fallback | None = None,
+        only: Rules | None = None,
+        exclude: Rules | None = None,
     ) -> RecommendationLists:
         """Top-k lists of known users; what a user has already met is left out.
 
@@ -158,13 +161,19 @@ class Recommender:
             exact: search all items instead of asking the approximate index.
             rerank: False leaves the candidates in retrieval order.
             fallback: "popular" answers unknown users with the most popular items, and says so.
+            only: what the items must be: ``{"genre": "Comedy"}``, ``{"genre": ["Comedy", "Drama"]}`` for
+                either, ids of items, or a list of these that must all be met.
+            exclude: what they must not be, likewise; whatever any of it is true of is left out.
 
         Raises:
-            NotFoundError: if a user is unknown and there is no fallback.
-            UsageError: if k is no integer from 1 on, or `users` is one id instead of a list of them.
+            NotFoundError: if a user is unknown and there is no fallback, no item has a value of `only` or
+                `exclude`, or all ids there are unknown.
+            UsageError: if k is no integer from 1 on, `users` is one id instead of a list of them, or the
+                items have no such column.
         """
         model, k, users = self.system.model, _checked_k(k), _several("user", users)
         _check_fallback(fallback)
+        chosen = self._filter(only, exclude)
         rows = self.system.users.rows(users)
         if fallback is None:
             advice = "; ask for someone new by items they liked, with --history ITEM,ITEM"
@@ -172,13 +181,20 @@ class Recommender:
                 advice = "; with --user-tower id a bundle serves only the users it was built on"
             rows = _known_rows("user", users, self.system.users, advice)
         known = np.flatnonzero(rows >= 0)
-        ranked = model.for_users(rows[known], k, "exact" if exact else None, rerank)
+        ranked = model.for_users(rows[known], k, "exact" if exact else None, rerank, _rows_of(chosen))
         lines = dict(zip(known.tolist(), range(len(known)), strict=True))
         return RecommendationLists(
             tuple(
-                self._answer(ranked, lines[place], user=self.system.users.ids[row].item(), status="warm", k=k)
+                self._answer(
+                    ranked,
+                    lines[place],
+                    user=self.system.users.ids[row].item(),
+                    status="warm",
+                    k=k,
+                    chosen=chosen,
+                )
                 if place in lines
-                else self._popular(k, f"user {_shown(users[place])} is unknown", users[place])
+                else self._popular(k, f"user {shown(users[place])} is unknown", users[place], chosen)
                 for place, row in enumerate(rows)
             )
         )
@@ -191,6 +207,8 @@ class Recommender:
         exact: bool = False,
         rerank: bool = True,
         fallback: Fallback | None = None,
+        only: Rules | None = None,
+        exclude: Rules | None = None,
     ) -> Recommendations:
         """A top-k list for someone known only by the items they liked, which are left out of it.
 
@@ -200,11 +218,13 @@ class Recommender:
             exact: search all items instead of asking the approximate index.
             rerank: False leaves the candidates in retrieval order.
             fallback: "popular" answers a history without a known item with the most popular items.
+            only: what the items must be, see `recommend`.
+            exclude: what they must not be.
 
         Raises:
-            NotFoundError: if no item of the history is known.
+            NotFoundError: if no item of the history is known, or as in `recommend`.
             UsageError: if k is no integer from 1 on, the history is empty or one id instead of a list,
-                or the towers know only their users.
+                the towers know only their users, or the items have no such column.
         """
         k, items = _checked_k(k), _several("item", items)
         if not items:
@@ -215,14 +235,17 @@ class Recommender:
                 "this bundle's user tower is a table of its users and cannot take a history; "
                 "build one with --user-tower history"
             )
+        chosen = self._filter(only, exclude)
         try:
             known, notes = self._known_items(items)
         except NotFoundError:
             if fallback is None:
                 raise
-            return self._popular(k, "no item of the history is known")
-        ranked = self.system.model.for_histories(_one_list(known), k, "exact" if exact else None, rerank)
-        return self._answer(ranked, 0, status="history", k=k, notes=notes)
+            return self._popular(k, "no item of the history is known", chosen=chosen)
+        ranked = self.system.model.for_histories(
+            _one_list(known), k, "exact" if exact else None, rerank, _rows_of(chosen)
+        )
+        return self._answer(ranked, 0, status="history", k=k, notes=notes, chosen=chosen)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:
         """For each item the k others whose embeddings point most nearly the same way (cosine).
@@ -251,18 +274,27 @@ class Recommender:
         unknown = [str(item) for item, row in zip(items, rows, strict=True) if row < 0]
         if len(unknown) == len(rows):
             raise NotFoundError(
-                f"no item of the history is known: {', '.join(map(_shown, unknown[:5]))}; "
-                f"{_known_instead(items[0], self.system.items)}"
+                f"no item of the history is known: {', '.join(map(shown, unknown[:5]))}; "
+                f"{known_instead(items[0], self.system.items)}"
             )
         notes = [f"unknown items were left out: {', '.join(unknown)}"] if unknown else []
         return np.unique(rows[rows >= 0]), notes
 
-    def _popular(self, k: int, reason: str, user: Id | None = None) -> Recommendations:
+    def _filter(self, only: Rules | None, exclude: Rules | None) -> ItemFilter | None:
+        return ItemFilter.of(only, exclude, self.system.items, self.system.attributes)
+
+    def _popular(
+        self, k: int, reason: str, user: Id | None = None, chosen: ItemFilter | None = None
+    ) -> Recommendations:
         """The most popular items, the same for everybody."""
-        scores, rows = top_k(self.system.popularity[np.newaxis], k)
+        popularity, among = self.system.popularity, ""
+        if chosen is not None:
+            popularity, among = np.full_like(popularity, -np.inf), " that pass the filter"
+            popularity[chosen.rows] = self.system.popularity[chosen.rows]
+        scores, rows = top_k(popularity[np.newaxis], k)
         ranked = in_retrieval_order(SearchResult(scores, rows))
-        notes = [f"{reason}: these are the most popular items"]
-        return self._answer(ranked, 0, user=user, status="cold", k=k, notes=notes)
+        notes = [f"{reason}: these are the most popular items{among}"]
+        return self._answer(ranked, 0, user=user, status="cold", k=k, notes=notes, chosen=chosen)
 
     def _answer(
         self,
@@ -274,14 +306,17 @@ class Recommender:
         user: Id | None = None,
         similar_to: Id | None = None,
         notes: Sequence[str] = (),
+        chosen: ItemFilter | None = None,
     ) -> Recommendations:
         """One line of a ranked block with ids and titles; padding is dropped."""
         places = np.flatnonzero(ranked.rows[line] >= 0)
         items = tuple(self._item(ranked, line, place) for place in places.tolist())
+        if chosen is not None:
+            notes = [*notes, *chosen.applied.notes]
         if len(items) < k:
-            what = "no other items this user has not seen" if status == "warm" else "no other items"
-            notes = [*notes, f"only {len(items)} of {k}: there are {what}"]
-        return Recommendations(user, status, k, items, tuple(notes), similar_to)
+            notes = [*notes, f"only {len(items)} of {k}: {_why_short(status, chosen)}"]
+        applied = None if chosen is None else chosen.applied
+        return Recommendations(user, status, k, items, tuple(notes), similar_to, applied)
 
     def _item(self, ranked: RankedItems, line: int, place: int) -> RecommendedItem:
         row = ranked.rows[line, place]
@@ -294,6 +329,19 @@ class Recommender:
             retrieval_score=float(ranked.retrieval_scores[line, place]),
             predicted_rating=None if np.isnan(predicted) else predicted,
         )
+
+
+def _rows_of(chosen: ItemFilter | None) -> NDArray[np.int64] | None:
+    return None if chosen is None else chosen.rows
+
+
+def _why_short(status: Status, chosen: ItemFilter | None) -> str:
+    others = " this user has not seen" if status == "warm" else ""
+    if chosen is None:
+        return f"there are no other items{others}"
+    if not len(chosen.rows):
+        return "no item passes the filter"
+    return f"the filter leaves no others{others}"
 
 
 def _one_list(rows: NDArray[np.int64]) -> ItemLists:
@@ -330,27 +378,6 @@ def _known_rows(
         return rows
     wrong = ids[unknown[0]]
     raise NotFoundError(
-        f"{kind} {_shown(wrong)} is not among the {len(known)} {kind}s of this bundle; "
-        f"{_known_instead(wrong, known)}{advice}"
+        f"{kind} {shown(wrong)} is not among the {len(known)} {kind}s of this bundle; "
+        f"{known_instead(wrong, known)}{advice}"
     )
-
-
-def _known_instead(wrong: Id, known: IdMap) -> str:
-    """What may have been meant; digits say nothing of a word, so it gets the range of numeric ids."""
-    if known.are_integers and not _is_integer(wrong):
-        return f"ids here are numbers from {known.ids[0]} to {known.ids[-1]}"
-    return f"the nearest ids are {', '.join(map(_shown, known.nearest(wrong)))}"
-
-
-def _is_integer(value: Id) -> bool:
-    try:
-        int(value)
-    except (ValueError, OverflowError, TypeError):
-        return False
-    return True
-
-
-def _shown(value: Id) -> str:
-    """An id in a message: quoted where it would not stand out."""
-    text = str(value)
-    return text if text and text.replace("-", "").isalnum() else repr(text)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists, OperatingPoint, SearchSettings
+from retrieval.attributes import ItemAttributes
 from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
 from retrieval.feature_vectors import FeatureVectors
@@ -85,6 +86,8 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "item_titles": system.titles,
         "popularity": system.popularity,
     }
+    columns, lists = system.attributes.to_arrays()
+    arrays |= {f"attribute_{name}": array for name, array in lists.items()}
     row_map, features = model.ann.row_map, model.vectors.features
     if row_map is not None:
         arrays[INDEX_ROWS] = row_map.rows
@@ -105,6 +108,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "index": {"factory": model.ann.factory, "settings": model.ann.settings.to_json()},
     }
     writer.write_json(f"{part}/model.json", settings)
+    writer.write_json(f"{part}/attributes.json", columns)
 
 
 def read_system(bundle: Bundle, part: str) -> FittedSystem:
@@ -159,6 +163,10 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             popularity=popularity,
             tower_weights=tower_weights,
             neural_mf_weights=neural_mf_weights,
+            attributes=ItemAttributes.from_arrays(
+                bundle.json(f"{part}/attributes.json"),
+                {name: array(f"attribute_{name}") for name in ("values", "starts", "rows")},
+            ),
         )
 
     return _fitting_together(bundle, part, read)

@@ -90,44 +90,77 @@ class TwoStageModel:
         """The trend of items (q, c), meaningless for padding of -1; None where there is none."""
         return None if self.trend is None else self.trend[rows]
 
-    def candidates(self, queries: Matrix, exclude: ItemLists, depth: int, search: SearchKind) -> SearchResult:
+    def candidates(
+        self,
+        queries: Matrix,
+        exclude: ItemLists,
+        depth: int,
+        search: SearchKind,
+        allowed: NDArray[np.int64] | None = None,
+    ) -> SearchResult:
         """The best `depth` items of each query vector that are not in its exclude list.
 
         Args:
             queries: shape (q, d + 1).
             exclude: q lists of item rows.
+            allowed: the item rows to choose from, ascending; None: all.
         """
         index = self.exact if search == "exact" else self.ann
-        return search_filtered(index, self.exact, queries, depth, exclude).result
+        return search_filtered(index, self.exact, queries, depth, exclude, allowed=allowed).result
 
     def for_users(
-        self, users: NDArray[np.int64], k: int, search: SearchKind | None = None, rerank: bool = True
+        self,
+        users: NDArray[np.int64],
+        k: int,
+        search: SearchKind | None = None,
+        rerank: bool = True,
+        allowed: NDArray[np.int64] | None = None,
     ) -> RankedItems:
-        """Final lists of known users, given by row: (q, min(k, items)) places, seen items left out."""
-        found = self._found(self.vectors.users[users], self.seen.take(users), k, search, self.reranks)
+        """Final lists of known users, given by row: (q, min(k, items)) places, seen items left out.
+
+        Args:
+            allowed: the item rows to choose from, ascending; None: all.
+        """
+        queries, seen = self.vectors.users[users], self.seen.take(users)
+        found = self._found(queries, seen, k, search, self.reranks, allowed)
         if not rerank or self.rating_model is None:
             return in_retrieval_order(found).top(k)
         return self.rerank(users, found).top(k)
 
     def for_histories(
-        self, histories: ItemLists, k: int, search: SearchKind | None = None, rerank: bool = True
+        self,
+        histories: ItemLists,
+        k: int,
+        search: SearchKind | None = None,
+        rerank: bool = True,
+        allowed: NDArray[np.int64] | None = None,
     ) -> RankedItems:
-        """Lists of people known only by what they liked: q lists of item rows, which are left out."""
+        """Lists of people known only by what they liked: q lists of item rows, which are left out.
+
+        Args:
+            allowed: the item rows to choose from, ascending; None: all.
+        """
         queries = self.vectors.for_histories(histories)
-        found = self._found(queries, histories, k, search, self.reranks_newcomers)
+        found = self._found(queries, histories, k, search, self.reranks_newcomers, allowed)
         if not rerank or self.rating_model is None:
             return in_retrieval_order(found).top(k)
         return self.rerank_for_newcomers(found, histories.lengths()).top(k)
 
     def _found(
-        self, queries: Matrix, exclude: ItemLists, k: int, search: SearchKind | None, reranks: bool
+        self,
+        queries: Matrix,
+        exclude: ItemLists,
+        k: int,
+        search: SearchKind | None,
+        reranks: bool,
+        allowed: NDArray[np.int64] | None,
     ) -> SearchResult:
         """The candidates; only the first k where nothing would change their order.
 
         Always searched as deep, so that what is served is what was evaluated also where the approximate
         index finds less than it was asked for.
         """
-        found = self.candidates(queries, exclude, max(k, self.n_candidates), search or self.serves)
+        found = self.candidates(queries, exclude, max(k, self.n_candidates), search or self.serves, allowed)
         return found if reranks else found.top(k)
 
     def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:

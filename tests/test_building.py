@@ -5,6 +5,8 @@ import polars as pl
 import pytest
 import torch
 
+from index import AnnIndex, Workload
+from index.measuring import standard_error
 from retrieval.building import Build, build
 from retrieval.datasets import Dataset
 from retrieval.encoded import EncodedInteractions
@@ -87,12 +89,12 @@ def test_phases_and_epochs_are_told_in_order(again: tuple[Build, Record]) -> Non
         "Fitting the baselines",
         "Training TwoTowerBPR",
         "Training NeuralMF",
-        "Building and tuning the index",
         "Weighing the re-ranker",
+        "Measuring indexes and choosing one",
         "Evaluating",
         "Refitting TwoTowerBPR",
         "Refitting NeuralMF",
-        "Building and tuning the index",
+        "Building the index",
     ]
     trained, refitted = record.epochs[:8], record.epochs[8:]
     assert [each[:3] for each in trained] == [
@@ -156,11 +158,22 @@ def test_without_a_refit_the_evaluated_models_are_served(
 
 
 def test_the_index_looks_at_the_fewest_lists_that_reach_the_recall_asked_for(tiny_build: Build) -> None:
-    points = {point.nprobe: point.recall for point in tiny_build.operating_points}
-    chosen = tiny_build.evaluated.model.ann.settings.nprobe
-    assert chosen is not None and chosen < 8
-    assert points[chosen] >= 0.5
-    assert all(recall < 0.5 for nprobe, recall in points.items() if nprobe is not None and nprobe < chosen)
+    model, chosen = tiny_build.evaluated.model, tiny_build.index.chosen
+    nprobe = chosen.settings.nprobe
+    assert nprobe is not None and nprobe < 8
+    assert isinstance(model.ann, AnnIndex) and (model.ann.factory, model.ann.settings) == (
+        "IVF8,Flat",
+        chosen.settings,
+    )
+    assert chosen.recall - 2 * chosen.recall_error >= 0.5
+    # of the users that chose, with one list less
+    sample = np.sort(
+        np.random.default_rng(42).choice(len(model.vectors.users), len(model.vectors.users), False)
+    )
+    everybody = Workload(model.exact, model.vectors.users[sample], 20, model.seen.take(sample))
+    half = np.sort(np.array_split(np.random.default_rng(42).permutation(len(sample)), 2)[0])
+    fewer = everybody.take(half).recalls(model.ann.with_nprobe(nprobe - 1)) if nprobe > 1 else np.zeros(2)
+    assert fewer.mean() - 2 * standard_error(fewer) < 0.5
     assert tiny_build.report.ann.recall.value < 1
 
 

@@ -42,12 +42,20 @@ OF_A_PART = (
     "item_ids.npy",
     "item_titles.npy",
     "popularity.npy",
+    "attribute_values.npy",
+    "attribute_starts.npy",
+    "attribute_rows.npy",
+    "attributes.json",
     "model.json",
 )
+# Those of which another fit's may be as long, so that nothing else has to fit them.
+ALIKE = ("user_vectors.npy", "seen_items.npy", "attribute_values.npy", "attributes.json", "model.json")
 FILES = (
     *(f"{part}/{name}" for part in ("evaluated", "served") for name in OF_A_PART),
     "evaluated/interactions.parquet",
     "evaluated/choices.json",
+    "evaluated/index_milliseconds.npy",
+    "evaluated/index_recalls.npy",
     "users.parquet",
     "items.parquet",
     "report.json",
@@ -393,7 +401,7 @@ def test_no_bundle_yet_says_where_it_looked_and_what_to_run(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in OF_A_PART if name not in ("user_vectors.npy", "seen_items.npy", "model.json")],
+    [name for name in OF_A_PART if name not in ALIKE],
 )
 def test_whole_parts_of_two_fits_do_not_open(own_artifacts: Path, name: str) -> None:
     other = open_bundle(own_artifacts).read(f"evaluated/{name}")  # of fewer users and items
@@ -402,7 +410,9 @@ def test_whole_parts_of_two_fits_do_not_open(own_artifacts: Path, name: str) -> 
         read_system(bundle, "served")
 
 
-@pytest.mark.parametrize("name", ["model.json", "index.faiss", "item_vectors.npy", "towers.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["model.json", "index.faiss", "item_vectors.npy", "towers.safetensors", "attributes.json"]
+)
 def test_whole_files_with_senseless_content_do_not_open(own_artifacts: Path, name: str) -> None:
     bundle = republish(own_artifacts, {f"served/{name}": b"{}"})
     with pytest.raises(ArtifactError, match="served"):

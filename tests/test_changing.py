@@ -260,6 +260,7 @@ def test_an_item_added_later_gets_the_vector_that_a_build_gives_it(
     ):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-7)
     assert after.titles.tolist() == late_build.titles.tolist()
+    assert known_of(after) == known_of(late_build) and known_of(without) != known_of(late_build)
     np.testing.assert_array_equal(after.popularity, late_build.popularity)
     assert seen_ids(after) == seen_ids(late_build)
 
@@ -269,7 +270,7 @@ def test_a_column_the_features_come_from_is_read_whatever_few_rows_make_of_it(
 ) -> None:
     """Sixty studios of sixty items look like free text, but five of them are known."""
     features = late_build.model.vectors.features
-    assert known_columns(late_build) == {"genre", "decade", "years"}
+    assert known_columns(late_build) == {"genre", "decade", "years", "year"}
     names = (*features.names[:-1], "studio=S1")
     vectors = replace(late_build.model.vectors, features=replace(features, names=names))
     system = replace(late_build, model=replace(late_build.model, vectors=vectors))
@@ -282,6 +283,37 @@ def test_a_column_the_features_come_from_is_read_whatever_few_rows_make_of_it(
     np.testing.assert_allclose(update.items.vectors[1], features.items[-1], rtol=1e-6)
 
 
+def known_of(system: FittedSystem) -> set[tuple[str, str, Any]]:
+    """All that filters know: column, value, item."""
+    return {
+        (name, str(column.values.ids[place]), system.items.ids[row].item())
+        for name, column in system.attributes.columns.items()
+        for place, row in zip(column.rows.flat_users(), column.rows.items, strict=True)
+    }
+
+
+def test_filters_know_what_the_table_says_of_items_new_and_known(tiny_build: Build) -> None:
+    system = tiny_build.served
+    frame = pl.DataFrame(
+        {"item": [7, 8, 900], "title": ["", "", "New (2031)"], "genres": ["Drama|Noir", "", "Noir"]}
+    )
+    assert known_of(system) >= {("genre", "Action", 7), ("genre", "Action", 8), ("year", "1986", 7)}
+    update = items_of_table(system, ItemTable.from_frame(frame))
+    assert (update.added, update.replaced, update.updated) == (1, 0, 2)
+    after = with_items(system, update.items)
+    gone = {("genre", "Action", 7), ("genre", "Action", 8)} | {
+        each for each in known_of(system) if each[0] in ("year", "decade") and each[2] in (7, 8)
+    }
+    new = {("genre", "Drama", 7), ("genre", "Noir", 7), ("genre", "Noir", 900)}
+    new |= {("year", "2031", 900), ("decade", "2030s", 900)}
+    assert known_of(after) == (known_of(system) - gone) | new
+    answer = Recommender(after).recommend_for_history([50], 10, only={"genre": "Noir"})
+    assert {item.item for item in answer.items} == {7, 900}
+    assert ("genre", "Noir", 900) not in known_of(without_items(after, [900]))
+    with pytest.raises(NotFoundError, match="genre=Noir"):
+        Recommender(system).recommend([1], 10, only={"genre": "Noir"})
+
+
 def test_what_a_build_knows_already_is_nothing_to_add(
     late_build: FittedSystem, late_table: ItemTable
 ) -> None:
@@ -292,10 +324,10 @@ def test_what_a_build_knows_already_is_nothing_to_add(
 def test_items_that_people_have_met_keep_their_vectors_and_take_a_title(tiny_build: Build) -> None:
     system = tiny_build.served
     table = ItemTable.from_frame(
-        pl.DataFrame({"item": [7, 8, 9], "title": ["Other", "", "Third"], "genres": ["Drama"] * 3})
+        pl.DataFrame({"item": [7, 8, 9], "title": ["Other", "", "Third"], "genres": ["Action"] * 3})
     )
     update = items_of_table(system, table)
-    assert (update.added, update.replaced, update.retitled, update.unchanged, update.kept) == (0, 0, 2, 1, 3)
+    assert (update.added, update.replaced, update.updated, update.unchanged, update.kept) == (0, 0, 2, 1, 3)
     after = with_items(system, update.items)
     np.testing.assert_array_equal(after.model.vectors.items, system.model.vectors.items)
     np.testing.assert_array_equal(after.model.vectors.history_items, system.model.vectors.history_items)
@@ -374,7 +406,7 @@ def test_ids_of_text_are_none_for_a_catalogue_of_numbers(tiny_build: Build) -> N
 def test_every_part_of_a_system_is_one_that_changes_know() -> None:
     """Whoever adds a part that goes by items moves it in `changing` too, and then names it here."""
     known = {
-        FittedSystem: "model users items titles popularity tower_weights neural_mf_weights",
+        FittedSystem: "model users items titles popularity tower_weights neural_mf_weights attributes",
         TwoStageModel: "vectors ann rating_model seen alpha n_candidates trend trend_weight newcomer_alpha "
         "newcomer_trend_weight serves",
         TowerVectors: "items users history_items prior features",

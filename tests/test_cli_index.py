@@ -48,7 +48,7 @@ def test_add_says_what_became_of_each_and_the_next_query_has_it(own: Bench) -> N
     ran = index(own, "add", "--items", "new.csv")
     first, note = ran.out.splitlines()
     assert ran.notes == []
-    assert first.startswith("2 added, 1 retitled, 1 unchanged: 122 items, 0 tombstones; published ")
+    assert first.startswith("2 added, 1 updated, 1 unchanged: 122 items, 0 tombstones; published ")
     assert note == "note: 2 items that people have met: known already, vectors kept"
     assert Path(first.rpartition("published ")[2]).name == open_bundle(own.artifacts).folder.name
     answer = own.run("query", "--user", "1", "--k", "200", "--json").json["items"]
@@ -210,7 +210,7 @@ def test_flags_that_do_not_say_what(new: Bench, arguments: list[str], says: str)
 
 
 def test_files_that_are_missing_or_something_else(new: Bench) -> None:
-    assert "gone.txt: No such file" in refused(new, "remove", "--items", "gone.txt", code=3)
+    assert "gone.txt: cannot be read (No such file" in refused(new, "remove", "--items", "gone.txt", code=3)
     new.write("gone.txt", b"7\n\x81\x8d\n")
     assert "gone.txt: byte 0x81" in refused(new, "remove", "--items", "gone.txt", code=3)
     assert "Is a directory" in refused(new, "remove", "--items", new.folder, code=3)

@@ -324,7 +324,7 @@ def completed(program: str, words: str, shell: str = "bash", before: str = "") -
 def test_bash_is_told_commands_flags_choices_and_files() -> None:
     assert completed("retrieval", "retrieval bu") == ["plain,build-index"]
     assert completed("retrieval", "retrieval query --us") == ["plain,--user"]
-    assert completed("query", "query --ex") == ["plain,--exact"]
+    assert completed("query", "query --exa") == ["plain,--exact"]
     assert completed("retrieval", "retrieval index re") == ["plain,remove"]
     assert completed("retrieval", "retrieval index add --ve") == ["plain,--vectors"]
     assert {"plain,--progress", "plain,--preset"} <= set(completed("build-index", "build-index --p"))

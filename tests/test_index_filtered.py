@@ -1,9 +1,11 @@
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index import AnnIndex, ExactIndex, ItemLists, SearchResult, SearchSettings, search_filtered
+from index import AnnIndex, ExactIndex, ItemLists, SearchResult, SearchSettings, filtered, search_filtered
 
 
 def excluding(rng, q, n, shares):
@@ -80,6 +82,209 @@ def test_without_rescue_lines_may_be_short_but_are_still_filtered(case):
     assert not exclude.contains(lines, found.result.rows).any()
     rescued = search_filtered(index, exact, queries, k, exclude).result
     assert ((found.result.rows >= 0).sum(axis=1) <= (rescued.rows >= 0).sum(axis=1)).all()
+
+
+# With a filter: kinds that take selectors, and kinds that do not.
+KINDS = (
+    "Flat",
+    "SQfp16",
+    "IVF4,Flat",
+    "IVF4,PQ4x4fs,RFlat",
+    "PQ4x4fs,RFlat",
+    "UPCAR8,PQ4x4fs,RFlat",
+    "UPCAR8,IVF2,PQ8x4fsr,RFlat",
+    "FlatIPPanorama2",
+    "HNSW8",
+)
+# Rotated vectors give products that are only nearly the same.
+ROTATED = ("UPCA8,FlatIPPanorama2", "UPCA8,IVF4,Flat", "RR8,IVF4,SQfp16")
+
+
+def brute(vectors, queries, k, exclude, allowed):
+    """By sorting everything: what a filtered search must answer. Sums in float64."""
+    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    scores[exclude.flat_users(), exclude.items] = -np.inf
+    if allowed is not None:
+        scores[:, np.setdiff1d(np.arange(len(vectors)), allowed)] = -np.inf
+    rows = np.argsort(-scores, axis=1, kind="stable")[:, : min(k, len(vectors))]
+    scores = np.take_along_axis(scores, rows, axis=1)
+    return np.where(np.isneginf(scores), -1, rows), scores
+
+
+@contextmanager
+def asking_the_index(asked=True):
+    """However few items a filter leaves."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_SELECTIVE_ITEMS", "_SELECTIVE_SHARE", "_SELECTIVE_SHARE_UNPARTED") if asked else ():
+            patch.setattr(filtered, name, 0)
+        yield
+
+
+@st.composite
+def filtered_cases(draw):
+    """An index of any kind over whole numbers, whose products are exact and often tie, with a filter."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, q = draw(st.integers(40, 120)), draw(st.integers(1, 8))
+    values = np.round(rng.normal(size=(n + q, 8)) * draw(st.sampled_from([0.5, 2]))).astype(np.float32)
+    vectors, queries = values[:n], values[n:]
+    if draw(st.booleans()):
+        vectors[rng.integers(0, n, n // 2)] = vectors[0]  # half of them the same
+    share = draw(st.sampled_from([0.0, 0.05, 0.3, 0.7, 1.1]))
+    allowed = np.flatnonzero(rng.random(n) < share)
+    if draw(st.booleans()):  # those that score lowest for the first query
+        allowed = np.sort(np.argsort(vectors @ queries[0], kind="stable")[: len(allowed)])
+    exclude = excluding(rng, q, n, rng.choice([0.0, 0.1, 0.5, 1.1], size=q))
+    index = AnnIndex.build(vectors, draw(st.sampled_from(KINDS)), seed=1, threads=1)
+    k = draw(st.integers(1, n + 10))
+    return index, ExactIndex(vectors), queries, k, exclude, draw(st.sampled_from([None, allowed, allowed]))
+
+
+@settings(max_examples=300)
+@given(filtered_cases(), st.booleans())
+def test_at_full_depth_filtered_search_is_filtered_exact_search_for_every_kind(case, asked):
+    index, exact, queries, k, exclude, allowed = case
+    rows, scores = brute(exact.vectors, queries, k, exclude, allowed)
+    with asking_the_index(asked):
+        found = search_filtered(index.exhaustive(), exact, queries, k, exclude, allowed=allowed)
+    for result in (found.result, exact.search(queries, k, exclude, allowed)):
+        np.testing.assert_array_equal(result.rows, rows, err_msg=index.factory)
+        np.testing.assert_array_equal(result.scores, scores, err_msg=index.factory)
+    if index.takes_selectors and "fs" not in index.factory:  # fast scan finds nothing for a query of zeros
+        assert found.fallbacks == 0
+
+
+@settings(max_examples=200)
+@given(filtered_cases())
+def test_at_any_depth_a_filter_holds_and_k_come_whenever_it_leaves_them(case):
+    index, exact, queries, k, exclude, allowed = case
+    with asking_the_index():
+        result = search_filtered(index, exact, queries, k, exclude, allowed=allowed).result
+        unrescued = search_filtered(index, exact, queries, k, exclude, allowed=allowed, rescue=False)
+    left = set(range(index.size) if allowed is None else allowed.tolist())
+    for line in range(len(queries)):
+        may = left - set(exclude.of(line).tolist())
+        real = [row for row in result.rows[line].tolist() if row >= 0]
+        assert len(real) == len(set(real)) == min(k, len(may)), index.factory
+        assert set(real) <= may
+        assert set(unrescued.result.rows[line].tolist()) <= may | {-1}
+    assert unrescued.fallbacks == 0
+
+
+@pytest.mark.parametrize("kind", KINDS + ROTATED)
+@pytest.mark.parametrize("share", [0.05, 0.6])
+def test_real_numbers_too_at_full_depth(kind, share):
+    rng = np.random.default_rng(5)
+    vectors = (rng.normal(size=(300, 8)) * rng.lognormal(size=(300, 1)) + 0.4).astype(np.float32)
+    queries = rng.normal(size=(20, 8)).astype(np.float32)
+    allowed = np.flatnonzero(rng.random(300) < share)
+    exclude = excluding(rng, 20, 300, np.full(20, 0.2))
+    index = AnnIndex.build(vectors, kind, seed=1, threads=1).exhaustive()
+    with asking_the_index():
+        found = search_filtered(index, ExactIndex(vectors), queries, 30, exclude, allowed=allowed).result
+    rows, scores = brute(vectors, queries, 30, exclude, allowed)
+    tolerance = 5e-3 if "SQfp16" in kind else 1e-4  # half precision is all that index has
+    np.testing.assert_allclose(found.scores, scores, rtol=tolerance, atol=tolerance)
+    if "SQfp16" not in kind:
+        assert (found.rows == rows).mean() > 0.99
+
+
+def test_equal_scores_at_the_cut_go_to_the_lowest_rows():
+    """FAISS keeps any of them; told to find ten of a hundred equals it keeps others than the first ten."""
+    vectors = np.ones((100, 2), dtype=np.float32)
+    vectors[70] = 2
+    index, exact = AnnIndex.build(vectors, "Flat", seed=0, threads=1), ExactIndex(vectors)
+    query, none = np.ones((1, 2), np.float32), ItemLists.empty(1)
+    found = search_filtered(index, exact, query, 10, none)
+    assert found.result.rows.tolist() == [[70, *range(9)]]
+    assert found.fallbacks == 0  # the index left nothing short
+    with asking_the_index():
+        evens = search_filtered(index, exact, query, 10, none, allowed=np.arange(0, 100, 2))
+    assert evens.result.rows.tolist() == [[70, *range(0, 18, 2)]]
+
+
+def test_kinds_that_cannot_be_told_are_searched_as_much_deeper_as_the_filter_takes_away():
+    exact = thousand()
+    index, none = Recording(exact, dry=1000), ItemLists.empty(3)
+    with asking_the_index():
+        quarter = np.arange(0, 1000, 4)
+        found = search_filtered(index, exact, np.ones((3, 1), np.float32), 10, none, allowed=quarter)
+    assert index.asked == [(3, 64)]  # (10 + 1) / 0.25, and on to a power of two
+    assert found.fallbacks == 0
+    assert found.result.rows.tolist() == [list(range(0, 40, 4))] * 3
+
+
+def test_what_a_filter_leaves_far_down_is_searched_deeper_once_then_exactly():
+    exact = thousand()
+    index, last = Recording(exact, dry=1000), np.arange(700, 1000)
+    with asking_the_index():
+        found = search_filtered(
+            index, exact, np.ones((1, 1), np.float32), 10, ItemLists.empty(1), allowed=last
+        )
+    assert index.asked == [(1, 64), (1, 128)]
+    assert (found.fallbacks, found.result.rows.tolist()) == (1, [list(range(700, 710))])
+
+
+def test_an_index_with_lists_is_told_what_is_allowed_and_looks_at_as_many_of_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(1000, 4)).astype(np.float32)
+    index = AnnIndex.build(vectors, "IVF20,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=3))
+    allowed, asked, whole = np.arange(0, 1000, 4), [], AnnIndex.search
+
+    def search(self, queries, k, allowed=None):
+        asked.append((self.settings.nprobe, k, None if allowed is None else int(allowed.sum())))
+        return whole(self, queries, k, allowed)
+
+    monkeypatch.setattr(AnnIndex, "search", search)
+    with asking_the_index():
+        for rows in (allowed, None, np.arange(1000)):
+            search_filtered(
+                index, ExactIndex(vectors), vectors[:2], 10, ItemLists.empty(2), allowed=rows, rescue=False
+            )
+    assert asked == [(12, 16, 250), (3, 16, None), (3, 16, None)]
+
+
+def test_a_filter_that_leaves_few_items_is_answered_by_exact_search_among_them():
+    exact = thousand()
+    index, few = Recording(exact, dry=1000), np.array([990, 5, 7])
+    found = search_filtered(
+        index, exact, np.ones((1, 1), np.float32), 5, ItemLists.empty(1), allowed=np.sort(few)
+    )
+    assert index.asked == []
+    assert (found.fallbacks, found.result.rows.tolist()) == (0, [[5, 7, 990, -1, -1]])
+
+
+@pytest.mark.parametrize("index", ["Flat", "exact"])
+def test_an_empty_filter_leaves_nothing(index):
+    vectors = np.eye(3, dtype=np.float32)
+    exact = ExactIndex(vectors)
+    asked = exact if index == "exact" else AnnIndex.build(vectors, index, seed=0, threads=1)
+    with asking_the_index():
+        found = search_filtered(asked, exact, vectors, 2, ItemLists.empty(3), allowed=np.array([], np.int64))
+    assert found.result.rows.tolist() == [[-1, -1]] * 3
+    assert np.isneginf(found.result.scores).all()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "message"),
+    [
+        ([0, 1], "allowed rows are .*expected int64"),
+        (np.array([True, False]), "bool of .*expected int64"),
+        (np.array([[0]]), "expected int64, one axis"),
+        (np.array([2, 1]), "not strictly increasing"),
+        (np.array([1, 1]), "not strictly increasing"),
+        (np.array([-1, 2]), "row -1 is not in the index of 1000"),
+        (np.array([3, 1000]), "row 1000 is not in the index of 1000"),
+    ],
+)
+def test_what_is_no_set_of_rows_is_refused(allowed, message):
+    for search in (
+        lambda: thousand().search(np.ones((1, 1), np.float32), 1, allowed=allowed),
+        lambda: search_filtered(
+            thousand(), thousand(), np.ones((1, 1), np.float32), 1, ItemLists.empty(1), allowed=allowed
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            search()
 
 
 class Recording:

@@ -1,144 +1,257 @@
-import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from index import (
     AnnIndex,
     ExactIndex,
+    Goal,
+    IndexKind,
     ItemLists,
-    SearchResult,
+    NothingMeetsError,
+    OperatingPoint,
     SearchSettings,
-    choose_nprobe,
-    measure_filtered_latency,
-    measure_latency,
-    recall_against_exact,
-    search_filtered,
+    Workload,
+    enlarged,
+    kind_of,
+    narrowing,
+    pays_from,
+    sweep,
+    trials,
+    tune,
+    tuning,
+    warning,
 )
 
-ROW_SETS = st.lists(
-    st.tuples(st.sets(st.integers(0, 12)), st.sets(st.integers(0, 12))), min_size=1, max_size=6
-)
+
+def catalogue(n=3000, d=16, q=120, seed=0):
+    """Items in clusters, of unequal length, about a mean that is not zero; queries near the clusters."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(40, d)) + 0.5
+    vectors = centres[rng.integers(0, 40, n)] + 0.4 * rng.normal(size=(n, d))
+    vectors *= rng.lognormal(sigma=0.3, size=(n, 1))
+    queries = centres[rng.integers(0, 40, q)] + 0.4 * rng.normal(size=(q, d))
+    return vectors.astype(np.float32), queries.astype(np.float32)
 
 
-def padded(sets, width):
-    return np.array([sorted(s) + [-1] * (width - len(s)) for s in sets], dtype=np.int64).reshape(
-        len(sets), width
+def tuned(goal=None, kinds=None, seed=1, **changes):
+    vectors, queries = catalogue(**changes)
+    return tune(vectors, queries, 20, goal or Goal(), kinds=kinds, seed=seed, threads=1)
+
+
+def test_what_is_chosen_meets_the_target_on_queries_that_did_not_choose():
+    for seed in range(3):
+        result = tuned(seed=seed)
+        assert result.held_out.recall >= 0.95
+        assert result.held_out.queries == 60
+        assert result.approximate.name == result.chosen_approximate.name
+        assert result.chosen_approximate.recall >= 0.95
+        assert {"exact", "Flat", "HNSW32"} <= {point.factory for point in result.points}
+
+
+def test_the_recall_of_a_point_is_that_of_its_index_on_the_choosing_half():
+    vectors, queries = catalogue()
+    result = tune(vectors, queries, 20, Goal(), seed=5, threads=1)
+    half = np.sort(np.array_split(np.random.default_rng(5).permutation(len(queries)), 2)[0])
+    recalls = Workload(ExactIndex(vectors), queries[half], 20).recalls(result.approximate)
+    assert result.chosen_approximate.recall == pytest.approx(recalls.mean())
+
+
+def test_a_target_of_everything_leaves_only_what_finds_everything():
+    result = tuned(Goal(recall=1.0))
+    assert result.chosen.recall == 1.0
+    assert result.held_out.recall == 1.0
+
+
+def test_the_setting_that_meets_is_the_least_of_its_line():
+    vectors, queries = catalogue()
+    workload = Workload(ExactIndex(vectors), queries, 20)
+    kind = IndexKind("UPCA16,IVF32,Flat", "lists")
+    (found,) = trials.first_meeting(trials.build(kind, vectors, 1, 1), kind, workload, Goal(0.9))
+    nprobe = found.index.settings.nprobe
+    assert found.meets and 1 < nprobe < 32
+    margins = {}
+    for n in range(1, nprobe + 1):
+        recalls = workload.recalls(found.index.with_nprobe(n))
+        margins[n] = recalls.mean() - 2 * recalls.std(ddof=1) / np.sqrt(len(recalls))
+    assert margins.pop(nprobe) >= 0.9
+    assert max(margins.values()) < 0.9
+
+
+def a_point(name, recall, ms, family="lists", rounds=5):
+    times = np.full((rounds, 4), float(ms))
+    return OperatingPoint(
+        name, SearchSettings(), recall, 0.0, ms, ms, 1.0, 0.0, False, family, np.ones(4), times
     )
 
 
-@given(ROW_SETS)
-def test_recall_agrees_with_python_sets(pairs):
-    found, exact = [f for f, _ in pairs], [e for _, e in pairs]
-    expected = [len(f & e) / len(e) if e else 1.0 for f, e in pairs]
-    recall = recall_against_exact(padded(found, 13), padded(exact, 14))
-    assert recall.tolist() == pytest.approx(expected)
+def order_of(points, sizes=None):
+    entries = [
+        trials.Trial(None, IndexKind(each.factory, each.family), np.full(4, each.recall), True, size, 0.0)
+        for each, size in zip(points, sizes or [1] * len(points), strict=True)
+    ]
+    return [points[i].factory for i in tuning._by_speed(points, entries)]
 
 
-def test_recall_known_values():
-    exact = np.array([[1, 2, 3, 4], [5, 6, -1, -1], [-1, -1, -1, -1]])
-    found = np.array([[4, 9, 1, -1], [1, 2, 3, 4], [7, -1, -1, -1]])
-    assert recall_against_exact(found, exact).tolist() == [0.5, 0.0, 1.0]
+def test_ties_within_noise_go_to_the_simpler_then_to_the_smaller():
+    fast, simple = a_point("graph", 1, 1.0, "graph"), a_point("flat", 1, 1.04, "flat")
+    assert order_of([fast, simple]) == ["flat", "graph"]
+    assert order_of([fast, a_point("flat", 1, 1.06, "flat")]) == ["graph", "flat"]
+    one, other = a_point("large", 1, 1.0), a_point("small", 1, 1.01)
+    assert order_of([one, other], [9, 5]) == ["small", "large"]
 
 
-def test_a_row_found_twice_counts_once_and_one_line_does_not_help_another():
-    exact = np.array([[0, 1], [2, 3]])
-    assert recall_against_exact(np.array([[1, 1], [0, 1]]), exact).tolist() == [0.5, 0.0]
+def test_rounds_that_differ_widen_what_counts_as_a_tie():
+    fast, simple = a_point("graph", 1, 1.0, "graph"), a_point("flat", 1, 1.2, "flat")
+    noisy = replace(fast, milliseconds=np.array([[0.8], [1.2], [0.7], [1.3], [1.0]]))
+    assert order_of([fast, simple]) == ["graph", "flat"]
+    assert order_of([noisy, simple]) == ["flat", "graph"]
 
 
-def test_recall_of_different_queries_is_refused():
-    with pytest.raises(ValueError, match="line for each query"):
-        recall_against_exact(np.zeros((2, 3), dtype=np.int64), np.zeros((1, 3), dtype=np.int64))
+def test_what_fails_on_the_held_out_queries_gives_way_to_a_safer_point():
+    vectors, queries = catalogue()
+    workload = Workload(ExactIndex(vectors), queries, 20)
+    index = AnnIndex.build(vectors, "IVF32,Flat", seed=1, threads=1)
+    entries = [
+        trials.Trial(index.with_nprobe(n), kind_of("IVF32,Flat"), np.full(4, recall), True, 1, 0.0)
+        for n, recall in ((1, 0.96), (2, 0.955), (32, 1.0))
+    ]
+    points = [a_point("IVF32,Flat", each.recalls.mean(), 1) for each in entries]
+    place, held_out = tuning._proved([0, 1, 2], entries, points, workload, Goal(0.95), False)
+    assert (place, held_out.recall) == (2, 1.0)
 
 
-class Sleepy:
-    """Takes the time that its query says, in milliseconds, and counts calls."""
-
-    name, size, dimension, calls = "sleepy", 5, 1, 0
-
-    def search(self, queries, k):
-        self.calls += 1
-        assert queries.shape == (1, 1)
-        time.sleep(float(queries[0, 0]) / 1000)
-        return SearchResult(np.zeros((1, k), np.float32), np.zeros((1, k), np.int64))
+def test_memory_is_a_limit_and_what_fits_may_be_compressed():
+    vectors, _ = catalogue()
+    limit = int(0.6 * vectors.nbytes)
+    result = tuned(Goal(0.9, memory_limit=limit))
+    assert result.index.n_bytes <= limit
+    assert result.held_out.recall >= 0.9
 
 
-def test_latency_is_raw_seconds_of_each_single_query_after_a_warm_up():
-    index = Sleepy()
-    seconds = measure_latency(index, np.array([[1], [8]], dtype=np.float32), 1, repeats=3)
-    assert seconds.shape == (3, 2)
-    assert (seconds[:, 0] >= 0.001).all()
-    assert (seconds[:, 1] >= 0.008).all()
-    assert index.calls > 6
+def test_when_nothing_meets_the_best_that_can_be_had_is_named():
+    vectors, _ = catalogue()
+    with pytest.raises(NothingMeetsError, match="nothing reaches a recall of 1 within") as caught:
+        tuned(Goal(1.0, memory_limit=int(0.45 * vectors.nbytes)))
+    assert caught.value.best.name in str(caught.value)
+    assert 0.5 < caught.value.best.recall < 1
+    with pytest.raises(NothingMeetsError, match=r"the smallest, .* takes") as caught:
+        tuned(Goal(0.9, memory_limit=100))
+    assert caught.value.best is None
 
 
-def test_nothing_to_time_is_refused():
-    with pytest.raises(ValueError, match="0 queries"):
-        measure_latency(Sleepy(), np.empty((0, 1), np.float32), 1, 1)
-    with pytest.raises(ValueError, match="0 repeats"):
-        measure_latency(Sleepy(), np.ones((1, 1), np.float32), 1, 0)
+def test_a_further_condition_is_asked_of_every_setting():
+    asked = []
+
+    def accept(index):
+        asked.append(index.name)
+        return isinstance(index, AnnIndex) and (index.settings.nprobe or 99) >= 20
+
+    result = tuned(Goal(None, accept=accept), kinds=[kind_of("IVF32,Flat")])
+    assert result.approximate.settings.nprobe == 20
+    assert len(asked) < 12  # bisection, not every setting
 
 
-@pytest.fixture(scope="module")
-def catalogue():
-    rng = np.random.default_rng(2)
-    vectors = (rng.normal(size=(2000, 8)) + 0.2).astype(np.float32)
-    queries = rng.normal(size=(40, 8)).astype(np.float32)
-    exclude = ItemLists.from_pairs(rng.integers(0, 40, 2000), rng.integers(0, 2000, 2000), 40)
-    index = AnnIndex.build(vectors, "IVF24,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=5))
-    return index, ExactIndex(vectors), queries, exclude
+def test_an_index_that_is_named_is_taken_even_if_it_misses():
+    result = tuned(Goal(1.0), kinds=[kind_of("SQ8")])
+    assert result.index.factory == "SQ8"
+    assert result.held_out.recall < 1
 
 
-def test_the_sweep_ends_at_every_list_where_recall_is_one(catalogue):
-    index, exact, queries, exclude = catalogue
-    points, _ = choose_nprobe(index, exact, queries, 20, exclude, 0.9, timed_queries=4, repeats=1)
-    assert [point.nprobe for point in points] == [1, 2, 4, 8, 16, 24]
-    assert points[-1].recall == 1.0
-    assert all(0 < point.p50_ms <= point.p99_ms for point in points)
-    recalls = [point.recall for point in points]
-    assert recalls == sorted(recalls)
-    assert index.settings.nprobe == 5
+def test_seen_items_are_left_out_of_what_must_be_found():
+    vectors, queries = catalogue()
+    rng = np.random.default_rng(3)
+    exclude = ItemLists.from_pairs(rng.integers(0, 120, 6000), rng.integers(0, 3000, 6000), 120)
+    result = tune(vectors, queries, 20, Goal(), exclude=exclude, seed=1, threads=1)
+    assert Workload(ExactIndex(vectors), queries, 20, exclude).recalls(result.approximate).mean() > 0.94
 
 
-@pytest.mark.parametrize("target", [0.3, 0.8, 0.95, 1.0])
-def test_the_smallest_nprobe_that_meets_the_target_is_chosen(catalogue, target):
-    index, exact, queries, exclude = catalogue
-    points, chosen = choose_nprobe(index, exact, queries, 20, exclude, target, timed_queries=2, repeats=1)
-    assert chosen.recall >= target
-    assert all(point.recall < target for point in points if point.nprobe < chosen.nprobe)
+def test_a_large_catalogue_is_narrowed_down_on_samples(monkeypatch):
+    monkeypatch.setattr(narrowing, "SMALL", 5000)
+    monkeypatch.setattr(narrowing, "_LEAST_SAMPLE", 1000)
+    vectors, queries = catalogue(12_000, q=60)
+    told = []
+    result = tune(vectors, queries, 20, Goal(), seed=1, threads=1, say=told.append)
+    assert 1 <= len({point.factory for point in result.points} - {"exact"}) <= narrowing._AT_MOST
+    assert result.held_out.recall >= 0.95
 
 
-def test_recall_is_of_filtered_candidates_without_the_exact_fallback(catalogue):
-    """With 600 candidates of 2,000 one list is always too few: rescued answers would look perfect."""
-    index, exact, queries, exclude = catalogue
-    assert search_filtered(index.with_nprobe(1), exact, queries, 600, exclude).fallbacks == len(queries)
-    points, _ = choose_nprobe(index, exact, queries, 600, exclude, 0.95, timed_queries=2, repeats=1)
-    found = index.with_nprobe(1).search(queries, 2000).rows
-    truth = exact.search(queries, 600, exclude).rows
-    by_hand = [len(set(f) & set(t) - {-1}) / 600 for f, t in zip(found.tolist(), truth.tolist(), strict=True)]
-    assert points[0].recall == pytest.approx(np.mean(by_hand))
-    assert points[0].recall < 0.5
+def test_what_would_not_be_built_in_time_is_left_out_and_said():
+    kind = IndexKind("HNSW32", "graph", "HNSW32")
+    forecast = narrowing.Forecast(kind, (1000, 4000), (0.1, 0.2), (1.0, 4.0))
+    assert forecast.build_seconds(16_000) == pytest.approx(16.0)
+    assert forecast.latency(16_000) == pytest.approx(0.4)
+    assert narrowing.Forecast(kind, (1000,), (0.1,), (1.0,)).latency(2000) == pytest.approx(0.2)
+    vectors, queries = catalogue()
+    told = []
+    kinds = [kind_of("Flat"), kind_of("HNSW32")]
+    tune(vectors, queries, 20, Goal(minutes=1e-9), kinds=kinds, seed=1, threads=1, say=told.append)
+    assert told == ["no time left to try HNSW32"]
 
 
-def test_a_target_out_of_reach_gives_the_best_point(catalogue):
-    _, exact, queries, exclude = catalogue
-    coarse = AnnIndex.build(exact.vectors, "IVF4,PQ1x4", seed=0, threads=1)
-    points, chosen = choose_nprobe(coarse, exact, queries, 20, exclude, 1.0, timed_queries=2, repeats=1)
-    assert chosen.recall == max(point.recall for point in points) < 1.0
+def test_a_larger_catalogue_is_like_the_small_one():
+    vectors, _ = catalogue()
+    larger = enlarged(vectors, 20_000, seed=4)
+    assert larger.shape == (20_000, 16)
+    np.testing.assert_allclose(larger.mean(axis=0), vectors.mean(axis=0), atol=0.05)
+    spread = larger.std(axis=0) / vectors.std(axis=0)
+    np.testing.assert_allclose(spread, np.sqrt(1 + 0.3**2), atol=0.03)
+    assert (larger == enlarged(vectors, 20_000, seed=4)).all()
 
 
-def test_filtered_latency_has_a_time_for_each_query(catalogue):
-    index, exact, queries, exclude = catalogue
-    assert (measure_filtered_latency(index, exact, queries, 20, exclude, 2) > 0).all()
+def test_an_index_pays_from_some_size_on(monkeypatch):
+    from index import growth
+
+    vectors, queries = catalogue(500)
+    monkeypatch.setattr(growth, "LARGEST", 400)
+    assert pays_from(vectors, queries, 20, 0.95, seed=1, threads=1) is None
+    monkeypatch.setattr(growth, "LARGEST", 2**17)
+    size = pays_from(vectors, queries, 20, 0.95, seed=1, threads=1)
+    assert size is None or (size >= 1000 and size % 1000 == 0)
 
 
-def test_indexes_without_lists_and_impossible_targets_are_refused(catalogue):
-    index, exact, queries, exclude = catalogue
-    flat = AnnIndex.build(exact.vectors, "Flat", seed=0, threads=1)
-    with pytest.raises(ValueError, match="no nprobe"):
-        choose_nprobe(flat, exact, queries, 20, exclude, 0.9)
-    for target in (0.0, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="recall target"):
-            choose_nprobe(index, exact, queries, 20, exclude, target)
+def test_a_sweep_measures_every_kind_and_chooses_nothing():
+    vectors, queries = catalogue(600, q=20)
+    points = sweep(vectors, queries, 10, kinds=[kind_of("UPCA16,IVF8,Flat")], seed=1, threads=1)
+    assert [point.name for point in points][:3] == [
+        "exact",
+        "UPCA16,IVF8,Flat nprobe=1",
+        "UPCA16,IVF8,Flat nprobe=2",
+    ]
+    assert points[-1].settings.nprobe == 8
+    assert points[-1].recall == pytest.approx(1.0)
+    again = OperatingPoint.from_json(points[1].to_json())
+    assert again.to_json() == points[1].to_json()
+
+
+@pytest.mark.parametrize(
+    "goal", [{"recall": 0.0}, {"recall": 1.1}, {"memory_limit": 0}, {"minutes": 0}, {"minutes": float("nan")}]
+)
+def test_goals_out_of_range_are_refused(goal):
+    with pytest.raises(ValueError, match="expected"):
+        Goal(**goal)
+
+
+def test_vectors_and_queries_that_cannot_be_asked_are_refused():
+    vectors, queries = catalogue(100)
+    with pytest.raises(ValueError, match="NaN"):
+        tune(vectors * np.float32(np.nan), queries, 5, Goal(), seed=1, threads=1)
+    with pytest.raises(ValueError, match="dimension 15"):
+        tune(vectors, queries[:, :15].copy(), 5, Goal(), seed=1, threads=1)
+    with pytest.raises(ValueError, match="two at least"):
+        tune(vectors, queries[:1], 5, Goal(), seed=1, threads=1)
+
+
+def test_what_is_offered_by_name_only_is_warned_of():
+    vectors, _ = catalogue(200)
+
+    def said(factory, **settings):
+        index = AnnIndex.build(vectors, factory, seed=1, threads=1, settings=SearchSettings(**settings))
+        return warning(index)
+
+    assert "direction" in said("IVF8,Flat", nprobe=5)
+    assert "RFlat" in said("PQ8x4fs")
+    assert said("IVF8,Flat", nprobe=4) is None
+    for factory in ("UPCA16,IVF8,Flat", "UPCAR8,PQ8x4fs,RFlat", "HNSW32", "Flat", "IVF1,Flat"):
+        assert said(factory) is None

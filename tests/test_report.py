@@ -357,7 +357,6 @@ def test_the_index_line_says_whether_it_pays(exact_ms: float, verdict: str) -> N
     line = sentence(report, "Index:")
     assert "IVF32,Flat nprobe=8 finds 95.4% (94.6% to 96.1%) of the 200 exact candidates" in line
     assert verdict in line
-    assert ("exact search would do here" in line) == (exact_ms < 0.1)
 
 
 def test_what_became_of_the_relevant_items_is_a_table() -> None:

@@ -40,6 +40,9 @@ def assert_same_system(one: FittedSystem, other: FittedSystem) -> None:
         (mine.seen.items, theirs.seen.items),
         (mine.ann.to_bytes(), theirs.ann.to_bytes()),
     ]
+    columns, others = one.attributes.to_arrays(), other.attributes.to_arrays()
+    assert columns[0] == others[0]
+    pairs += [(columns[1][name], others[1][name]) for name in columns[1]]
     for array, another in pairs:
         assert_same_array(array, another)
     assert (mine.n_candidates, mine.ann.name) == (theirs.n_candidates, theirs.ann.name)

@@ -169,3 +169,18 @@ def test_parts_of_different_builds_do_not_fit_together(model, ratings, seen) -> 
             replace(model, ann=other)
     with pytest.raises(ValueError, match="seen items for 3 users, but 25"):
         replace(model, seen=seen.take(np.arange(3)))
+
+
+@pytest.mark.parametrize("search", ["exact", "ann"])
+@pytest.mark.parametrize("rerank", [True, False])
+def test_only_allowed_items_come_out_and_all_that_are_left_of_them(model, seen, search, rerank) -> None:
+    model = replace(model, ann=model.ann.with_nprobe(1))
+    allowed = np.arange(0, N_ITEMS, 3)
+    ranked = model.for_users(USERS, 30, search, rerank, allowed)
+    for user in range(N_USERS):
+        expected = set(allowed.tolist()) - set(seen.of(user).tolist())
+        assert sorted(ranked.rows[user][ranked.rows[user] >= 0]) == sorted(expected)
+    ranked = model.for_histories(seen, 30, search, rerank, allowed)
+    assert ((ranked.rows >= 0).sum(axis=1) == len(allowed) - seen.within(allowed).lengths()).all()
+    nothing = model.for_users(USERS, 5, search, rerank, allowed[:0])
+    assert (nothing.rows == -1).all()

@@ -78,7 +78,7 @@ def add(items: Path, vectors: Path | None, artifacts: Path, as_json: bool) -> No
         counts = {
             "added": update.added,
             "replaced": update.replaced,
-            "retitled": update.retitled,
+            "updated": update.updated,
             "unchanged": update.unchanged,
         }
         notes = []
@@ -110,10 +110,12 @@ def remove(item: str | None, items: Path | None, artifacts: Path, as_json: bool)
 
     from retrieval.changed_bundles import changing_bundle
     from retrieval.changing import without_items
-    from retrieval.id_lists import ids_of_text, read_ids
+    from retrieval.cli.filter_rules import read_ids
 
-    ids = read_ids(items) if items is not None else ids_of_text(item or "")
-    if items is None and not ids:
+    ids = [part.strip() for part in (item or "").split(",") if part.strip()]
+    if items is not None:
+        ids = read_ids(items)
+    elif not ids:
         raise UsageError("--item names no item; name at least one, as in --item 50,181")
     with changing_bundle(artifacts) as changing:
         after = without_items(changing.system, ids) if ids else None

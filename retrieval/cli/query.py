@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 @click.option(
     "--fallback", type=click.Choice(["popular"]), help="What unknown users get instead of an error."
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="RULE",
+    help="What every item must be: COLUMN=VALUE or COLUMN=VALUE,VALUE for either, ITEM,ITEM, or @FILE with "
+    "an item a line. Given again: that too.",
+)
+@click.option("--exclude", multiple=True, metavar="RULE", help="What no item may be, likewise.")
 @artifacts_option
 @json_option
 @debug_option
@@ -33,6 +41,8 @@ def query(
     exact: bool,
     no_rerank: bool,
     fallback: "Fallback | None",
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
     artifacts: Path,
     as_json: bool,
 ) -> None:
@@ -42,22 +52,30 @@ def query(
     Example:
       query --user 42 --k 10
       query --history 50,181,258 --k 5 --json
+      query --user 42 --only genre=Comedy,Drama --exclude decade=1990s
     """
     if (user is None) == (history is None):
         which = "both were given" if user is not None else "neither was given"
         raise UsageError(f"give one of --user and --history, as in query --user 42; {which}")
 
+    from retrieval.cli.filter_rules import parse_rules
     from retrieval.recommender import Recommender
 
     recommender = Recommender.load(artifacts)
+    attributes = recommender.system.attributes
+    wanted = parse_rules("--only", only, attributes)
+    unwanted = parse_rules("--exclude", exclude, attributes)
+    rerank = not no_rerank
     if user is not None:
-        answer = recommender.recommend([user], k, exact=exact, rerank=not no_rerank, fallback=fallback)[0]
+        answer = recommender.recommend(
+            [user], k, exact=exact, rerank=rerank, fallback=fallback, only=wanted, exclude=unwanted
+        )[0]
     else:
         items = [item.strip() for item in (history or "").split(",") if item.strip()]
         if not items:
             raise UsageError("--history names no item; name at least one, as in --history 50,181")
         answer = recommender.recommend_for_history(
-            items, k, exact=exact, rerank=not no_rerank, fallback=fallback
+            items, k, exact=exact, rerank=rerank, fallback=fallback, only=wanted, exclude=unwanted
         )
     click.echo(json.dumps(answer.to_json()) if as_json else _text(answer))
 

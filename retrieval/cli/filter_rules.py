@@ -1,0 +1,54 @@
+"""`--only` and `--exclude`: from what is typed to the rules of `retrieval.filters`. Reads no table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from retrieval.attributes import ItemAttributes
+from retrieval.errors import DataError, UsageError
+from retrieval.filters import Rule
+from retrieval.reading.decoding import to_utf8
+
+_FORMS = "expected COLUMN=VALUE, item ids with commas between them, or @FILE with an id a line"
+
+
+def parse_rules(flag: str, texts: Sequence[str], attributes: ItemAttributes) -> list[Rule] | None:
+    """A rule for each time the flag was given; None where it was not.
+
+    Raises:
+        UsageError: if a text is no rule, or the items have no such column.
+        DataError: if a file of ids cannot be read.
+    """
+    return [_rule(flag, text, attributes) for text in texts] or None
+
+
+def _rule(flag: str, text: str, attributes: ItemAttributes) -> Rule:
+    if text.startswith("@"):
+        if not text[1:]:
+            raise UsageError(f"{flag} @ names no file; give its path, as in {flag} @ids.txt")
+        return read_ids(Path(text[1:]))
+    name, is_column, values = text.partition("=")
+    if not is_column:
+        ids = [part.strip() for part in text.split(",") if part.strip()]
+        if not ids:
+            raise UsageError(f"{flag} {text!r} says nothing; {_FORMS}")
+        return ids
+    parted = attributes.column(name).parted(values)
+    if not parted:
+        raise UsageError(f"{flag} {text!r} names no value of {name.strip()}; {_FORMS}")
+    return {name.strip(): parted}
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids in a file, one a line; blank lines and spaces around are passed over.
+
+    Raises:
+        DataError: if it is missing, cannot be read or is no text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); give a text file of item ids, one a line"
+        ) from None
+    text, _ = to_utf8(data, str(path))
+    return [line.strip() for line in text.decode().split("\n") if line.strip()]
