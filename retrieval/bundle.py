@@ -13,12 +13,14 @@ damaged files without a word.
 import hashlib
 import io
 import json
+import math
+import mmap
 import os
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ MANIFEST, CURRENT, BUILDS = "manifest.json", "current", "builds"
 BUNDLE_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}")
 FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
 MAX_MANIFEST_BYTES = 4_000_000
+MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,41 @@ class Bundle:
         Raises:
             ArtifactError: if it is not listed, missing, not a plain file, or changed.
         """
-        entry = self.manifest["files"].get(name)
-        if entry is None:
-            raise ArtifactError(f"{self.folder / name}: not listed in {MANIFEST}; {_advice()}")
-        for folder in (self.folder / name).relative_to(self.folder).parents[:-1]:
-            if (self.folder / folder).is_symlink():
-                raise ArtifactError(f"{self.folder / folder}: a link, not a folder; {_advice()}")
+        entry = self._entry(name)
         data = _read_plain_file(self.folder / name, int(entry["size"]))
-        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise ArtifactError(f"{self.folder / name}: its SHA-256 is not the manifest's; {_advice()}")
+        self._check(name, data)
+        return data
+
+    def mapped(self, name: str) -> NDArray[np.uint8]:
+        """As `read`, but the bytes stay in the file: processes share them, and no copy is made.
+
+        A bundle is never edited, and what is mapped stays readable after the file is removed.
+        """
+        entry = self._entry(name)
+        with _opened(self.folder / name, int(entry["size"])) as file:
+            if not entry["size"]:  # nothing to map
+                return np.empty(0, dtype=np.uint8)
+            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+        if len(data) != entry["size"]:
+            raise ArtifactError(f"{self.folder / name}: changed while it was opened; {_advice()}")
+        self._check(name, data)
         return data
 
     def array(self, name: str) -> NDArray[Any]:
-        """An .npy file; arrays of Python objects are refused."""
-        data = self.read(name)
+        """An .npy file, mapped and read-only; arrays of Python objects are refused."""
+        data = self.mapped(name)
         try:
-            return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
-        except (ValueError, EOFError, MemoryError) as error:
+            start = io.BytesIO(data[:MAX_HEADER_BYTES].tobytes())
+            version = np.lib.format.read_magic(start)
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, by_columns, dtype = read[version](start)
+            if dtype.hasobject or (by_columns and len(shape) > 1):
+                raise ValueError(f"an array of {dtype}{', by columns' if by_columns else ''}")
+            n_bytes = math.prod(shape) * dtype.itemsize
+            if start.tell() + n_bytes != len(data):
+                raise ValueError(f"{len(data) - start.tell()} bytes for {shape} of {dtype}")
+            return np.asarray(data[start.tell() :].view(dtype).reshape(shape))
+        except (ValueError, KeyError, EOFError, MemoryError) as error:
             raise ArtifactError(
                 f"{self.folder / name}: not a plain .npy file ({error}); {_advice()}"
             ) from error
@@ -86,6 +107,20 @@ class Bundle:
             return dict(load(data))
         except SafetensorError as error:
             raise ArtifactError(f"{self.folder / name}: not safetensors ({error}); {_advice()}") from error
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """What the manifest says of a file, whose folder must be one."""
+        entry: dict[str, Any] | None = self.manifest["files"].get(name)
+        if entry is None:
+            raise ArtifactError(f"{self.folder / name}: not listed in {MANIFEST}; {_advice()}")
+        for folder in (self.folder / name).relative_to(self.folder).parents[:-1]:
+            if (self.folder / folder).is_symlink():
+                raise ArtifactError(f"{self.folder / folder}: a link, not a folder; {_advice()}")
+        return entry
+
+    def _check(self, name: str, data: Any) -> None:
+        if hashlib.sha256(data).hexdigest() != self.manifest["files"][name]["sha256"]:
+            raise ArtifactError(f"{self.folder / name}: its SHA-256 is not the manifest's; {_advice()}")
 
 
 def open_bundle(artifacts: Path) -> Bundle:
@@ -153,6 +188,12 @@ def manifest_bytes(manifest: dict[str, Any]) -> bytes:
 
 def _read_plain_file(path: Path, size: int | None) -> bytes:
     """All bytes of a regular file of the expected size; links, pipes and folders are not followed."""
+    with _opened(path, size) as file:
+        return file.read()
+
+
+def _opened(path: Path, size: int | None) -> BinaryIO:
+    """A regular file of the expected size, open for reading; closed again where it is anything else."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -163,14 +204,13 @@ def _read_plain_file(path: Path, size: int | None) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise ArtifactError(f"{path}: not a plain file; {_advice()}")
-    with os.fdopen(descriptor, "rb") as file:
-        if size is None and status.st_size > MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{path}: {status.st_size:,} bytes are too many for such a file; {_advice()}")
-        if size is not None and status.st_size != size:
-            raise ArtifactError(
-                f"{path}: {status.st_size:,} bytes, but the manifest says {size:,}; {_advice()}"
-            )
-        return file.read()
+    if size is None and status.st_size > MAX_MANIFEST_BYTES:
+        os.close(descriptor)
+        raise ArtifactError(f"{path}: {status.st_size:,} bytes are too many for such a file; {_advice()}")
+    if size is not None and status.st_size != size:
+        os.close(descriptor)
+        raise ArtifactError(f"{path}: {status.st_size:,} bytes, but the manifest says {size:,}; {_advice()}")
+    return os.fdopen(descriptor, "rb")
 
 
 def _advice() -> str:

@@ -133,7 +133,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             features=_read_features(bundle, part),
         )
         ann = AnnIndex.from_bytes(
-            bundle.read(f"{part}/index.faiss"),
+            bundle.mapped(f"{part}/index.faiss"),
             factory=settings["index"]["factory"],
             settings=SearchSettings(**settings["index"]["settings"]),
             size=len(vectors.items),
