@@ -31,6 +31,9 @@ from retrieval.storage import read_evaluated, read_system
 
 ROOT = Path(__file__).parent.parent
 OF_A_PART = (
+    "features_histories.npy",
+    "features_names.json",
+    "features_vectors.npy",
     "towers.safetensors",
     "neural_mf.safetensors",
     "index.faiss",
