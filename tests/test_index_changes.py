@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -235,6 +236,22 @@ def test_an_index_without_changes_has_no_map_and_one_whose_items_come_last_neith
     assert index.row_map is None and appended.row_map is None and appended.size == 32
     inserted = change(index, before, before | {-1: vectors_of(5, 1)[0]}, {-1})
     assert inserted.row_map is not None and inserted.tombstones == 0
+
+
+def test_lists_parted_by_distance_are_added_to_by_distance() -> None:
+    """As they were built: each new vector is in the list whose centroid is nearest, not of the best product."""
+    before, new = dict(enumerate(vectors_of(9, 200))), vectors_of(10, 50)
+    after = before | dict(zip(range(200, 250), new, strict=True))
+    index = AnnIndex.build(matrix(before), "UPCA8,IVF8,Flat", seed=1, threads=1)
+    changed = change(index, before, after, set(range(200, 250)))._index
+    lists = faiss.downcast_index(changed.index)
+    centroids = faiss.downcast_index(lists.quantizer).reconstruct_n(0, 8)
+    turned = changed.chain.at(0).apply(new)
+    nearest = ((turned[:, np.newaxis] - centroids) ** 2).sum(axis=2).argmin(axis=1)
+    assert (nearest != (turned @ centroids.T).argmax(axis=1)).any()
+    for number in range(8):
+        ids = faiss.rev_swig_ptr(lists.invlists.get_ids(number), lists.invlists.list_size(number))
+        assert set(ids[ids >= 200].tolist()) == set((200 + np.flatnonzero(nearest == number)).tolist())
 
 
 def test_filtered_search_takes_a_changed_index_for_what_it_is() -> None:
