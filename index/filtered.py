@@ -81,6 +81,10 @@ def search_filtered(
     if isinstance(index, ExactIndex) or (allowed is not None and _is_selective(len(allowed), index)):
         return FilteredResult(exact.search(queries, k, exclude, allowed), 0)
 
+    if len(queries) == 1 and allowed is None:
+        found = _answer_one(index, queries, min(int(k), index.size), exclude.items)
+        if found is not None:
+            return FilteredResult(found, 0)
     search = _FilteredSearch(queries, min(int(k), index.size), exclude, allowed, index.size)
     short, tied = search.answer(index, np.flatnonzero(search.owed > 0), 1)
     if rescue and len(short) + len(tied):
@@ -93,6 +97,27 @@ def search_filtered(
     found = exact.search(queries[last], search.width, exclude.take(last), allowed)
     result.scores[last], result.rows[last] = found.scores, found.rows
     return FilteredResult(result, len(short))
+
+
+def _answer_one(
+    index: ItemIndex, query: NDArray[np.float32], width: int, excluded: NDArray[np.int32] | NDArray[np.int64]
+) -> SearchResult | None:
+    """What `_FilteredSearch` finds for a single query, quickly; None where there is more to be done."""
+    if index.size - len(excluded) < width:
+        return None
+    depth = _rounded(width + len(excluded) + 1, index.size)
+    found = index.search(query, depth)
+    rows = found.rows[0]
+    kept = rows >= 0
+    if len(excluded):
+        kept &= excluded[np.minimum(excluded.searchsorted(rows), len(excluded) - 1)] != rows
+    places = np.flatnonzero(kept)[:width]
+    if len(places) < width:
+        return None
+    scores = found.scores[:, places]
+    if rows[-1] >= 0 and depth < index.size and scores[0, -1] == found.scores[0, -1]:
+        return None
+    return SearchResult(scores, found.rows[:, places])
 
 
 def _is_selective(n_allowed: int, index: ItemIndex) -> bool:
@@ -193,16 +218,26 @@ def _batches(
 
     Args:
         lines: query rows to batch.
-        depths: shape (q,), for all queries; rounded up to a power of two, at most `size`.
+        depths: shape (q,), for all queries; rounded up, at most `size`.
     """
-    rounded = 2 ** np.ceil(np.log2(depths[lines])).astype(np.int64)
-    buckets = np.minimum(rounded, size)
+    unique, which = np.unique(depths[lines], return_inverse=True)
+    buckets = np.array([_rounded(depth, size) for depth in unique.tolist()], dtype=np.int64)[which]
     batches = []
     for depth in np.unique(buckets).tolist():
         members = lines[buckets == depth]
         step = max(1, _BLOCK_ENTRIES // depth)
         batches += [(members[start : start + step], depth) for start in range(0, len(members), step)]
     return batches
+
+
+def _rounded(depth: int, size: int) -> int:
+    """Up to 4, 5, 6, 7 or 8 times a power of two, so that lines share batches; at most `size`.
+
+    >>> [_rounded(depth, 400) for depth in (7, 9, 16, 201, 301, 999)]
+    [7, 10, 16, 224, 320, 400]
+    """
+    step: int = 1 << max((depth - 1).bit_length() - 3, 0)
+    return min(-(-depth // step) * step, size)
 
 
 def _first_of(

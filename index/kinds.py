@@ -87,7 +87,7 @@ def candidate_kinds(
         lists += [("half a root", max(1, lists[0][1] // 2)), ("two roots", 2 * lists[0][1])]
     else:
         widths = widths[-1:]
-    levels = min(_PANORAMA_LEVELS, dimension)
+    levels = math.ceil(dimension / math.ceil(dimension / _PANORAMA_LEVELS))
     kinds = [
         IndexKind("Flat", "flat"),
         IndexKind("SQfp16", "half precision"),

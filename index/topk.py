@@ -58,11 +58,15 @@ def order_result(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Search
         scores: shape (q, k), float32; what stands beside a row of -1 is ignored.
         rows: shape (q, k), int64.
     """
-    scores = np.where(rows < 0, np.float32(-np.inf), scores)
+    if rows.size and rows.min() < 0:
+        scores = np.where(rows < 0, np.float32(-np.inf), scores)
     left, right = scores[:, :-1], scores[:, 1:]
+    if (left > right).all():  # nearly always, and quickly told
+        return SearchResult(scores, rows)
     in_order = (left > right) | ((left == right) & (rows[:, :-1] <= rows[:, 1:]))
     wrong = np.flatnonzero(~in_order.all(axis=1))
     if len(wrong):
+        scores = scores.copy()
         order = np.lexsort((rows[wrong], -scores[wrong]), axis=1)
         rows = rows.copy()
         scores[wrong] = np.take_along_axis(scores[wrong], order, axis=1)

@@ -208,7 +208,7 @@ def test_kinds_that_cannot_be_told_are_searched_as_much_deeper_as_the_filter_tak
     with asking_the_index():
         quarter = np.arange(0, 1000, 4)
         found = search_filtered(index, exact, np.ones((3, 1), np.float32), 10, none, allowed=quarter)
-    assert index.asked == [(3, 64)]  # (10 + 1) / 0.25, and on to a power of two
+    assert index.asked == [(3, 48)]  # (10 + 1) / 0.25, and on to six eighths of a power of two
     assert found.fallbacks == 0
     assert found.result.rows.tolist() == [list(range(0, 40, 4))] * 3
 
@@ -220,7 +220,7 @@ def test_what_a_filter_leaves_far_down_is_searched_deeper_once_then_exactly():
         found = search_filtered(
             index, exact, np.ones((1, 1), np.float32), 10, ItemLists.empty(1), allowed=last
         )
-    assert index.asked == [(1, 64), (1, 128)]
+    assert index.asked == [(1, 40), (1, 80)]
     assert (found.fallbacks, found.result.rows.tolist()) == (1, [list(range(700, 710))])
 
 
@@ -240,7 +240,7 @@ def test_an_index_with_lists_is_told_what_is_allowed_and_looks_at_as_many_of_it(
             search_filtered(
                 index, ExactIndex(vectors), vectors[:2], 10, ItemLists.empty(2), allowed=rows, rescue=False
             )
-    assert asked == [(12, 16, 250), (3, 16, None), (3, 16, None)]
+    assert asked == [(12, 12, 250), (3, 12, None), (3, 12, None)]
 
 
 def test_a_filter_that_leaves_few_items_is_answered_by_exact_search_among_them():
@@ -313,7 +313,7 @@ def test_one_heavy_user_does_not_make_all_searches_deep():
     index = Recording(exact, dry=1000)
     heavy = ItemLists.from_pairs(np.full(300, 1), np.arange(300), 5)
     found = search_filtered(index, exact, np.ones((5, 1), np.float32), 10, heavy)
-    assert sorted(index.asked) == [(1, 512), (4, 16)]
+    assert sorted(index.asked) == [(1, 320), (4, 12)]
     assert found.fallbacks == 0
     assert found.result.rows[:, 0].tolist() == [0, 300, 0, 0, 0]
 
@@ -323,7 +323,7 @@ def test_dry_lines_are_searched_deeper_once_then_exactly_and_counted():
     index = Recording(exact, dry=12)  # enough for lines 0 and 2, not for line 1 with 5 of 12 excluded
     exclude = ItemLists.from_pairs(np.full(5, 1), np.arange(5), 3)
     found = search_filtered(index, exact, np.ones((3, 1), np.float32), 10, exclude)
-    assert index.asked == [(3, 16), (1, 32)]
+    assert index.asked == [(2, 12), (1, 16), (1, 32)]
     assert found.fallbacks == 1
     assert found.result.rows.tolist() == [list(range(10)), list(range(5, 15)), list(range(10))]
 
@@ -358,7 +358,7 @@ def test_many_lines_are_searched_in_blocks_of_bounded_size(monkeypatch):
     exact = thousand()
     index = Recording(exact, dry=1000)
     found = search_filtered(index, exact, np.ones((7, 1), np.float32), 10, ItemLists.empty(7))
-    assert index.asked == [(2, 16), (2, 16), (2, 16), (1, 16)]  # 40 // 16 lines at a time
+    assert index.asked == [(3, 12), (3, 12), (1, 12)]  # 40 // 12 lines at a time
     assert found.result.rows.tolist() == [list(range(10))] * 7
 
 
@@ -437,3 +437,16 @@ def test_unknown_users_and_unmatched_pairs_are_refused():
         ItemLists.from_pairs(np.array([2]), np.array([0]), 2)
     with pytest.raises(ValueError, match="int32 or int64"):
         ItemLists(np.array([0, 1]), np.array([1.0]))
+
+
+@settings(max_examples=60)
+@given(cases())
+def test_a_query_alone_is_answered_as_among_others(case):
+    index, exact, queries, k, exclude = case
+    together = search_filtered(index, exact, queries, k, exclude, rescue=False)
+    for line in range(len(queries)):
+        rows = np.array([line])
+        alone = search_filtered(index, exact, queries[rows], k, exclude.take(rows), rescue=False)
+        np.testing.assert_allclose(alone.result.scores[0], together.result.scores[line], rtol=1e-5, atol=1e-5)
+        assert (alone.result.rows[0] >= 0).sum() == (together.result.rows[line] >= 0).sum()
+        assert not exclude.take(rows).hold(alone.result.rows).any()
