@@ -228,6 +228,22 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     return _fitting_together(bundle, "evaluated", read)
 
 
+def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
+    """Rows of the users by whom the evaluated system of a bundle is judged, ascending.
+
+    Raises:
+        ArtifactError: if the bundle's table of interactions is missing or changed.
+    """
+    from retrieval.encoded import EncodedInteractions
+
+    def read() -> NDArray[np.int64]:
+        frame = _read_parquet(bundle, INTERACTIONS)
+        test = frame.filter(frame["slice"] == "test")
+        return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
+
+    return _fitting_together(bundle, "evaluated", read)
+
+
 def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Read:
     """What every reader ends in: parts that do not fit are a damaged bundle, not a bug."""
     try:

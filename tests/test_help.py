@@ -101,7 +101,7 @@ def test_help_shows_what_a_setting_is_unless_given(path: tuple[str, ...]) -> Non
         default = option.to_info_dict()["default"]
         if isinstance(option, click.Option) and not option.is_flag and default is not None:
             assert f"default: {default}" in text, option.name
-        if option.name in SAID_DEFAULTS:
+        elif option.name in SAID_DEFAULTS:
             assert f"[default: {SAID_DEFAULTS[option.name]}]" in text, option.name
 
 
@@ -186,7 +186,9 @@ def test_help_and_version_need_nothing_heavy(arguments: list[str]) -> None:
 )
 def test_an_unknown_command_is_answered_with_the_nearest_and_all(typed: str, meant: str | None) -> None:
     line = refusal(run("retrieval", typed, "--user", "42"))
-    assert line.startswith(f"error: no command '{typed}' among build-index, query, evaluate, index, datasets")
+    assert line.startswith(
+        f"error: no command '{typed}' among build-index, query, evaluate, benchmark, index, datasets"
+    )
     assert line.endswith(
         f"; did you mean {meant}? see retrieval --help" if meant else "; see retrieval --help"
     )
@@ -256,6 +258,8 @@ OUT_OF_RANGE = [
     ("query", "--k", "-3"),
     ("query", "--k", "ten"),
     ("evaluate", "--k", "0"),
+    *(("benchmark", f"--{flag}", value) for flag in ("k", "queries", "threads") for value in ("0", "-1")),
+    ("benchmark", "--threads", "99999"),
 ]  # fmt: skip
 REMEMBER = """
 import atexit, os, sys

@@ -14,6 +14,7 @@ from retrieval.cli.options import SHARED
         "build-index": "retrieval.cli.build_index:build_index",
         "query": "retrieval.cli.query:query",
         "evaluate": "retrieval.cli.evaluate:evaluate",
+        "benchmark": "retrieval.cli.benchmark:benchmark",
         "index": "retrieval.cli.index:index",
         "datasets": "retrieval.cli.datasets:datasets",
         "completion": "retrieval.cli.completion:completion",

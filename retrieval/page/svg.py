@@ -9,7 +9,7 @@ import logging
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,17 @@ VARIABLES = {
     RETRIEVAL: "--retrieval",
     RERANKED: "--reranked",
 } | {colour: f"--part-{place}" for place, colour in enumerate(PARTS, start=1)}
+# The page's light scheme, for pictures that are files of their own.
+LIGHT = {
+    INK: "#1b1f24",
+    MUTED: "#59616b",
+    GRID: "#dfe3e8",
+    PAPER: "#ffffff",
+    ON: "#ffffff",
+    BASELINE: "#5c636b",
+    RETRIEVAL: "#0a5fbf",
+    RERANKED: "#a8480a",
+} | dict(zip(PARTS, ("#0a5fbf", "#5c636b", "#7a4fa3", "#a8480a", "#0b7a75", "#b3261e"), strict=True))
 SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
@@ -111,17 +122,25 @@ def inline_svg(plot: Plot) -> str:
 def _drawn(plot: Plot) -> bytes:
     """What matplotlib writes."""
     buffer = io.BytesIO()
+    with own_settings(SETTINGS):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(WIDTH / 72, plot.height / 72), dpi=72, layout="constrained")
+        plot.draw(figure)
+        figure.savefig(buffer, format="svg")
+    return buffer.getvalue()
+
+
+@contextmanager
+def own_settings(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Matplotlib as freshly installed but for these settings, and quiet, inside the block."""
     with _quiet():
         import matplotlib
-        from matplotlib.figure import Figure
 
         defaults = matplotlib.rcParamsDefault.items()
         fresh: dict[Any, Any] = {key: value for key, value in defaults if "backend" not in key}
-        with matplotlib.rc_context(fresh | SETTINGS):
-            figure = Figure(figsize=(WIDTH / 72, plot.height / 72), dpi=72, layout="constrained")
-            plot.draw(figure)
-            figure.savefig(buffer, format="svg")
-    return buffer.getvalue()
+        with matplotlib.rc_context(fresh | dict(settings)):
+            yield
 
 
 @contextmanager
