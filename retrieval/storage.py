@@ -237,7 +237,7 @@ def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
     from retrieval.encoded import EncodedInteractions
 
     def read() -> NDArray[np.int64]:
-        frame = _read_parquet(bundle, INTERACTIONS)
+        frame = read_parquet(bundle, INTERACTIONS)
         test = frame.filter(frame["slice"] == "test")
         return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
 
