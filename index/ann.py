@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from index import partition
 from index.base import SearchResult, check_queries, check_vectors
 from index.factory import check_factory, default_factory, split_factory
+from index.row_map import RowMap, as_bits
 from index.settings import SearchSettings
 from index.topk import order_result, top_k
 from index.transforms import new_index
@@ -53,17 +54,24 @@ class AnnIndex:
     and do not disturb each other.
 
     Args:
-        faiss_index: trained and filled; row i is the i-th vector added.
+        faiss_index: trained and filled.
         factory: the string it was built from.
         settings: how hard it looks. Where they are left out: a quarter of the lists of an IVF index, a start
             for tuning; four times k candidates where they are refined; FAISS's own breadth in a graph.
+        row_map: which row each of its vectors is, see `changed`; None: row i is the i-th vector added.
 
     Raises:
         ValueError: if the index is empty, untrained or not by inner product, or a setting does not fit it.
     """
 
     def __init__(
-        self, faiss_index: Any, factory: str, settings: SearchSettings | None = None, *, _keep: Any = None
+        self,
+        faiss_index: Any,
+        factory: str,
+        settings: SearchSettings | None = None,
+        row_map: RowMap | None = None,
+        *,
+        _keep: Any = None,
     ) -> None:
         _check_metric(faiss_index, factory)
         if not faiss_index.is_trained or faiss_index.ntotal < 1:
@@ -73,7 +81,11 @@ class AnnIndex:
         self.factory = factory
         self._index = faiss_index
         self._keep = _keep  # the bytes that a loaded index is a view on
-        self.size = int(faiss_index.ntotal)
+        self._positions = int(faiss_index.ntotal)
+        if row_map is not None and len(row_map) != self._positions:
+            raise ValueError(f"the row map is of {len(row_map)} vectors, the index of {self._positions}")
+        self.row_map = None if row_map is None or row_map.is_identity else row_map
+        self.size = self._positions if self.row_map is None else self.row_map.size
         self.dimension = int(faiss_index.d)
         ivf, graph = _find(faiss_index, faiss.IndexIVF), _find(faiss_index, faiss.IndexHNSW)
         self.nlist: int | None = None if ivf is None else int(ivf.nlist)
@@ -171,7 +183,7 @@ class AnnIndex:
 
     def with_settings(self, settings: SearchSettings) -> "AnnIndex":
         """The same index looking as hard as told; ValueError where a setting does not fit it."""
-        return AnnIndex(self._index, self.factory, settings, _keep=self._keep)
+        return AnnIndex(self._index, self.factory, settings, self.row_map, _keep=self._keep)
 
     def with_nprobe(self, nprobe: int) -> "AnnIndex":
         """The same index looking at `nprobe` lists; ValueError unless it has that many."""
@@ -188,7 +200,7 @@ class AnnIndex:
             SearchSettings(
                 None if nprobe is None or self.nlist is None else min(2 * nprobe, self.nlist),
                 None if ef_search is None else min(2 * ef_search, LARGEST_EF),
-                None if k_factor is None else min(2 * k_factor, float(max(self.size, 1))),
+                None if k_factor is None else min(2 * k_factor, float(self._positions)),
             )
         )
 
@@ -201,9 +213,9 @@ class AnnIndex:
         graph = _find(self._index, faiss.IndexHNSW)
         if graph is self._index:
             storage = faiss.downcast_index(graph.storage)
-            return AnnIndex(storage, self.factory, _keep=(self._index, self._keep))
+            return AnnIndex(storage, self.factory, row_map=self.row_map, _keep=(self._index, self._keep))
         ef_search = None if graph is None else LARGEST_EF
-        k_factor = float(self.size) if self._refines else None
+        k_factor = float(self._positions) if self._refines else None
         return self.with_settings(SearchSettings(self.nlist, ef_search, k_factor))
 
     def search(
@@ -227,36 +239,49 @@ class AnnIndex:
         width = min(int(k), self.size)
         if not len(queries):
             return SearchResult(np.empty((0, width), np.float32), np.empty((0, width), np.int64))
-        if self._widest is not None and width > self._widest:
-            return self._scan(queries, width)
-        parameters = self._parameters_for(width, allowed)
-        scores, rows = self._index.search(np.ascontiguousarray(queries), width, params=parameters)
-        if rows.max() >= self.size:
-            raise ValueError(
-                f"{self.factory!r} answers row {rows.max()} of {self.size}; build the index again"
-            )
-        return order_result(scores, rows)
+        if allowed is not None:
+            self._check_allowed(allowed)
+        if self.row_map is None:
+            return self._search(queries, width, None if allowed is None else as_bits(allowed))
+        if allowed is None and not self.takes_selectors:
+            return self.row_map.search(self._search, queries, width)
+        bits = self.row_map.live_bits if allowed is None else self.row_map.bits_of(allowed)
+        return self.row_map.translate(self._search(queries, width, bits))
 
-    def _scan(self, queries: NDArray[np.float32], k: int) -> SearchResult:
-        """All products, where FAISS' early termination does not go as deep as k."""
+    def _search(
+        self, queries: NDArray[np.float32], depth: int, bits: NDArray[np.uint8] | None = None
+    ) -> SearchResult:
+        """As `search`, by positions in the FAISS index, allowed or not by a bit each."""
+        if self._widest is not None and depth > self._widest:
+            return self._scan(queries, depth)
+        parameters = self._parameters_for(depth, bits)
+        scores, found = self._index.search(np.ascontiguousarray(queries), depth, params=parameters)
+        if found.max() >= self._positions:
+            raise ValueError(
+                f"{self.factory!r} answers row {found.max()} of {self._positions}; build the index again"
+            )
+        return order_result(scores, found)
+
+    def _scan(self, queries: NDArray[np.float32], depth: int) -> SearchResult:
+        """All products, where FAISS' early termination does not go so deep."""
         base, asked = self._index, np.ascontiguousarray(queries)
         while isinstance(base, faiss.IndexPreTransform):
             asked = base.chain.at(0).apply(asked)
             base = _inner(base)
-        return SearchResult(*top_k(asked @ base.reconstruct_n(0, self.size).T, k))
+        return SearchResult(*top_k(asked @ base.reconstruct_n(0, self._positions).T, depth))
 
-    def _parameters_for(self, k: int, allowed: NDArray[np.bool_] | None) -> Any:
+    def _parameters_for(self, k: int, bits: NDArray[np.uint8] | None) -> Any:
         """Settings as FAISS takes them. Asked for more than all items it would fill memory with padding."""
         k_factor = self.settings.k_factor
-        if k_factor is not None and k * k_factor > self.size:
-            k_factor = (self.size + 0.5) / k
-        if allowed is not None:
-            return _search_parameters(self._index, self.settings, k_factor, self._selector(allowed))
+        if k_factor is not None and k * k_factor > self._positions:
+            k_factor = (self._positions + 0.5) / k
+        if bits is not None:
+            return _search_parameters(self._index, self.settings, k_factor, faiss.IDSelectorBitmap(bits))
         if k_factor not in self._parameters:
             self._parameters = {k_factor: _search_parameters(self._index, self.settings, k_factor, None)}
         return self._parameters[k_factor]
 
-    def _selector(self, allowed: NDArray[np.bool_]) -> Any:
+    def _check_allowed(self, allowed: NDArray[np.bool_]) -> None:
         if not self.takes_selectors:
             raise ValueError(f"{self.factory!r} cannot be told which rows to return; use search_filtered")
         if allowed.shape != (self.size,) or allowed.dtype != np.bool_:
@@ -264,10 +289,50 @@ class AnnIndex:
                 f"allowed is {allowed.dtype} of shape {allowed.shape}; expected a bool for each of "
                 f"{self.size} items"
             )
-        return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+
+    @property
+    def tombstones(self) -> int:
+        """How many vectors are left of items that were removed or replaced."""
+        return self._positions - self.size
+
+    def changed(
+        self, kept: NDArray[np.int64], vectors: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> "AnnIndex":
+        """The index of a changed catalogue; this one goes on answering as before.
+
+        Nothing is trained again: vectors are appended, and those of items that are gone are left as
+        tombstones, which take memory and time. To be rid of them, build from the vectors again.
+
+        Args:
+            kept: shape (size,), int64: the new row of each item, -1 where it is removed or replaced.
+            vectors: shape (m, dimension), float32, finite: of new items and of replaced ones.
+            rows: shape (m,), int64: their rows; with those of `kept` all from 0 to the new size - 1.
+
+        Raises:
+            ValueError: if vectors or rows do not fit, or no item is left.
+        """
+        before = RowMap(np.arange(self._positions)) if self.row_map is None else self.row_map
+        after = before.moved(kept, rows)
+        if len(vectors) != len(rows) or vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise ValueError(
+                f"{len(rows)} rows for vectors of shape {vectors.shape}; expected one each, of "
+                f"{self.dimension} numbers"
+            )
+        if not len(vectors):
+            return AnnIndex(self._index, self.factory, self.settings, after, _keep=self._keep)
+        check_vectors(vectors)
+        # Through bytes: a copy of an index that is a view is a view too, and ends the process when added to.
+        longer = faiss.deserialize_index(faiss.serialize_index(self._index))
+        vectors, ivf = np.ascontiguousarray(vectors), _find(longer, faiss.IndexIVF)
+        with faiss_threads(1):  # or a graph comes out another every time
+            if ivf is not None and split_factory(self.factory).transform is not None:
+                partition.add(longer, ivf, vectors)
+            else:
+                longer.add(vectors)
+        return AnnIndex(longer, self.factory, self.settings, after)
 
     def to_bytes(self) -> NDArray[np.uint8]:
-        """The FAISS index as a flat uint8 array; `factory` and the settings are to be kept beside it."""
+        """The FAISS index as a flat array; `factory`, settings and `row_map` are to be kept beside it."""
         return np.asarray(faiss.serialize_index(self._index), dtype=np.uint8)
 
     @classmethod
@@ -279,6 +344,7 @@ class AnnIndex:
         size: int,
         dimension: int,
         settings: SearchSettings | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> "AnnIndex":
         """Load what `to_bytes` gave. Check a digest first: FAISS trusts much of what it reads.
 
@@ -288,9 +354,10 @@ class AnnIndex:
         Args:
             data: the bytes; kept, not copied, and not to be changed.
             factory: the string it was built from.
-            size: number of vectors it must hold.
+            size: number of items it must hold.
             dimension: numbers in a vector it must have.
             settings: as in the class.
+            rows: of a changed index, the rows of its `row_map`.
 
         Raises:
             ValueError: if the bytes are no FAISS index, or one of another size, dimension or metric, or its
@@ -308,13 +375,17 @@ class AnnIndex:
             raise ValueError("not a whole FAISS index (cut off); build the index again")
         if reader.rp_ < len(array):
             raise ValueError(f"{len(array) - reader.rp_} bytes follow the FAISS index; build the index again")
-        if (loaded.ntotal, loaded.d) != (size, dimension):
+        row_map = None if rows is None else RowMap(rows)
+        if row_map is not None and row_map.size != size:
+            raise ValueError(f"the row map has {row_map.size} items; expected {size}, build the index again")
+        positions = size if row_map is None else len(row_map)
+        if (loaded.ntotal, loaded.d) != (positions, dimension):
             raise ValueError(
-                f"the FAISS index holds {loaded.ntotal} vectors of {loaded.d} numbers; expected {size} of "
-                f"{dimension}, build the index again from these vectors"
+                f"the FAISS index holds {loaded.ntotal} vectors of {loaded.d} numbers; expected "
+                f"{positions} of {dimension}, build the index again from these vectors"
             )
-        index = cls(loaded, factory, settings, _keep=(array, data))
-        _check_rows(_find(loaded, faiss.IndexIVF), size)
+        index = cls(loaded, factory, settings, row_map, _keep=(array, data))
+        _check_rows(_find(loaded, faiss.IndexIVF), positions)
         return index
 
 

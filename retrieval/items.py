@@ -1,6 +1,6 @@
 """Titles, genres and other categories of items, from whatever file came with the interactions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -136,12 +136,15 @@ class ItemTable:
         return rows
 
 
-def read_items(path: Path) -> ItemTable:
+def read_items(path: Path, known_columns: Collection[str] = ()) -> ItemTable:
     """Read ``movies.dat``, ``u.item``, ``movies.csv``, RecBole's ``.item``, Parquet or an Excel workbook.
 
     The format is known by content. Genres of ``u.item`` are named by a ``u.genre`` beside it, else as in
     MovieLens 100K. A ``release_year`` column becomes part of the title, as MovieLens writes it. Of an item
     listed twice the first line counts. Further columns whose values come again are kept as categories.
+
+    Args:
+        known_columns: names of columns to keep as categories in any case, as features name them.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
@@ -156,6 +159,7 @@ def read_items(path: Path) -> ItemTable:
     separator = " " if layout is not None and layout.header and not layout.quoted else "|"
     names = _genre_names(Path(table.label)) if has_flags else ()
     try:
+        others = tuple(replace(each, is_known=each.name in known_columns) for each in others)
         columns = replace(columns, others=others)
         found, categories = item_frame(lambda position: rows.frame[str(position)], columns, names, separator)
     except BadRowError as bad:

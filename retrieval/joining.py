@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.feature_vectors import FeatureVectors, check_same_names
 from retrieval.vectors import Matrix, TowerVectors
 
 Wide = NDArray[np.float64]
@@ -41,6 +42,24 @@ def join(members: Sequence[TowerVectors], weights: NDArray[np.float32], dimensio
         users=_float32(np.column_stack([users @ to_user, np.ones(len(users))])),
         history_items=_float32(histories @ to_user),
         prior=_float32(prior @ to_user),
+        features=_join_features([each.features for each in members], to_user * share, to_item),
+    )
+
+
+def _join_features(
+    members: Sequence[FeatureVectors | None], to_user: Wide, to_item: Wide
+) -> FeatureVectors | None:
+    """Features' vectors go the way of the items' they are a part of: all of it is linear."""
+    known = [each for each in members if each is not None]
+    if len(known) < len(members):
+        return None
+    items = np.hstack([each.items[:, :-1] for each in known]).astype(np.float64)
+    histories = np.hstack([each.histories for each in known]).astype(np.float64)
+    biases = np.mean([each.items[:, -1] for each in known], axis=0)
+    return FeatureVectors(
+        check_same_names(known),
+        _float32(np.column_stack([items @ to_item, biases])),
+        _float32(histories @ to_user),
     )
 
 

@@ -21,6 +21,7 @@ from retrieval.bundle import (
     FILE_NAME,
     FORMAT_VERSION,
     MANIFEST,
+    Bundle,
     manifest_bytes,
     manifest_digest,
     open_folder,
@@ -163,11 +164,16 @@ def _writing(artifacts: Path) -> Iterator[None]:
 def copy_bundle(folder: Path, artifacts: Path) -> Path:
     """Publish a checked copy of a bundle in another artifacts folder; returns the copy's own folder."""
     bundle = open_folder(folder)
-    derived = {"format_version", "created", "files", "build_id"}
     with new_bundle(artifacts) as writer:
         for name in bundle.manifest["files"]:
             writer.write(name, bundle.read(name))
-        return writer.publish({key: value for key, value in bundle.manifest.items() if key not in derived})
+        return writer.publish(description_of(bundle))
+
+
+def description_of(bundle: Bundle) -> dict[str, Any]:
+    """What a manifest says beside what `BundleWriter.publish` finds out itself."""
+    found_out = {"format_version", "created", "files", "build_id"}
+    return {key: value for key, value in bundle.manifest.items() if key not in found_out}
 
 
 def _write_synced(path: Path, data: bytes) -> None:

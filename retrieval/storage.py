@@ -13,6 +13,7 @@ from index import AnnIndex, ItemLists, OperatingPoint, SearchSettings
 from retrieval.attributes import ItemAttributes
 from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
+from retrieval.feature_vectors import FeatureVectors
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
 from retrieval.publishing import BundleWriter
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from retrieval.evaluation import Evaluated
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
-PAGE = "report.html"
+PAGE, ITEMS = "report.html", "items.parquet"
+# Only where there are such: how the names of the features' files begin, and the rows of a changed index.
+FEATURES, INDEX_ROWS = "features", "index_rows"
 Read = TypeVar("Read")
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
@@ -45,7 +48,7 @@ def write_build(
 
     write_system(writer, "evaluated", build.evaluated)
     write_system(writer, "served", build.served)
-    writer.write(INTERACTIONS, _parquet(build.split.labelled()))
+    writer.write(INTERACTIONS, to_parquet(build.split.labelled()))
     alpha, tuning = build.report.alpha, build.report.tuning
     choices = {
         "alpha": alpha and alpha.to_json(),
@@ -55,8 +58,8 @@ def write_build(
     }
     writer.write_json(CHOICES, choices)
     _write_measurements(writer, build.index.points)
-    writer.write("users.parquet", _parquet(build.user_table()))
-    writer.write("items.parquet", _parquet(build.item_table()))
+    writer.write("users.parquet", to_parquet(build.user_table()))
+    writer.write(ITEMS, to_parquet(build.item_table()))
     report = build.report.to_json()
     writer.write_json(REPORT, report)
     writer.write(PAGE, render_page(report, _settings(build)).encode())
@@ -85,6 +88,12 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
     }
     columns, lists = system.attributes.to_arrays()
     arrays |= {f"attribute_{name}": array for name, array in lists.items()}
+    row_map, features = model.ann.row_map, model.vectors.features
+    if row_map is not None:
+        arrays[INDEX_ROWS] = row_map.rows
+    if features is not None:
+        writer.write_json(f"{part}/{FEATURES}_names.json", features.names)
+        arrays |= {f"{FEATURES}_vectors": features.items, f"{FEATURES}_histories": features.histories}
     for name, array in arrays.items():
         writer.write_array(f"{part}/{name}.npy", array)
     settings = {
@@ -121,6 +130,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             users=array("user_vectors"),
             history_items=tower_weights[HISTORY_TABLE] if settings["takes_histories"] else None,
             prior=tower_weights[PRIOR] if settings["takes_histories"] else None,
+            features=_read_features(bundle, part),
         )
         ann = AnnIndex.from_bytes(
             bundle.mapped(f"{part}/index.faiss"),
@@ -128,6 +138,7 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
             settings=SearchSettings(**settings["index"]["settings"]),
             size=len(vectors.items),
             dimension=vectors.dimension,
+            rows=array(INDEX_ROWS) if f"{part}/{INDEX_ROWS}.npy" in bundle.manifest["files"] else None,
         )
         popularity = array("popularity")
         model = TwoStageModel(
@@ -161,6 +172,14 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
     return _fitting_together(bundle, part, read)
 
 
+def _read_features(bundle: Bundle, part: str) -> FeatureVectors | None:
+    if f"{part}/{FEATURES}_names.json" not in bundle.manifest["files"]:
+        return None
+    names = tuple(bundle.json(f"{part}/{FEATURES}_names.json"))
+    vectors, histories = (bundle.array(f"{part}/{FEATURES}_{name}.npy") for name in ("vectors", "histories"))
+    return FeatureVectors(names, vectors, histories)
+
+
 def read_evaluated(bundle: Bundle) -> "Evaluated":
     """The evaluated system with the data it is judged by; nothing is trained again.
 
@@ -181,7 +200,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     system = read_system(bundle, "evaluated")
 
     def read() -> Evaluated:
-        frame = _read_parquet(bundle, INTERACTIONS)
+        frame = read_parquet(bundle, INTERACTIONS)
         choices = bundle.json(CHOICES)
         slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
         train, validation, test = (
@@ -218,7 +237,7 @@ def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
     from retrieval.encoded import EncodedInteractions
 
     def read() -> NDArray[np.int64]:
-        frame = _read_parquet(bundle, INTERACTIONS)
+        frame = read_parquet(bundle, INTERACTIONS)
         test = frame.filter(frame["slice"] == "test")
         return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
 
@@ -279,7 +298,8 @@ def _write_measurements(writer: BundleWriter, points: Sequence[OperatingPoint]) 
     writer.write_array("evaluated/index_milliseconds.npy", times)
 
 
-def _read_parquet(bundle: Bundle, name: str) -> Any:
+def read_parquet(bundle: Bundle, name: str) -> Any:
+    """A .parquet file of a bundle, as a polars frame; ValueError where it is none."""
     import polars as pl
 
     data = bundle.read(name)
@@ -289,7 +309,8 @@ def _read_parquet(bundle: Bundle, name: str) -> Any:
         raise ValueError(f"{name} is not a Parquet file ({error})") from error
 
 
-def _parquet(frame: Any) -> bytes:
+def to_parquet(frame: Any) -> bytes:
+    """The bytes of a .parquet file of a polars frame."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     return buffer.getvalue()

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from index import ItemLists
 from retrieval.closed_form import TowerStart
+from retrieval.feature_vectors import FeatureVectors
 from retrieval.features import SideFeatures
 from retrieval.losses import one_against_all, pairwise
 from retrieval.negatives import draw_by_score
@@ -85,6 +86,7 @@ class FeatureEmbeddings(nn.Module):
 
     def __init__(self, features: SideFeatures, width: int) -> None:
         super().__init__()
+        self.names = features.names
         self.table = nn.Embedding(len(features.names) + 1, width, padding_idx=len(features.names))
         nn.init.zeros_(self.table.weight)
         self.register_buffer("rows", torch.from_numpy(features.padded()), persistent=False)
@@ -95,6 +97,10 @@ class FeatureEmbeddings(nn.Module):
         count = padded.ne(self.table.num_embeddings - 1).sum(dim=1, keepdim=True).clamp(min=1)
         mean: Tensor = self.table(padded).sum(dim=1) / count
         return mean
+
+    def vectors(self) -> NDArray[np.float32]:
+        """The embeddings, in the order of `names`: (number of features, width)."""
+        return to_numpy(self.table.weight[:-1])
 
 
 class ItemTower(nn.Module):
@@ -294,7 +300,11 @@ class TwoTowerBPR(nn.Module):
         if tower.user_features is not None:
             every_user = torch.arange(len(histories), device=every_item.device)
             users = users + to_numpy(tower.user_features(every_user))
-        return TowerVectors(items, with_one(users), table, prior)
+        features = None
+        if self.items.features is not None and tower.item_features is not None:
+            by_item, by_history = self.items.features, tower.item_features
+            features = FeatureVectors(by_item.names, by_item.vectors(), by_history.vectors())
+        return TowerVectors(items, with_one(users), table, prior, features)
 
 
 def append_one(vectors: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.feature_vectors import FeatureVectors
 
 Matrix = NDArray[np.float32]
 Weights = dict[str, NDArray[np.float32]]
@@ -25,6 +26,7 @@ class TowerVectors:
         history_items: shape (n_items, d), float32: the history tower's own item table, from which
             anyone with a history gets a vector; None for the id tower, which knows only its users.
         prior: shape (d,), float32: the vector of a user without a history; None likewise.
+        features: how an item nobody has met gets its rows in both; None where nothing is known of items.
 
     Raises:
         ValueError: if shapes or dtypes do not fit together, or a value is NaN or infinite.
@@ -34,6 +36,7 @@ class TowerVectors:
     users: Matrix
     history_items: Matrix | None
     prior: Matrix | None
+    features: FeatureVectors | None = None
 
     def __post_init__(self) -> None:
         if self.items.ndim != 2 or self.users.ndim != 2 or self.items.shape[1] != self.users.shape[1]:
@@ -47,6 +50,9 @@ class TowerVectors:
             raise ValueError("the history table and the prior belong together: there is only one of them")
         if self.prior is not None and self.prior.shape != expected[1:]:
             raise ValueError(f"the prior has shape {self.prior.shape}, not {expected[1:]}")
+        known = self.features
+        if known is not None and (self.prior is None or known.histories.shape[1] != expected[1]):
+            raise ValueError(f"the features' vectors belong to history towers of {expected[1]} numbers")
         for name in ("items", "users", "history_items", "prior"):
             matrix = getattr(self, name)
             if matrix is not None and (matrix.dtype != np.float32 or not np.isfinite(matrix).all()):

@@ -31,6 +31,9 @@ from retrieval.storage import read_evaluated, read_system
 
 ROOT = Path(__file__).parent.parent
 OF_A_PART = (
+    "features_histories.npy",
+    "features_names.json",
+    "features_vectors.npy",
     "towers.safetensors",
     "neural_mf.safetensors",
     "index.faiss",
@@ -49,7 +52,10 @@ OF_A_PART = (
     "model.json",
 )
 # Those of which another fit's may be as long, so that nothing else has to fit them.
-ALIKE = ("user_vectors.npy", "seen_items.npy", "attribute_values.npy", "attributes.json", "model.json")
+ALIKE = (
+    *("user_vectors.npy", "seen_items.npy", "attribute_values.npy", "attributes.json", "model.json"),
+    *("features_histories.npy", "features_names.json", "features_vectors.npy"),
+)
 FILES = (
     *(f"{part}/{name}" for part in ("evaluated", "served") for name in OF_A_PART),
     "evaluated/interactions.parquet",

@@ -87,6 +87,9 @@ def parse(words: list[str]) -> None:
         return
     _, command, rest = group.resolve_command(context, arguments)
     assert command is not None
+    if isinstance(command, click.Group) and rest:
+        _, command, rest = command.resolve_command(context, rest)
+        assert command is not None
     with contextlib.suppress(click.exceptions.Exit):  # --help
         command.make_context(arguments[0], rest, parent=context)
 
@@ -133,9 +136,11 @@ def test_every_flag_in_the_prose_is_one_of_ours() -> None:
 
     known = {"--help", "--version"}
     context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
+    below = [group.get_command(context, name) for name in group.list_commands(context)]
+    for command in below:
         assert command is not None
+        if isinstance(command, click.Group):
+            below += [command.get_command(context, name) for name in command.list_commands(context)]
         for parameter in command.params:
             known.update(parameter.opts, parameter.secondary_opts)
     prose = [line for line in FENCED.sub("", README).splitlines() if not re.search(r"\bpip\b|\bgit\b", line)]

@@ -15,6 +15,7 @@ from retrieval.cli.options import SHARED
         "query": "retrieval.cli.query:query",
         "evaluate": "retrieval.cli.evaluate:evaluate",
         "benchmark": "retrieval.cli.benchmark:benchmark",
+        "index": "retrieval.cli.index:index",
         "datasets": "retrieval.cli.datasets:datasets",
         "completion": "retrieval.cli.completion:completion",
     },

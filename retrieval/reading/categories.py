@@ -29,11 +29,15 @@ _TEXTS = pl.List(pl.String)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A column that may be categorical: where it stands, and what separates values in its text."""
+    """A column that may be categorical: where it stands, and what separates values in its text.
+
+    `is_known`: it was found to be categorical in a larger table, so few rows are no evidence against it.
+    """
 
     name: str
     position: int
     separator: str = "|"
+    is_known: bool = False
 
 
 def candidates(
@@ -71,7 +75,7 @@ def category_frame(cells: Callable[[int], pl.Series], columns: Sequence[Candidat
             values = texts_of(cells(column.position), column.separator)
         except (pl.exceptions.PolarsError, TypeError, ValueError):
             continue  # not even text: no more than a column that says nothing
-        if values is not None and is_categorical(column.name, values):
+        if values is not None and (column.is_known or is_categorical(column.name, values)):
             found[column.name] = values
     return pl.DataFrame(found)
 

@@ -1,0 +1,128 @@
+"""What becomes of an index whose catalogue changes: rows are appended, removals leave tombstones.
+
+Several kinds of FAISS index cannot remove a vector at all, and none can put one between two others. So
+vectors keep the positions they were added at, and a map says which row of the catalogue each is now.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.base import SearchResult
+from index.topk import order_result
+
+# Searched deeper by at least so many at first: with few tombstones one search is enough.
+_SPARE = 16
+
+Search = Callable[[NDArray[np.float32], int], SearchResult]
+
+
+@dataclass(frozen=True, eq=False)
+class RowMap:
+    """Which row of the catalogue each position of a FAISS index is.
+
+    Attributes:
+        rows: shape (number of positions,), int64: every row from 0 to size - 1 once; -1 is a tombstone,
+            whose vector is still there and never found.
+
+    Raises:
+        ValueError: unless `rows` is such an array with at least one row.
+
+    >>> rows = RowMap(np.array([0, 1, 2])).moved(np.array([0, -1, 2]), np.array([1, 3])).rows
+    >>> rows.tolist()
+    [0, -1, 2, 1, 3]
+    """
+
+    rows: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 1 or self.rows.dtype != np.int64:
+            raise ValueError(
+                f"rows are {self.rows.dtype} of shape {self.rows.shape}; expected int64, a row each position"
+            )
+        live = self.rows[self.rows != -1]
+        is_row = np.zeros(len(live), dtype=np.bool_)
+        in_range = len(live) and live.min() >= 0 and live.max() < len(live)
+        if in_range:
+            is_row[live] = True
+        if not (in_range and is_row.all()):
+            raise ValueError(
+                f"the {len(live)} live rows are not each from 0 to {len(live) - 1} once; "
+                "build the index again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def size(self) -> int:
+        """Number of items, tombstones not counted."""
+        return int(np.count_nonzero(self.rows >= 0))
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether position and row are one number for all of them."""
+        return np.array_equal(self.rows, np.arange(len(self)))
+
+    def moved(self, kept: NDArray[np.int64], added: NDArray[np.int64]) -> "RowMap":
+        """The map after a change of the catalogue.
+
+        Args:
+            kept: shape (size,), int64: the new row of each item, -1 where it is removed or replaced.
+            added: shape (m,), int64: the rows of m vectors appended at the end.
+
+        Raises:
+            ValueError: if `kept` is of another length, or both together are not all the new rows once.
+        """
+        if kept.shape != (self.size,) or kept.dtype != np.int64 or added.dtype != np.int64:
+            raise ValueError(
+                f"kept is {kept.dtype} of shape {kept.shape}, added {added.dtype}; expected int64, and a new "
+                f"row or -1 for each of {self.size} items"
+            )
+        return RowMap(np.concatenate([np.where(self.rows >= 0, kept[self.rows], -1), added]))
+
+    @cached_property
+    def live_bits(self) -> NDArray[np.uint8]:
+        """A bit for each position, see `as_bits`: 0 for a tombstone."""
+        return as_bits(self.rows >= 0)
+
+    def bits_of(self, allowed: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Likewise, of items that may be returned, shape (size,), and no others."""
+        return as_bits((self.rows >= 0) & allowed[self.rows])
+
+    def translate(self, found: SearchResult) -> SearchResult:
+        """A result of positions as one of rows, tombstones left out: lines are as long, padded at the end."""
+        return order_result(found.scores, np.where(found.rows >= 0, self.rows[found.rows], -1))
+
+    def search(self, search: Search, queries: NDArray[np.float32], k: int) -> SearchResult:
+        """The k best items of each query, where the index cannot be told what to leave out.
+
+        Searched deeper by the share of tombstones at first, then again and again for the lines that are
+        still short, at most by their number: so looking at everything finds what exact search does.
+
+        Args:
+            search: queries and a depth -> positions, best first; -1 where it finds no more.
+            k: at most `size`.
+        """
+        dead = len(self) - self.size
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        lines = np.arange(len(queries))
+        depth = k + min(dead, max(_SPARE, 2 * k * dead // len(self)))
+        while len(lines):
+            found = search(queries[lines], depth)
+            best = self.translate(found).top(k)
+            scores[lines], rows[lines] = best.scores, best.rows
+            if depth >= k + dead:
+                break
+            has_more = (found.rows[:, -1] >= 0) & (best.rows[:, -1] < 0)
+            lines, depth = lines[has_more], min(2 * depth, k + dead)
+        return SearchResult(scores, rows)
+
+
+def as_bits(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A bit for each entry, as FAISS wants them: 8 a byte, the first the lowest."""
+    return np.packbits(mask, bitorder="little")
