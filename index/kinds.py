@@ -155,29 +155,33 @@ def code_widths(vectors: NDArray[np.float32]) -> tuple[int, ...]:
     return tuple(sorted({min(dimension, 8 * math.ceil(width / 8)) for width in needed}))
 
 
-def ladder(index: AnnIndex) -> Iterator[tuple[SearchSettings, ...]]:
+def ladder(index: AnnIndex, *, coarse: bool = False) -> Iterator[tuple[SearchSettings, ...]]:
     """Settings in lines, each from the least that is looked at to the most.
 
     A line varies what matters most; a refining IVF index has one for each k_factor.
+
+    Args:
+        coarse: fewer of them, enough for a curve.
     """
-    nprobes = [] if index.nlist is None else _probes(index.nlist)
+    nprobes = [] if index.nlist is None else _probes(index.nlist, (4,) if coarse else (4, 5, 6, 7))
+    k_factors = _K_FACTORS[1::2] if coarse else _K_FACTORS
     refines = index.settings.k_factor is not None
     if index.settings.ef_search is not None:
         yield tuple(SearchSettings(ef_search=ef) for ef in _EF_SEARCHES)
     elif nprobes and refines:
-        for k_factor in _K_FACTORS:
+        for k_factor in k_factors:
             yield tuple(SearchSettings(nprobe=n, k_factor=k_factor) for n in nprobes)
     elif nprobes:
         yield tuple(SearchSettings(nprobe=n) for n in nprobes)
     elif refines:
-        yield tuple(SearchSettings(k_factor=k_factor) for k_factor in _K_FACTORS)
+        yield tuple(SearchSettings(k_factor=k_factor) for k_factor in k_factors)
     else:
         yield (index.settings,)
 
 
-def _probes(nlist: int) -> list[int]:
-    """1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20 and so on, ending with all lists."""
-    steps = {part * 2**i // 4 for i in range(nlist.bit_length()) for part in (4, 5, 6, 7)}
+def _probes(nlist: int, quarters: tuple[int, ...]) -> list[int]:
+    """Those quarters of 1, 2, 4, 8 and so on, ending with all lists."""
+    steps = {part * 2**i // 4 for i in range(nlist.bit_length()) for part in quarters}
     return sorted({n for n in steps if 1 <= n < nlist} | {nlist})
 
 

@@ -239,7 +239,7 @@ def sweep(
     threads: int,
     say: _Say = lambda message: None,
 ) -> tuple[OperatingPoint, ...]:
-    """Every kind over its whole ladder, nothing chosen; exact search first.
+    """Every kind over its ladder, nothing chosen; exact search first.
 
     Kinds are measured one after the other, so that one index at a time is in memory.
 
@@ -259,7 +259,9 @@ def sweep(
         say(kind.factory)
         index, seconds = build(kind, vectors, seed, threads)
         n_bytes = size_of(index)
-        set_indexes = [index.with_settings(settings) for line in ladder(index) for settings in line]
+        set_indexes = [
+            index.with_settings(settings) for line in ladder(index, coarse=True) for settings in line
+        ]
         points += measured(
             [Trial(at, kind, workload.recalls(at), True, n_bytes, seconds) for at in set_indexes]
         )

@@ -219,6 +219,7 @@ def test_a_sweep_measures_every_kind_and_chooses_nothing():
         "UPCA16,IVF8,Flat nprobe=1",
         "UPCA16,IVF8,Flat nprobe=2",
     ]
+    assert [point.settings.nprobe for point in points[1:]] == [1, 2, 4, 8]
     assert points[-1].settings.nprobe == 8
     assert points[-1].recall == pytest.approx(1.0)
     again = OperatingPoint.from_json(points[1].to_json())
