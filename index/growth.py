@@ -8,7 +8,7 @@ from index.kinds import candidate_kinds
 from index.measuring import Workload
 from index.trials import Goal, build, exact_trial, first_meeting, timed
 
-LARGEST = 2**17  # items; a catalogue is not made larger than this
+SMALLEST, LARGEST = 2**10, 2**17  # items: where the search begins, unless at twice the catalogue, and ends
 JITTER = 0.3  # of the items' spread, so that copies are like their items and not the same
 _NOTICEABLE = 1.2
 _FAMILIES = ("lists", "fast scan", "fast scan lists")
@@ -32,7 +32,7 @@ def pays_from(
     seed: int,
     threads: int,
 ) -> int | None:
-    """The first size, doubling from the catalogue's own, at which an index is a fifth faster than exact.
+    """The first size, doubling from twice the catalogue, at which an index is a fifth faster than exact.
 
     Args:
         vectors: shape (n, d), float32: the catalogue.
@@ -43,7 +43,7 @@ def pays_from(
     Returns:
         None where it pays at none up to `LARGEST`.
     """
-    goal, size = Goal(recall or 0.95), 2 * len(vectors)
+    goal, size = Goal(recall or 0.95), max(SMALLEST, 2 * len(vectors))
     while size <= LARGEST:
         larger = enlarged(vectors, size, seed)
         workload = Workload(ExactIndex(larger), queries[:_QUERIES], k)

@@ -41,6 +41,7 @@ _EF_SEARCHES = (32, 64, 128, 256, 512, 1024)
 # A graph over a compressed store, fast scan without refinement and the like are left to `--index`: they lose
 # on every set of vectors tried.
 _GRAPH_LINKS = 32
+_FEW_LISTS = 8  # up to so many nobody needs a warning of
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def warning(index: AnnIndex) -> str | None:
     ):
         return "compressed scores that nothing refines order items wrongly; end it with ,RFlat"
     own = parts[0].startswith("UPCA")
-    if not own and index.nlist and nprobe and 2 < index.nlist < 2 * nprobe:
+    if not own and index.nlist and nprobe and _FEW_LISTS < index.nlist < 2 * nprobe:
         return (
             "it has to look at most of its lists, as FAISS parts them by direction alone; "
             f"UPCA{index.dimension}, in front parts them by distance"

@@ -27,7 +27,7 @@ from retrieval.benchmark import BATCH, Benchmark, FilterPoint, NdcgChange, paret
 from retrieval.bundle import Bundle
 from retrieval.fitted import FittedSystem
 from retrieval.progress import Progress, Silent
-from retrieval.storage import CHOICES, REPORT, read_system, read_test_users
+from retrieval.storage import INDEX_CHOICE, REPORT, read_system, read_test_users
 from retrieval.two_stage import TwoStageModel
 from retrieval.uncertainty import Estimate, standard_error
 
@@ -70,7 +70,7 @@ def read_subject(bundle: Bundle) -> Subject:
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     system = read_system(bundle, "evaluated")
-    choice = bundle.json(CHOICES)["index"]
+    choice = bundle.json(INDEX_CHOICE)
     return Subject(
         system=system,
         users=read_test_users(bundle, system),

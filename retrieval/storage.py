@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from retrieval.evaluation import Evaluated
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
+INDEX_CHOICE = "evaluated/index_choice.json"
 PAGE, ITEMS = "report.html", "items.parquet"
 # Only where there are such: how the names of the features' files begin, and the rows of a changed index.
 FEATURES, INDEX_ROWS = "features", "index_rows"
@@ -54,9 +55,9 @@ def write_build(
         "alpha": alpha and alpha.to_json(),
         "baselines": build.report.baselines,
         "tuning": tuning and tuning.to_json(),
-        "index": build.index.to_json(),
     }
     writer.write_json(CHOICES, choices)
+    writer.write_json(INDEX_CHOICE, build.index.to_json())
     _write_measurements(writer, build.index.points)
     writer.write("users.parquet", to_parquet(build.user_table()))
     writer.write(ITEMS, to_parquet(build.item_table()))
@@ -222,7 +223,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
             neural_mf and TrainingHistory.from_json(neural_mf),
         )
         tuning = choices["tuning"] and SearchResult.from_json(choices["tuning"])
-        index = IndexChoice.from_json(choices["index"])
+        index = IndexChoice.from_json(bundle.json(INDEX_CHOICE))
         return Evaluated(system.model, data, baselines, alpha, curves, tuning, index)
 
     return _fitting_together(bundle, "evaluated", read)

@@ -60,6 +60,7 @@ FILES = (
     *(f"{part}/{name}" for part in ("evaluated", "served") for name in OF_A_PART),
     "evaluated/interactions.parquet",
     "evaluated/choices.json",
+    "evaluated/index_choice.json",
     "evaluated/index_milliseconds.npy",
     "evaluated/index_recalls.npy",
     "users.parquet",

@@ -169,7 +169,7 @@ def test_a_bad_k_is_refused_before_any_fallback(recommender: Recommender, k: Any
 
 def test_a_bundle_that_knows_only_its_users_has_the_fallback_too(tiny_build: Build) -> None:
     system = tiny_build.served
-    vectors = replace(system.model.vectors, history_items=None, prior=None)
+    vectors = replace(system.model.vectors, history_items=None, prior=None, features=None)
     known_only = Recommender(replace(system, model=replace(system.model, vectors=vectors)))
     answer = known_only.recommend([9999], 5, fallback="popular")[0]
     assert (answer.status, len(answer.items)) == ("cold", 5)

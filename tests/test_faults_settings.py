@@ -15,7 +15,12 @@ from tests.commands import ROOT, Bench
 
 TINY = ("--dataset", "sample", "--epochs", "1", "--threads", "1", "--dimension", "8")
 # Values that would be wrong for most flags and mean something for these.
-MEANINGFUL = {("--seed", "0"), ("--positive-threshold", "0"), ("--positive-threshold", "-1")}
+MEANINGFUL = {
+    ("--seed", "0"),
+    ("--positive-threshold", "0"),
+    ("--positive-threshold", "-1"),
+    ("--max-ndcg-loss", "0"),
+}
 
 
 def commands() -> dict[str, click.Command]:

@@ -36,7 +36,7 @@ PHASES = [
     "Splitting",
     "Training TwoTowerBPR",
     "Training NeuralMF",
-    "Building and tuning the index",
+    "Measuring indexes and choosing one",
     "Weighing the re-ranker",
     "Fitting the baselines",
     "Evaluating",
