@@ -32,6 +32,7 @@ from retrieval.validation import CHOICE_K, ValidationLists
 
 QUERIES = 512  # users that an index is measured with: half of them choose, half of them prove
 _ONE_SIDED = 1.645  # standard errors to the upper end that the loss is above in 5 of 100 draws
+_AS_FAST = 1.3  # an index with exact search's answers is served in its place only where it is faster by more
 AUTO, EXACT = "auto", "exact"
 
 
@@ -106,9 +107,10 @@ def choose_index(
     named = settings.index not in (AUTO, EXACT)
     sample = _sample(len(model.vectors.users), settings.seed)
     tuned = _tuned(model, settings, goal, sample, settings.index if named else None, progress)
-    serves: SearchKind = "ann"
-    if settings.index == EXACT or isinstance(tuned.index, ExactIndex):
-        serves = "exact"
+    ann, point = tuned.approximate, tuned.chosen_approximate
+    serves: SearchKind = "exact" if settings.index == EXACT or _as_exact(tuned) else "ann"
+    if serves == "ann" and isinstance(tuned.index, AnnIndex):
+        ann, point = tuned.index, tuned.chosen
     size = None
     if serves == "exact" and settings.index == AUTO:
         size = pays_from(
@@ -122,7 +124,7 @@ def choose_index(
     choice = IndexChoice(
         serves,
         tuned.chosen,
-        tuned.chosen_approximate,
+        point,
         tuned.held_out,
         settings.recall_target,
         settings.memory_limit,
@@ -135,7 +137,7 @@ def choose_index(
         if caution := warning(tuned.approximate):
             progress.note(f"index: {tuned.approximate.name}: {caution}")
         _say_where_it_stands(tuned, goal, progress)
-    return replace(model, ann=tuned.approximate, serves=serves), choice
+    return replace(model, ann=ann, serves=serves), choice
 
 
 def same_index(
@@ -213,6 +215,14 @@ class _LossLimit:
         found = search_filtered(index, model.exact, model.vectors.users[users], depth, self.seen).result
         rows = model.rerank(users, found).rows if model.reranks else found.rows
         return score_lists(rows[:, :CHOICE_K], self.judgements, CHOICE_K).ndcg
+
+
+def _as_exact(tuned: Tuned) -> bool:
+    """Whether exact search, which is there anyway, is as good as what was chosen."""
+    if isinstance(tuned.index, ExactIndex):
+        return True
+    exact = next((point.p50_ms for point in tuned.points if point.factory == EXACT), np.inf)
+    return tuned.chosen.is_exact and exact <= _AS_FAST * tuned.chosen.p50_ms
 
 
 def _sample(n_users: int, seed: int) -> NDArray[np.int64]:

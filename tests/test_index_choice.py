@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import AnnIndex, ExactIndex
+from index import AnnIndex, ExactIndex, HeldOut, OperatingPoint, SearchSettings, Tuned
+from retrieval import index_choice
 from retrieval.building import Build
 from retrieval.bundle import open_bundle
 from retrieval.encoded import EncodedInteractions
@@ -58,7 +59,7 @@ def test_auto_serves_what_is_fastest_and_measures_an_index_all_the_same(
     assert isinstance(model.ann, AnnIndex)
     assert model.ann.name == choice.approximate.name
     assert choice.serves == model.serves
-    assert (choice.chosen.factory == "exact") == (model.serves == "exact")
+    assert choice.chosen.is_exact or (model.serves, choice.chosen) == ("ann", choice.approximate)
     assert choice.held_out.recall >= 0.9
     assert len({point.factory for point in choice.points}) > 4
     # what was measured is kept to the single query
@@ -170,3 +171,43 @@ def test_a_system_without_an_index_is_not_written(tiny_build: Build, tmp_path: P
 def test_settings_out_of_range_are_refused(wrong: dict[str, float | None], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         BuildSettings(**wrong)  # type: ignore[arg-type]
+
+
+def point(factory: str, ms: float) -> OperatingPoint:
+    is_exact = factory in ("exact", "Flat")
+    return OperatingPoint(factory, SearchSettings(), 1.0, 0.0, ms, ms, 1.0, 0.0, is_exact, "flat")
+
+
+@pytest.mark.parametrize(
+    ("chosen_ms", "factory", "serves", "ann"),
+    [
+        (1.0, "exact", "exact", "IVF8,Flat"),
+        (0.9, "Flat", "exact", "IVF8,Flat"),  # exact search is nearly as fast, and there anyway
+        (0.5, "Flat", "ann", "Flat"),
+        (0.5, "IVF8,Flat", "ann", "IVF8,Flat"),
+    ],
+)
+def test_what_was_chosen_is_what_answers(
+    bare: TwoStageModel,
+    lists: ValidationLists,
+    tiny_settings: BuildSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen_ms: float,
+    factory: str,
+    serves: str,
+    ann: str,
+) -> None:
+    ivf, flat = (
+        AnnIndex.build(bare.vectors.items, each, seed=1, threads=1) for each in ("IVF8,Flat", "Flat")
+    )
+    index = {"exact": bare.exact, "Flat": flat, "IVF8,Flat": ivf}[factory]
+    best, other = point(factory, chosen_ms), point("IVF8,Flat", 2.0)
+    points = (point("exact", 1.0), best, other)
+    approximate = best if factory == "IVF8,Flat" else other
+    tuned = Tuned(index, ivf, best, approximate, points, HeldOut(1.0, 0.0, 9), 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(index_choice, "tune", lambda *given, **named: tuned)
+    monkeypatch.setattr(index_choice, "pays_from", lambda *given, **named: 1234)
+    model, choice, _ = chosen(bare, lists, replace(tiny_settings, index="auto"))
+    assert (model.serves, choice.serves) == (serves, serves)
+    assert isinstance(model.ann, AnnIndex) and model.ann.factory == choice.approximate.factory == ann
+    assert choice.pays_from == (1234 if serves == "exact" else None)

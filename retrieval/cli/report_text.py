@@ -207,9 +207,14 @@ def _choice(ann: AnnReport) -> list[str]:
     words = []
     kinds = len({point.factory for point in choice.points})
     if kinds > 2:
+        proved = ""
+        if ann.serves == "ann":
+            proved = (
+                f", and proved on {choice.held_out.queries:,} users that did not choose: "
+                f"{choice.held_out.recall:.1%}"
+            )
         words.append(
-            f"Chosen from {len(choice.points):,} settings of {kinds} kinds in {choice.seconds:.0f} s, proved "
-            f"on {choice.held_out.queries:,} users that did not choose: {choice.held_out.recall:.1%}."
+            f"Chosen from {len(choice.points):,} settings of {kinds} kinds in {choice.seconds:.0f} s{proved}."
         )
     if ann.serves == "exact":
         words.append("Exact search answers, it is as fast here.")
