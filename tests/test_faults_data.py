@@ -20,7 +20,7 @@ from tests.reports import without_times
 Row = tuple[Any, ...]  # user, item, rating, timestamp
 HEADER = "userId,movieId,rating,timestamp"
 START = 978_300_760
-QUICK = ("--epochs", "1", "--threads", "1", "--dimension", "4", "--json")
+QUICK = (*["--epochs", "1", "--threads", "1", "--dimension", "4", "--index", "IVF1,Flat", "--json"],)
 RATINGS_NAMES = ("ratings.dat", "u.data", "ratings.csv", "*.inter")
 
 

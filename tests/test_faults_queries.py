@@ -76,7 +76,18 @@ def items_of(answer: Any) -> list[str]:
 
 
 def test_training_that_breaks_down_ends_with_3_and_the_old_bundle_serves(bench: Bench) -> None:
-    flags = ("--dataset", "sample", "--epochs", "1", "--threads", "1", "--dimension", "4")
+    flags = [
+        "--dataset",
+        "sample",
+        "--epochs",
+        "1",
+        "--threads",
+        "1",
+        "--dimension",
+        "4",
+        "--index",
+        "IVF1,Flat",
+    ]
     line = bench.refused(32, "build-index", *flags, "--learning-rate", "1e30", code=3)
     assert "epoch 1" in line and "lower the learning rate" in line
     assert len(list((bench.artifacts / "builds").iterdir())) == 1

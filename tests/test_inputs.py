@@ -21,7 +21,7 @@ from retrieval.datasets import sample_folder
 
 pytestmark = pytest.mark.slow
 
-QUICK = ["--epochs", "1", "--threads", "1", "--dimension", "8"]
+QUICK = ["--epochs", "1", "--threads", "1", "--dimension", "8", "--index", "IVF1,Flat"]
 MILLION = 1_000_000
 
 
