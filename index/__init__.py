@@ -13,9 +13,11 @@ from index.kinds import EXACT, IndexKind, candidate_kinds, kind_of, warning
 from index.measuring import (
     OperatingPoint,
     Workload,
+    evenly_spread,
     measure_filtered_latency,
     measure_latency,
     recall_against_exact,
+    standard_error,
     time_singles,
 )
 from index.settings import SearchSettings
@@ -45,6 +47,7 @@ __all__ = [
     "check_vectors",
     "default_factory",
     "enlarged",
+    "evenly_spread",
     "faiss_threads",
     "kind_of",
     "measure_filtered_latency",
@@ -53,6 +56,7 @@ __all__ = [
     "pays_from",
     "recall_against_exact",
     "search_filtered",
+    "standard_error",
     "sweep",
     "time_singles",
     "top_k",

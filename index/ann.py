@@ -14,9 +14,10 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index import partition
 from index.base import SearchResult, check_queries, check_vectors
-from index.factory import check_factory, default_factory, split_factory
+from index.factory import check_factory, default_factory
+from index.nested import find, inner, prepare_training, search_parameters
+from index.partition import parted_by_distance
 from index.row_map import RowMap, as_bits
 from index.settings import SearchSettings
 from index.topk import order_result, top_k
@@ -26,8 +27,6 @@ faiss: Any = _faiss  # its stubs lack much of what it exports
 
 LARGEST_EF = 2**20
 _DEFAULT_K_FACTOR = 4.0
-# Enough to place a centroid; more only takes time, a million items minutes.
-_POINTS_PER_CENTROID = 64
 
 
 @contextmanager
@@ -87,11 +86,11 @@ class AnnIndex:
         self.row_map = None if row_map is None or row_map.is_identity else row_map
         self.size = self._positions if self.row_map is None else self.row_map.size
         self.dimension = int(faiss_index.d)
-        ivf, graph = _find(faiss_index, faiss.IndexIVF), _find(faiss_index, faiss.IndexHNSW)
+        ivf, graph = find(faiss_index, faiss.IndexIVF), find(faiss_index, faiss.IndexHNSW)
         self.nlist: int | None = None if ivf is None else int(ivf.nlist)
-        panorama = _find(faiss_index, faiss.IndexFlatPanorama)
+        panorama = find(faiss_index, faiss.IndexFlatPanorama)
         self._widest: int | None = None if panorama is None else int(panorama.batch_size)
-        self._refines = _find(faiss_index, faiss.IndexRefine) is not None
+        self._refines = find(faiss_index, faiss.IndexRefine) is not None
         self.settings = self._complete(settings or SearchSettings(), graph)
         self._parameters: dict[float | None, Any] = {}
 
@@ -145,11 +144,8 @@ class AnnIndex:
             with faiss_threads(threads):
                 faiss_index = new_index(factory, vectors, seed)
                 _check_metric(faiss_index, factory)  # some kinds ignore the metric asked for
-                kept_alive = _prepare_training(faiss_index, seed)
-                ivf = _find(faiss_index, faiss.IndexIVF)
-                if ivf is not None and split_factory(factory).transform is not None:
-                    partition.train_and_add(faiss_index, ivf, vectors)
-                else:
+                kept_alive = prepare_training(faiss_index, seed)
+                with parted_by_distance(faiss_index, factory):
                     faiss_index.train(vectors)
                     faiss_index.add(vectors)
                 del kept_alive
@@ -169,8 +165,8 @@ class AnnIndex:
     def takes_selectors(self) -> bool:
         """Whether a search can be told which rows it may return."""
         base = self._index
-        while (inner := _inner(base)) is not None:
-            base = inner
+        while (inside := inner(base)) is not None:
+            base = inside
         kinds = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexHNSW, faiss.IndexIVF)
         return isinstance(base, kinds) and "Panorama" not in type(base).__name__
 
@@ -210,7 +206,7 @@ class AnnIndex:
         But for compressed vectors that nothing refines: their scores are not the products themselves. A
         graph is asked for the vectors it was built on, as a walk need not come by all of them.
         """
-        graph = _find(self._index, faiss.IndexHNSW)
+        graph = find(self._index, faiss.IndexHNSW)
         if graph is self._index:
             storage = faiss.downcast_index(graph.storage)
             return AnnIndex(storage, self.factory, row_map=self.row_map, _keep=(self._index, self._keep))
@@ -267,7 +263,7 @@ class AnnIndex:
         base, asked = self._index, np.ascontiguousarray(queries)
         while isinstance(base, faiss.IndexPreTransform):
             asked = base.chain.at(0).apply(asked)
-            base = _inner(base)
+            base = inner(base)
         return SearchResult(*top_k(asked @ base.reconstruct_n(0, self._positions).T, depth))
 
     def _parameters_for(self, k: int, bits: NDArray[np.uint8] | None) -> Any:
@@ -276,9 +272,9 @@ class AnnIndex:
         if k_factor is not None and k * k_factor > self._positions:
             k_factor = (self._positions + 0.5) / k
         if bits is not None:
-            return _search_parameters(self._index, self.settings, k_factor, faiss.IDSelectorBitmap(bits))
+            return search_parameters(self._index, self.settings, k_factor, faiss.IDSelectorBitmap(bits))
         if k_factor not in self._parameters:
-            self._parameters = {k_factor: _search_parameters(self._index, self.settings, k_factor, None)}
+            self._parameters = {k_factor: search_parameters(self._index, self.settings, k_factor, None)}
         return self._parameters[k_factor]
 
     def _check_allowed(self, allowed: NDArray[np.bool_]) -> None:
@@ -323,12 +319,9 @@ class AnnIndex:
         check_vectors(vectors)
         # Through bytes: a copy of an index that is a view is a view too, and ends the process when added to.
         longer = faiss.deserialize_index(faiss.serialize_index(self._index))
-        vectors, ivf = np.ascontiguousarray(vectors), _find(longer, faiss.IndexIVF)
-        with faiss_threads(1):  # or a graph comes out another every time
-            if ivf is not None and split_factory(self.factory).transform is not None:
-                partition.add(longer, ivf, vectors)
-            else:
-                longer.add(vectors)
+        # On one thread, or a graph comes out another every time.
+        with faiss_threads(1), parted_by_distance(longer, self.factory):
+            longer.add(np.ascontiguousarray(vectors))
         return AnnIndex(longer, self.factory, self.settings, after)
 
     def to_bytes(self) -> NDArray[np.uint8]:
@@ -385,7 +378,7 @@ class AnnIndex:
                 f"{positions} of {dimension}, build the index again from these vectors"
             )
         index = cls(loaded, factory, settings, row_map, _keep=(array, data))
-        _check_rows(_find(loaded, faiss.IndexIVF), positions)
+        _check_rows(find(loaded, faiss.IndexIVF), positions)
         return index
 
 
@@ -417,60 +410,6 @@ def _whole(name: str, value: int | None, largest: int | None, factory: str) -> i
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
         raise ValueError(f"{name} is {value!r}; expected an integer from 1 to {largest} for {factory!r}")
     return int(value)
-
-
-def _inner(index: Any) -> Any:
-    """The index a wrapper hands its queries to, None where it is none."""
-    if isinstance(index, faiss.IndexPreTransform):
-        return faiss.downcast_index(index.index)
-    if isinstance(index, faiss.IndexRefine):
-        return faiss.downcast_index(index.base_index)
-    return None
-
-
-def _find(index: Any, kind: type) -> Any:
-    """The first index of this kind, looking inside wrappers; None where there is none."""
-    while index is not None and not isinstance(index, kind):
-        index = _inner(index)
-    return index
-
-
-def _search_parameters(index: Any, settings: SearchSettings, k_factor: float | None, selector: Any) -> Any:
-    """Settings in the nested form FAISS expects, None for its defaults."""
-    chosen = {} if selector is None else {"sel": selector}
-    inner = _inner(index)
-    if inner is not None:
-        nested = _search_parameters(inner, settings, k_factor, selector)
-        if isinstance(index, faiss.IndexPreTransform):
-            return faiss.SearchParametersPreTransform(index_params=nested)
-        return faiss.IndexRefineSearchParameters(base_index_params=nested, k_factor=k_factor)
-    if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(nprobe=settings.nprobe, **chosen)
-    if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=settings.ef_search, **chosen)
-    return faiss.SearchParameters(**chosen) if chosen else None
-
-
-def _prepare_training(index: Any, seed: int) -> list[Any]:
-    """Seed every k-means, keep it short and silent about few points; returns what must outlive training."""
-    alive: list[Any] = []
-    while index is not None:
-        if isinstance(index, faiss.IndexPreTransform):
-            for i in range(index.chain.size()):
-                transform = faiss.downcast_VectorTransform(index.chain.at(i))
-                if isinstance(transform, faiss.OPQMatrix):
-                    transform.pq = faiss.ProductQuantizer(transform.d_out, transform.M, 8)
-                    alive.append((transform, transform.pq))
-        trained = [getattr(index, "pq", None), *(pq for _, pq in alive)]
-        holders = ([index] if isinstance(index, faiss.IndexIVF) else []) + [
-            pq for pq in trained if pq is not None
-        ]
-        for holder in holders:
-            holder.cp.seed, holder.cp.min_points_per_centroid = seed, 1
-            if isinstance(holder, faiss.IndexIVF):
-                holder.cp.max_points_per_centroid = _POINTS_PER_CENTROID
-        index = _inner(index)
-    return alive
 
 
 def _check_rows(ivf: Any, size: int) -> None:

@@ -46,6 +46,11 @@ class ExactIndex:
         return len(self.vectors)
 
     @property
+    def n_bytes(self) -> int:
+        """What the vectors take."""
+        return self.vectors.nbytes
+
+    @property
     def dimension(self) -> int:
         """Numbers in a vector."""
         return int(self.vectors.shape[1])

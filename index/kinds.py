@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +13,13 @@ from index.factory import check_factory
 from index.settings import SearchSettings
 from index.transforms import second_moments
 
+# From the simplest to the most involved: of kinds that are as fast the first is taken.
 Family = Literal[
     "exact", "flat", "half precision", "panorama", "lists", "fast scan", "fast scan lists", "graph", "by name"
 ]
 
 EXACT = "exact"  # the factory of `ExactIndex` in tables
-# From the simplest to the most involved: of kinds that are as fast the first is taken.
-SIMPLICITY: tuple[Family, ...] = (
-    "exact",
-    "flat",
-    "half precision",
-    "panorama",
-    "lists",
-    "fast scan",
-    "fast scan lists",
-    "graph",
-    "by name",
-)
+SIMPLICITY: tuple[Family, ...] = get_args(Family)
 # Families whose answers are exact search's.
 EXACT_FAMILIES = frozenset({"exact", "flat", "panorama"})
 # Shares of the second moment that the scanned codes keep: the rest is left to the refinement.

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.ann import AnnIndex
 from index.base import ItemIndex, ItemLists
 from index.exact import ExactIndex
 from index.filtered import search_filtered
-from index.kinds import EXACT
 from index.settings import SearchSettings
 
 _WARM_UP = 10  # untimed calls before the first timed one
@@ -69,10 +67,11 @@ class Workload:
         The indexes take turns, so that whatever else the machine does hits all of them alike.
         """
 
+        one = [] if self.exclude is None else [self.exclude.take(np.array([i])) for i in range(len(self))]
+
         def ask(index: ItemIndex) -> Callable[[int], object]:
             if self.exclude is None:
                 return lambda i: index.search(self.queries[i : i + 1], self.k)
-            one = [self.exclude.take(np.array([i])) for i in range(len(self))]
             return lambda i: search_filtered(index, self.exact, self.queries[i : i + 1], self.k, one[i])
 
         asks = [ask(index) for index in indexes]
@@ -140,20 +139,12 @@ class OperatingPoint:
 
 
 def standard_error(values: NDArray[np.float64]) -> float:
-    """Of the mean: shape (q,); 0 where nothing varies."""
+    """Standard error of the mean of independent values, shape (q,); 0 for fewer than two.
+
+    >>> standard_error(np.array([1.0, 3.0]))
+    1.0
+    """
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-
-
-def size_of(index: ItemIndex) -> int:
-    """Bytes that an index takes."""
-    if isinstance(index, ExactIndex):
-        return index.vectors.nbytes
-    return index.n_bytes if isinstance(index, AnnIndex) else 0
-
-
-def name_of(index: ItemIndex) -> str:
-    """Its factory string."""
-    return index.factory if isinstance(index, AnnIndex) else EXACT
 
 
 def recall_against_exact(found: NDArray[np.int64], exact: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -236,3 +227,12 @@ def time_singles(ask: Callable[[int], object], n_queries: int, repeats: int) -> 
             ask(i)
             seconds[repeat, i] = perf_counter() - start
     return seconds
+
+
+def evenly_spread(n: int, at_most: int) -> NDArray[np.int64]:
+    """Row numbers of n, at most so many.
+
+    >>> evenly_spread(9, 3).tolist(), evenly_spread(2, 3).tolist()
+    ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, n - 1, num=min(n, at_most)).astype(np.int64))

@@ -111,12 +111,15 @@ def _round(
     here = Goal(goal.recall if goal.recall is not None else 0.95)
     for kind in candidate_kinds(vectors, sample, small=goal.memory_limit is not None):
         if kind.recipe in recipes:
-            trials += first_meeting(build(kind, vectors[rows], seed, threads), kind, small, here)
-    trials = [trial for trial in trials if trial.meets and _may_fit(trial.n_bytes / sample, workload, goal)]
+            trials += first_meeting(build(kind, small.exact.vectors, seed, threads), kind, small, here)
+    # A little more than the limit may be less on the whole.
+    trials = [
+        trial for trial in trials if trial.meets and goal.fits(trial.n_bytes / sample * len(vectors) / 1.1)
+    ]
     if not trials:
         return {}
     forecasts: dict[str, Forecast] = {}
-    for trial, measured in zip(trials, timed(trials, small), strict=True):
+    for trial, measured in zip(*timed(trials, small), strict=True):
         recipe = trial.kind.recipe
         if recipe in forecasts and forecasts[recipe].milliseconds[-1] <= measured.p50_ms:
             continue
@@ -128,7 +131,3 @@ def _round(
             (*(past.seconds if past else ()), max(trial.build_seconds, 1e-3)),
         )
     return forecasts
-
-
-def _may_fit(bytes_per_item: float, workload: Workload, goal: Goal) -> bool:
-    return goal.memory_limit is None or bytes_per_item * workload.exact.size <= 1.1 * goal.memory_limit

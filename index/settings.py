@@ -1,6 +1,6 @@
 """How hard an index looks: the numbers that trade recall for time at each search."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -13,8 +13,8 @@ class SearchSettings:
         ef_search: candidates kept while walking an HNSW graph.
         k_factor: how many times k candidates are scored again by a refining index.
 
-    >>> print(SearchSettings(nprobe=16, k_factor=4.0))
-     nprobe=16 k_factor=4
+    >>> str(SearchSettings(nprobe=16, k_factor=4.0))
+    ' nprobe=16 k_factor=4'
     """
 
     nprobe: int | None = None
@@ -28,4 +28,4 @@ class SearchSettings:
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types."""
-        return {"nprobe": self.nprobe, "ef_search": self.ef_search, "k_factor": self.k_factor}
+        return asdict(self)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from index.ann import AnnIndex, faiss_threads
 from index.base import ItemIndex
+from index.exact import ExactIndex
 from index.kinds import EXACT, IndexKind, ladder
-from index.measuring import OperatingPoint, Workload, name_of, size_of, standard_error
+from index.measuring import OperatingPoint, Workload, evenly_spread, standard_error
 from index.settings import SearchSettings
 
 _ROUNDS = 5  # in which the finalists take turns
@@ -48,22 +49,21 @@ class Goal:
         if not 0 < self.minutes < float("inf"):
             raise ValueError(f"{self.minutes} minutes; expected a positive number")
 
+    def fits(self, n_bytes: float) -> bool:
+        """Whether an index of so many bytes is small enough."""
+        return self.memory_limit is None or n_bytes <= self.memory_limit
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
     """An index as it is set, and what is known of it before it is timed."""
 
-    index: ItemIndex
+    index: AnnIndex | ExactIndex
     kind: IndexKind
     recalls: NDArray[np.float64]
     meets: bool
     n_bytes: int
     build_seconds: float
-
-    @property
-    def margin(self) -> float:
-        """Recall less what it may owe to luck."""
-        return float(self.recalls.mean()) - _MARGIN * standard_error(self.recalls)
 
 
 def build(kind: IndexKind, vectors: NDArray[np.float32], seed: int, threads: int) -> tuple[AnnIndex, float]:
@@ -76,9 +76,8 @@ def build(kind: IndexKind, vectors: NDArray[np.float32], seed: int, threads: int
 def exact_trial(workload: Workload, goal: Goal) -> Trial:
     """Exact search, which is always there to be chosen."""
     kind = IndexKind(EXACT, "exact", EXACT)
-    n_bytes = size_of(workload.exact)
-    fits = goal.memory_limit is None or n_bytes <= goal.memory_limit
-    return Trial(workload.exact, kind, np.ones(len(workload)), fits, n_bytes, 0.0)
+    n_bytes = workload.exact.n_bytes
+    return Trial(workload.exact, kind, np.ones(len(workload)), goal.fits(n_bytes), n_bytes, 0.0)
 
 
 def first_meeting(
@@ -89,15 +88,15 @@ def first_meeting(
     Where a line has none, the one that looks at the most stands for it.
     """
     index, seconds = built
-    n_bytes = size_of(index)
-    fits = goal.memory_limit is None or n_bytes <= goal.memory_limit
+    n_bytes = index.n_bytes
 
     def trial(settings: SearchSettings) -> Trial:
         at = index.with_settings(settings)
         recalls = workload.recalls(at)
-        found = Trial(at, kind, recalls, False, n_bytes, seconds)
-        enough = goal.recall is None or found.margin >= goal.recall
-        meets = fits and enough and (goal.accept is None or goal.accept(at))
+        # Less what it may owe to luck.
+        sure = float(recalls.mean()) - _MARGIN * standard_error(recalls)
+        enough = goal.recall is None or sure >= goal.recall
+        meets = goal.fits(n_bytes) and enough and (goal.accept is None or goal.accept(at))
         return Trial(at, kind, recalls, meets, n_bytes, seconds)
 
     trials, reach = [], None
@@ -113,7 +112,7 @@ def first_meeting(
     return trials
 
 
-def _same(settings: SearchSettings, index: ItemIndex) -> bool:
+def _same(settings: SearchSettings, index: AnnIndex | ExactIndex) -> bool:
     return isinstance(index, AnnIndex) and settings == index.settings
 
 
@@ -132,18 +131,14 @@ def _first(line: Sequence[SearchSettings], trial: Callable[[SearchSettings], Tri
     return best
 
 
-def timed(trials: list[Trial], workload: Workload) -> list[OperatingPoint]:
-    """Time the trials, those of a kind that are slow at first sight out of the way.
-
-    Drops them from `trials` too, so that both lists go together.
-    """
-    some = workload.take(spread(len(workload), TIMED))
+def timed(trials: Sequence[Trial], workload: Workload) -> tuple[list[Trial], list[OperatingPoint]]:
+    """Time the trials, but for those of a kind slow at first sight: who is left, and what each costs."""
+    some = workload.take(evenly_spread(len(workload), TIMED))
     with faiss_threads(1):
         glance = np.median(some.seconds([trial.index for trial in trials], 1), axis=(1, 2))
-        kept = _finalists(trials, glance)
-        trials[:] = [trials[i] for i in kept]
-        milliseconds = 1e3 * some.seconds([trial.index for trial in trials], _ROUNDS)
-    return [point(trial, times) for trial, times in zip(trials, milliseconds, strict=True)]
+        finalists = [trials[i] for i in _finalists(trials, glance)]
+        milliseconds = 1e3 * some.seconds([trial.index for trial in finalists], _ROUNDS)
+    return finalists, [point(trial, times) for trial, times in zip(finalists, milliseconds, strict=True)]
 
 
 def _finalists(trials: Sequence[Trial], seconds: NDArray[np.float64]) -> list[int]:
@@ -161,7 +156,7 @@ def point(trial: Trial, milliseconds: NDArray[np.float64]) -> OperatingPoint:
     p50, p99 = np.percentile(milliseconds, [50, 99])
     settings = trial.index.settings if isinstance(trial.index, AnnIndex) else SearchSettings()
     return OperatingPoint(
-        name_of(trial.index),
+        trial.kind.factory,
         settings,
         float(trial.recalls.mean()),
         standard_error(trial.recalls),
@@ -180,8 +175,3 @@ def noise(measured: OperatingPoint) -> float:
     """By what share the median of a point's times may be off: two standard errors over the rounds."""
     medians = np.median(measured.milliseconds, axis=1)
     return max(_LEAST_NOISE, 2 * standard_error(medians) / float(medians.mean()))
-
-
-def spread(n: int, at_most: int) -> NDArray[np.int64]:
-    """Row numbers, evenly spread."""
-    return np.unique(np.linspace(0, n - 1, num=min(n, at_most)).astype(np.int64))

@@ -9,18 +9,17 @@ proved on queries that it was not chosen by.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.ann import AnnIndex, faiss_threads
-from index.base import ItemIndex, ItemLists, check_queries, check_vectors
+from index.base import ItemLists, check_queries, check_vectors
 from index.exact import ExactIndex
 from index.kinds import EXACT, IndexKind, candidate_kinds, ladder
-from index.measuring import OperatingPoint, Workload, size_of, standard_error
+from index.measuring import OperatingPoint, Workload, evenly_spread, standard_error
 from index.narrowing import narrow
-from index.trials import TIMED, Goal, Trial, build, exact_trial, first_meeting, noise, point, spread, timed
+from index.trials import TIMED, Goal, Trial, build, exact_trial, first_meeting, noise, point, timed
 
 _Say = Callable[[str], None]
 
@@ -55,16 +54,6 @@ class Tuned:
     points: tuple[OperatingPoint, ...]
     held_out: HeldOut
     seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A document of plain JSON types, without the raw measurements."""
-        return {
-            "chosen": self.chosen.to_json(),
-            "chosen_approximate": self.chosen_approximate.to_json(),
-            "held_out": vars(self.held_out),
-            "seconds": self.seconds,
-            "points": [point.to_json() for point in self.points],
-        }
 
 
 class NothingMeetsError(ValueError):
@@ -124,15 +113,14 @@ def tune(
             say(f"no time left to try {kind.factory}")
             continue
         trials += first_meeting(build(kind, vectors, seed, threads), kind, choosing, goal)
-    trials.append(exact_trial(choosing, goal))
-    points = timed(trials, choosing)
+    trials, points = timed([*trials, exact_trial(choosing, goal)], choosing)
     order = _by_speed(points, trials)
     pool = [i for i in order if not named or trials[i].kind.factory != EXACT]
     chosen, held_out = _proved(pool, trials, points, proving, goal, named)
     others = [i for i in pool if not trials[i].kind.is_exact]
     approximate = chosen if chosen in others or named else _best_effort(others, trials, points)
     return Tuned(
-        trials[chosen].index,  # type: ignore[arg-type]
+        trials[chosen].index,
         _ann(trials[approximate].index),
         points[chosen],
         points[approximate],
@@ -169,13 +157,12 @@ def _proved(
     for i in order:
         if points[i].recall < least:
             continue
-        recalls = proving.recalls(trials[i].index)
-        held_out = HeldOut(float(recalls.mean()), standard_error(recalls), len(recalls))
+        held_out = _held_out(trials[i], proving)
         if goal.recall is None or held_out.recall >= goal.recall:
             return i, held_out
         least = points[i].recall + standard_error(trials[i].recalls)
     fitting = [
-        i for i, trial in enumerate(trials) if _fits(trial, goal) and not (named and _is_oracle(trial))
+        i for i, trial in enumerate(trials) if goal.fits(trial.n_bytes) and not (named and _is_oracle(trial))
     ]
     if not fitting:
         smallest = min(trials, key=lambda trial: trial.n_bytes)
@@ -186,9 +173,13 @@ def _proved(
         )
     best = max(fitting, key=lambda i: points[i].recall)
     if named:
-        recalls = proving.recalls(trials[best].index)
-        return best, HeldOut(float(recalls.mean()), standard_error(recalls), len(recalls))
+        return best, _held_out(trials[best], proving)
     raise NothingMeetsError(_nothing_meets(goal, points[best]), points[best])
+
+
+def _held_out(trial: Trial, proving: Workload) -> HeldOut:
+    recalls = proving.recalls(trial.index)
+    return HeldOut(float(recalls.mean()), standard_error(recalls), len(recalls))
 
 
 def _nothing_meets(goal: Goal, best: OperatingPoint) -> str:
@@ -202,10 +193,6 @@ def _nothing_meets(goal: Goal, best: OperatingPoint) -> str:
         f"nothing reaches {' and '.join(wanted) or 'the goal'}{limit}; the best that fits is {best.name} "
         f"with a recall of {best.recall:.4f}{proved}"
     )
-
-
-def _fits(trial: Trial, goal: Goal) -> bool:
-    return goal.memory_limit is None or trial.n_bytes <= goal.memory_limit
 
 
 def _is_oracle(trial: Trial) -> bool:
@@ -222,7 +209,7 @@ def _best_effort(others: Sequence[int], trials: Sequence[Trial], points: Sequenc
     return max(approximate, key=lambda i: points[i].recall)
 
 
-def _ann(index: ItemIndex) -> AnnIndex:
+def _ann(index: AnnIndex | ExactIndex) -> AnnIndex:
     if not isinstance(index, AnnIndex):
         raise ValueError(f"{index.name} is no FAISS index")
     return index
@@ -247,7 +234,7 @@ def sweep(
         as `tune`'s.
     """
     workload = Workload(ExactIndex(vectors), queries, k, exclude)
-    some = workload.take(spread(len(workload), TIMED))
+    some = workload.take(evenly_spread(len(workload), TIMED))
 
     def measured(trials: Sequence[Trial]) -> Iterator[OperatingPoint]:
         with faiss_threads(1):
@@ -258,7 +245,7 @@ def sweep(
     for kind in candidate_kinds(vectors, small=True) if kinds is None else kinds:
         say(kind.factory)
         index, seconds = build(kind, vectors, seed, threads)
-        n_bytes = size_of(index)
+        n_bytes = index.n_bytes
         set_indexes = [
             index.with_settings(settings) for line in ladder(index, coarse=True) for settings in line
         ]

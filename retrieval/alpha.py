@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index import standard_error
 from retrieval.judgements import Judgements, Rows, score_lists
 from retrieval.newcomers import Newcomers
 from retrieval.rating_model import RatingModel
 from retrieval.rerank import blend
 from retrieval.two_stage import TwoStageModel, fading
-from retrieval.uncertainty import Estimate, mean_estimate, standard_error
+from retrieval.uncertainty import Estimate, mean_estimate
 from retrieval.validation import alike
 
 Scores = NDArray[np.float64]

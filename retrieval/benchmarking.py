@@ -1,7 +1,7 @@
 """Measure the index of a bundle: beside exact search, every other kind, in batches and under filters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -12,24 +12,26 @@ from index import (
     EXACT,
     AnnIndex,
     ExactIndex,
+    Goal,
     ItemLists,
     OperatingPoint,
-    SearchSettings,
     Workload,
+    evenly_spread,
     faiss_threads,
     kind_of,
     recall_against_exact,
     search_filtered,
+    standard_error,
     sweep,
     time_singles,
 )
+from index.trials import Trial, build, exact_trial, point
 from retrieval.benchmark import BATCH, Benchmark, FilterPoint, NdcgChange, pareto_front, this_machine
 from retrieval.bundle import Bundle
 from retrieval.fitted import FittedSystem
 from retrieval.progress import Progress, Silent
 from retrieval.storage import INDEX_CHOICE, REPORT, read_system, read_test_users
-from retrieval.two_stage import TwoStageModel
-from retrieval.uncertainty import Estimate, standard_error
+from retrieval.uncertainty import Estimate
 
 Rows = NDArray[np.int64]
 
@@ -108,7 +110,7 @@ def measure(
     """
     progress = Silent() if progress is None else progress
     model = subject.system.model
-    ann = _index_of(model)
+    ann = model.index
     users = _sampled(subject.users, queries, subject.seed)
     workload = Workload(
         model.exact,
@@ -164,56 +166,20 @@ def _sampled(users: Rows, most: int, seed: int) -> Rows:
     return np.sort(np.random.default_rng(seed).choice(users, most, replace=False))
 
 
-def _index_of(model: TwoStageModel) -> AnnIndex:
-    if not isinstance(model.ann, AnnIndex):
-        raise ValueError(f"the model has no index yet, but {model.ann.name} search; choose one first")
-    return model.ann
-
-
 def _served_points(
     ann: AnnIndex, workload: Workload, swept: Sequence[OperatingPoint], seed: int, threads: int
 ) -> tuple[OperatingPoint, OperatingPoint]:
     """The bundle's index, and exact search over the same vectors."""
+    twin = next((each for each in swept if each.factory == ann.factory), None)
+    kind = kind_of(ann.factory)
+    seconds = build(kind, workload.exact.vectors, seed, threads)[1] if twin is None else twin.build_seconds
     recalls = workload.recalls(ann)
-    twin = next((point for point in swept if point.factory == ann.factory), None)
-    build_seconds = (
-        _build_seconds(ann.factory, workload.exact, seed, threads) if twin is None else twin.build_seconds
-    )
     with faiss_threads(1):
         times = 1e3 * workload.seconds([ann, workload.exact], ROUNDS)
-    chosen = OperatingPoint(
-        ann.factory,
-        ann.settings,
-        float(recalls.mean()),
-        standard_error(recalls),
-        *_median_and_p99(times[0]),
-        bytes_per_item=ann.n_bytes / ann.size,
-        build_seconds=build_seconds,
-        is_exact=kind_of(ann.factory).is_exact,
-        family=kind_of(ann.factory).family if twin is None else twin.family,
-        recalls=recalls,
-        milliseconds=times[0],
-    )
-    exact = OperatingPoint(
-        EXACT,
-        SearchSettings(),
-        1.0,
-        0.0,
-        *_median_and_p99(times[1]),
-        bytes_per_item=workload.exact.vectors.nbytes / workload.exact.size,
-        build_seconds=0.0,
-        is_exact=True,
-        family=EXACT,
-        recalls=np.ones(len(workload)),
-        milliseconds=times[1],
-    )
-    return chosen, exact
-
-
-def _build_seconds(factory: str, exact: ExactIndex, seed: int, threads: int) -> float:
-    start = perf_counter()
-    AnnIndex.build(exact.vectors, factory, seed=seed, threads=threads)
-    return perf_counter() - start
+    chosen = point(Trial(ann, kind, recalls, True, ann.n_bytes, seconds), times[0])
+    if twin is not None:
+        chosen = replace(chosen, family=twin.family)
+    return chosen, point(exact_trial(workload, Goal()), times[1])
 
 
 def _median_and_p99(milliseconds: NDArray[np.float64]) -> tuple[float, float]:
@@ -227,15 +193,15 @@ def _batches(
     """Queries/s of each point, by name; each kind is built once more."""
     lines = np.resize(np.arange(len(workload)), BATCH)  # users come again where there are fewer
     batch, kinds, found = workload.take(lines), {ann.factory: ann}, {}
-    for point in points:
+    for each in points:
         index: AnnIndex | ExactIndex = workload.exact
-        if point.factory != EXACT:
-            if point.factory not in kinds:
+        if each.factory != EXACT:
+            if each.factory not in kinds:
                 vectors = workload.exact.vectors
-                kinds[point.factory] = AnnIndex.build(vectors, point.factory, seed=seed, threads=threads)
-            index = kinds[point.factory].with_settings(point.settings)
+                kinds[each.factory] = AnnIndex.build(vectors, each.factory, seed=seed, threads=threads)
+            index = kinds[each.factory].with_settings(each.settings)
         with faiss_threads(threads):
-            found[point.name] = BATCH / _batch_seconds(index, batch)
+            found[each.name] = BATCH / _batch_seconds(index, batch)
     return found
 
 
@@ -256,7 +222,7 @@ def _filtered(
     recalls = recall_against_exact(
         _search(ann, workload, allowed), _search(workload.exact, workload, allowed)
     )
-    lines = np.unique(np.linspace(0, len(workload) - 1, num=FILTER_QUERIES).astype(np.int64))
+    lines = evenly_spread(len(workload), FILTER_QUERIES)
     singles = [workload.take(np.array([line])) for line in lines.tolist()]
 
     def times(index: AnnIndex | ExactIndex) -> NDArray[np.float64]:

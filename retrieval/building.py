@@ -17,7 +17,7 @@ from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.evaluation import Evaluated, EvaluationData, evaluate
 from retrieval.fitted import FittedSystem
-from retrieval.fitting import Fitting, check_index, ids_of
+from retrieval.fitting import Fitted, Fitting, check_index, ids_of
 from retrieval.ids import IdMap
 from retrieval.index_choice import IndexChoice, choose_index, same_index
 from retrieval.interactions import Interactions
@@ -160,15 +160,7 @@ def build(
         report = evaluate(evaluation, CHOICE_K)
         served, served_points = evaluated, index.points
         if settings.refit:
-            epochs = (
-                tuple(member.epochs for member in fitted.towers),
-                fitted.neural_mf.epochs if fitted.neural_mf else None,
-            )
-            refitted = fitting.on_everything(table, epochs, baselines.window)
-            progress.phase("Building the index")
-            served = with_alphas(refitted.system, alpha)
-            model, served_points = same_index(served.model, index, settings, progress)
-            served = replace(served, model=model)
+            served, served_points = refit(fitting, table, fitted, alpha, index, baselines.window)
     return Build(
         name=data.dataset,
         digest=interactions.digest(),
@@ -185,6 +177,27 @@ def build(
         index=index,
         served_operating_points=served_points,
     )
+
+
+def refit(
+    fitting: Fitting,
+    table: Interactions,
+    fitted: Fitted,
+    alpha: AlphaChoice | None,
+    index: IndexChoice,
+    window: float | None,
+) -> tuple[FittedSystem, tuple[OperatingPoint, ...]]:
+    """What was fitted on train and chosen for it, once more on all interactions; and its operating points.
+
+    Args:
+        window: share of the positives that counts as recent, as chosen on validation.
+    """
+    neural_mf = fitted.neural_mf.epochs if fitted.neural_mf else None
+    epochs = (tuple(member.epochs for member in fitted.towers), neural_mf)
+    system = with_alphas(fitting.on_everything(table, epochs, window).system, alpha)
+    fitting.progress.phase("Building the index")
+    model, points = same_index(system.model, index, fitting.settings, fitting.progress)
+    return replace(system, model=model), points
 
 
 def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold: float) -> EvaluationData:

@@ -111,7 +111,7 @@ def compacted(system: FittedSystem, *, seed: int, threads: int) -> FittedSystem:
     Args:
         seed, threads: see `AnnIndex.build`.
     """
-    vectors, ann = system.model.vectors.items, index_of(system)
+    vectors, ann = system.model.vectors.items, system.model.index
     try:
         check_factory(ann.factory, *vectors.shape)
     except ValueError:
@@ -119,18 +119,6 @@ def compacted(system: FittedSystem, *, seed: int, threads: int) -> FittedSystem:
     else:
         built = AnnIndex.build(vectors, ann.factory, seed=seed, threads=threads, settings=ann.settings)
     return replace(system, model=replace(system.model, ann=built))
-
-
-def index_of(system: FittedSystem) -> AnnIndex:
-    """The approximate index.
-
-    Raises:
-        ValueError: if none was chosen yet.
-    """
-    ann = system.model.ann
-    if not isinstance(ann, AnnIndex):
-        raise ValueError("this system has no index yet")
-    return ann
 
 
 def interactions_of(system: FittedSystem) -> NDArray[np.int64]:
@@ -156,7 +144,7 @@ def _changed(system: FittedSystem, items: IdMap, new: NewItems | None) -> Fitted
     moved = replace(
         model,
         vectors=vectors,
-        ann=_moved_index(index_of(system), model.vectors.items, vectors.items, source, kept),
+        ann=_moved_index(system.model.index, model.vectors.items, vectors.items, source, kept),
         rating_model=rating_model,
         seen=_moved_lists(model.seen, kept),
         trend=None if model.trend is None else recent_demand(popularity),

@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import ExactIndex, ItemLists, SearchResult, search_filtered, time_singles
+from index import (
+    ExactIndex,
+    ItemLists,
+    SearchResult,
+    evenly_spread,
+    search_filtered,
+    standard_error,
+    time_singles,
+)
 from retrieval.candidates import fill_short
 from retrieval.judgements import Judgements, Rows, score_lists
 from retrieval.two_stage import TwoStageModel
-from retrieval.uncertainty import Estimate, mean_estimate, standard_error
+from retrieval.uncertainty import Estimate, mean_estimate
 
 DEPTHS = (10, 20, 50, 100, 200, 400, 800)
 # More users make the curve no clearer to the eye, and every depth re-ranks them all.
@@ -81,14 +89,14 @@ def depth_curve(model: TwoStageModel, judgements: Judgements, k: int) -> DepthCu
     judged = np.flatnonzero(judgements.n_relevant > 0)
     if not len(judged):
         return None
-    judged = judged[_spread(len(judged), MOST_USERS)]
+    judged = judged[evenly_spread(len(judged), MOST_USERS)]
     judgements = Judgements(judgements.users[judged], judgements.relevant.take(judged))
     users, depths = judgements.users, depths_of(model, k)
     per_depth = [
         score_lists(served(model, users, found)[:, :k], judgements, k).ndcg
         for found in candidates_at(model, users, model.seen.take(users), depths)
     ]
-    timed = users[_spread(len(users), TIMED_QUERIES)]
+    timed = users[evenly_spread(len(users), TIMED_QUERIES)]
     points = []
     for depth, scores in zip(depths, per_depth, strict=True):
         p50, p99 = np.percentile(latencies(model, timed, depth) * 1e3, (50, 99))
@@ -135,11 +143,6 @@ def latencies(model: TwoStageModel, users: Rows, depth: int) -> NDArray[np.float
         return served(model, user, found)
 
     return time_singles(ask, len(users), REPEATS)
-
-
-def _spread(size: int, most: int) -> Rows:
-    """At most so many places of `size`, evenly spread."""
-    return np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.int64))
 
 
 def _knee(per_depth: list[NDArray[np.float64]]) -> int:

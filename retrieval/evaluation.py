@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from index import ItemLists, measure_filtered_latency
+from index import ItemLists, evenly_spread, measure_filtered_latency
 from retrieval.alpha import AlphaChoice
 from retrieval.attribution import Attribution, attribute
 from retrieval.baselines import BaselineSet, BiasModel
@@ -193,7 +193,7 @@ def ann_report(
     model: TwoStageModel, users: Rows, candidates: Candidates, choice: IndexChoice | None
 ) -> AnnReport:
     """Recall of the candidates, and the latency of single searches for a sample of the users."""
-    timed = users[np.unique(np.linspace(0, len(users) - 1, TIMED_QUERIES).astype(np.int64))]
+    timed = users[evenly_spread(len(users), TIMED_QUERIES)]
     depth = candidates.exact.rows.shape[1]
     queries, exclude = model.vectors.users[timed], model.seen.take(timed)
     seconds = {

@@ -9,7 +9,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from index import ExactIndex, check_factory
+from index import EXACT, ExactIndex, check_factory
 from retrieval.attributes import ItemAttributes
 from retrieval.baselines import Scores, popular_now
 from retrieval.closed_form import TowerStart
@@ -20,7 +20,7 @@ from retrieval.evaluation import EvaluationData
 from retrieval.features import SideFeatures, cold_item_ids
 from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
-from retrieval.index_choice import AUTO, EXACT
+from retrieval.index_choice import AUTO
 from retrieval.interactions import Interactions
 from retrieval.progress import Progress
 from retrieval.rating_training import FittedNeuralMF, fit_neural_mf

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import (
+    EXACT,
     AnnIndex,
     ExactIndex,
     Goal,
@@ -19,6 +20,7 @@ from index import (
     kind_of,
     pays_from,
     search_filtered,
+    standard_error,
     tune,
     warning,
 )
@@ -27,13 +29,12 @@ from retrieval.judgements import Judgements, score_lists
 from retrieval.progress import Progress
 from retrieval.settings import BuildSettings
 from retrieval.two_stage import SearchKind, TwoStageModel
-from retrieval.uncertainty import standard_error
 from retrieval.validation import CHOICE_K, ValidationLists
 
 QUERIES = 512  # users that an index is measured with: half of them choose, half of them prove
 _ONE_SIDED = 1.645  # standard errors to the upper end that the loss is above in 5 of 100 draws
 _AS_FAST = 1.3  # an index with exact search's answers is served in its place only where it is faster by more
-AUTO, EXACT = "auto", "exact"
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,6 @@ def same_index(
         UsageError: as `choose_index` does.
     """
     factory = choice.approximate.factory
-    if len(model.vectors.users) < 2:
-        index = AnnIndex.build(
-            model.vectors.items, factory, seed=settings.seed, threads=settings.resolved_threads
-        )
-        return replace(model, ann=index, serves=choice.serves), ()
     target = settings.recall_target
     if target is None:
         target = min(choice.approximate.recall, 1.0)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index import standard_error
 from retrieval.curves import EpochRecord
 from retrieval.errors import DataError
 from retrieval.progress import Progress
 from retrieval.settings import LARGEST_COUNT, TowerSettings, TuneSettings
-from retrieval.uncertainty import Estimate, mean_estimate, standard_error
+from retrieval.uncertainty import Estimate, mean_estimate
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -74,9 +74,8 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
     writer.write_tensors(f"{part}/towers.safetensors", system.tower_weights)
     if system.neural_mf_weights is not None:
         writer.write_tensors(f"{part}/neural_mf.safetensors", system.neural_mf_weights)
-    if not isinstance(model.ann, AnnIndex):
-        raise ValueError("the system has no index yet; choose one first")
-    writer.write(f"{part}/index.faiss", model.ann.to_bytes().tobytes())
+    index = model.index
+    writer.write(f"{part}/index.faiss", index.to_bytes().tobytes())
     arrays: dict[str, NDArray[Any]] = {
         "item_vectors": model.vectors.items,
         "user_vectors": model.vectors.users,
@@ -89,7 +88,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
     }
     columns, lists = system.attributes.to_arrays()
     arrays |= {f"attribute_{name}": array for name, array in lists.items()}
-    row_map, features = model.ann.row_map, model.vectors.features
+    row_map, features = index.row_map, model.vectors.features
     if row_map is not None:
         arrays[INDEX_ROWS] = row_map.rows
     if features is not None:
@@ -106,7 +105,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "newcomer_trend_weight": model.newcomer_trend_weight,
         "candidates": model.n_candidates,
         "serves": model.serves,
-        "index": {"factory": model.ann.factory, "settings": model.ann.settings.to_json()},
+        "index": {"factory": index.factory, "settings": index.settings.to_json()},
     }
     writer.write_json(f"{part}/model.json", settings)
     writer.write_json(f"{part}/attributes.json", columns)

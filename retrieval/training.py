@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from index import standard_error
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.errors import DataError, EnvironmentProblem
 from retrieval.settings import NeuralMFSettings, TowerSettings
-from retrieval.uncertainty import standard_error
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 Merits = NDArray[np.float64]

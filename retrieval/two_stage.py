@@ -77,6 +77,17 @@ class TwoStageModel:
         return self._exact  # type: ignore[attr-defined, no-any-return]
 
     @property
+    def index(self) -> AnnIndex:
+        """The approximate index.
+
+        Raises:
+            ValueError: if none was chosen yet.
+        """
+        if not isinstance(self.ann, AnnIndex):
+            raise ValueError("there is no index yet, only exact search; choose one first")
+        return self.ann
+
+    @property
     def reranks(self) -> bool:
         """Whether known users get another order than retrieval's."""
         return self.rating_model is not None and (self.alpha > 0 or self.trend_weight > 0)

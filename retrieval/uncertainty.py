@@ -25,15 +25,6 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
 
-def standard_error(values: NDArray[np.float64]) -> float:
-    """Standard error of the mean of independent values, shape (q,); 0 for fewer than two.
-
-    >>> standard_error(np.array([1.0, 3.0]))
-    1.0
-    """
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-
-
 def mean_estimate(per_user: NDArray[np.float64], seed: int = 0) -> Estimate:
     """Mean with the percentile bootstrap interval over users (Efron and Tibshirani, 1993, ch. 13).
 

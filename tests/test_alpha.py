@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from index import AnnIndex, ItemLists
+from index import AnnIndex, ItemLists, standard_error
 from retrieval.alpha import ALPHAS, AlphaChoice, choose_alpha
 from retrieval.judgements import Judgements, score_lists
 from retrieval.rating_model import RatingModel
 from retrieval.rerank import blend
 from retrieval.two_stage import TwoStageModel
-from retrieval.uncertainty import Estimate, standard_error
+from retrieval.uncertainty import Estimate
 from retrieval.vectors import TowerVectors, with_one
 
 N_USERS, N_ITEMS, K = 60, 30, 5

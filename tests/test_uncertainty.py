@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
+from index import standard_error
 from retrieval import uncertainty
 from retrieval.uncertainty import (
     Estimate,
     clustered_estimate,
     mean_estimate,
     sign_flip_p_value,
-    standard_error,
 )
 
 

@@ -137,14 +137,14 @@ def compact(artifacts: Path, as_json: bool) -> None:
       retrieval index compact
     """
     from retrieval.changed_bundles import changing_bundle
-    from retrieval.changing import compacted, index_of
+    from retrieval.changing import compacted
 
     with changing_bundle(artifacts) as changing:
         system, settings = changing.system, changing.bundle.manifest["settings"]
-        before, after, notes = index_of(system), None, []
+        before, after, notes = system.model.index, None, []
         if changing.changes and changing.changes[-1]["what"] != COMPACT:
             after = compacted(system, seed=int(settings["seed"]), threads=int(settings["threads"]))
-            built = index_of(after)
+            built = after.model.index
             if built.factory != before.factory:
                 notes.append(
                     f"{before.factory} cannot be built over {built.size:,} items: it is {built.name} now"
@@ -162,10 +162,8 @@ def _finish(
     table: "ItemTable | None" = None,
 ) -> None:
     """Publish and say so; `after` is None where there is nothing to do."""
-    from retrieval.changing import index_of
-
     system = after or changing.system
-    ann, folder = index_of(system), None
+    ann, folder = system.model.index, None
     share = ann.tombstones / (ann.size + ann.tombstones)
     if share > MANY_TOMBSTONES:
         notes = [*notes, f"{share:.0%} of the index are tombstones: retrieval index compact drops them"]
