@@ -3,27 +3,31 @@
 Knows rows and vectors, nothing of recommending; imports numpy and faiss only.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from index.ann import AnnIndex, faiss_threads
 from index.base import ItemIndex, ItemLists, SearchResult, check_queries, check_vectors
 from index.exact import ExactIndex
 from index.factory import check_factory, default_factory
 from index.filtered import FilteredResult, search_filtered
-from index.growth import enlarged, pays_from
-from index.kinds import EXACT, IndexKind, candidate_kinds, kind_of, warning
-from index.measuring import (
-    OperatingPoint,
-    Workload,
-    evenly_spread,
-    measure_filtered_latency,
-    measure_latency,
-    recall_against_exact,
-    standard_error,
-    time_singles,
-)
 from index.settings import SearchSettings
 from index.topk import order_result, top_k
-from index.trials import Goal
-from index.tuning import HeldOut, NothingMeetsError, Tuned, sweep, tune
+
+if TYPE_CHECKING:
+    from index.growth import enlarged, pays_from
+    from index.kinds import EXACT, IndexKind, candidate_kinds, kind_of, warning
+    from index.measuring import (
+        OperatingPoint,
+        Workload,
+        evenly_spread,
+        measure_filtered_latency,
+        measure_latency,
+        recall_against_exact,
+        standard_error,
+        time_singles,
+    )
+    from index.trials import Goal
+    from index.tuning import HeldOut, NothingMeetsError, Tuned, sweep, tune
 
 __all__ = [
     "EXACT",
@@ -63,3 +67,31 @@ __all__ = [
     "tune",
     "warning",
 ]
+
+# Whoever only searches measures nothing.
+_HOMES = {
+    "growth": ("enlarged", "pays_from"),
+    "kinds": ("EXACT", "IndexKind", "candidate_kinds", "kind_of", "warning"),
+    "measuring": (
+        "OperatingPoint",
+        "Workload",
+        "evenly_spread",
+        "measure_filtered_latency",
+        "measure_latency",
+        "recall_against_exact",
+        "standard_error",
+        "time_singles",
+    ),
+    "trials": ("Goal",),
+    "tuning": ("HeldOut", "NothingMeetsError", "Tuned", "sweep", "tune"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what measures on first use."""
+    from importlib import import_module
+
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"index.{home}"), name)
+    raise AttributeError(f"module 'index' has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from index import AnnIndex, ItemLists, OperatingPoint, SearchSettings
+from index import AnnIndex, ItemLists, SearchSettings
 from retrieval.attributes import ItemAttributes
 from retrieval.bundle import Bundle
 from retrieval.errors import ArtifactError
@@ -22,6 +22,7 @@ from retrieval.two_stage import SearchKind, TwoStageModel, recent_demand
 from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors
 
 if TYPE_CHECKING:
+    from index import OperatingPoint
     from retrieval.building import Build
     from retrieval.evaluation import Evaluated
 
@@ -290,7 +291,7 @@ def _search_kind(value: Any) -> SearchKind:
     return cast(SearchKind, value)
 
 
-def _write_measurements(writer: BundleWriter, points: Sequence[OperatingPoint]) -> None:
+def _write_measurements(writer: BundleWriter, points: "Sequence[OperatingPoint]") -> None:
     """What every query found and every search took, a line for each operating point of the choice."""
     recalls = np.array([point.recalls for point in points], dtype=np.float32)
     times = np.array([point.milliseconds for point in points], dtype=np.float32)

@@ -43,6 +43,25 @@ def test_importing_the_recommender_loads_nothing_that_trains_or_reads_tables() -
     assert not loaded & {"torch", "polars", "pandas", "scipy"}
 
 
+def test_importing_the_recommender_loads_nothing_that_measures_an_index() -> None:
+    code = """
+import sys
+from retrieval import Recommender
+print([name for name in ("growth", "kinds", "measuring", "narrowing", "trials", "tuning")
+       if f"index.{name}" in sys.modules])
+import index
+print(index.tune.__module__, index.EXACT, [name for name in index.__all__ if not hasattr(index, name)])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.splitlines() == ["[]", "index.tuning exact []"]
+
+
 EVERY_MODULE = """
 import importlib, json, os, pkgutil, signal, sys, threading
 
