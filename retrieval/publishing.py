@@ -26,10 +26,11 @@ from retrieval.bundle import (
     manifest_digest,
     open_folder,
 )
+from retrieval.durable import UNFINISHED, make_folder, sync_folder, write_file, writing_to
 from retrieval.errors import EnvironmentProblem
 from retrieval.vectors import Weights
 
-LOCK, UNFINISHED = ".lock", ".unfinished-"
+LOCK = ".lock"
 
 
 class BundleWriter:
@@ -50,9 +51,9 @@ class BundleWriter:
         if not FILE_NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be a bundle's file; expected a name such as served/model.json")
         path = self._folder / name
-        with _writing(self._artifacts):
+        with writing_to(self._artifacts):
             path.parent.mkdir(exist_ok=True)
-            _write_synced(path, data)
+            write_file(path, data)
         self._files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     def write_array(self, name: str, array: NDArray[Any]) -> None:
@@ -88,16 +89,16 @@ class BundleWriter:
         manifest["build_id"] = manifest_digest(manifest)
         name = f"{created:%Y%m%d-%H%M%S}-{manifest['build_id'][:12]}"
         final = self._artifacts / BUILDS / name
-        with _writing(self._artifacts):
-            _write_synced(self._folder / MANIFEST, manifest_bytes(manifest))
+        with writing_to(self._artifacts):
+            write_file(self._folder / MANIFEST, manifest_bytes(manifest))
             for folder in {(self._folder / file).parent for file in self._files} | {self._folder}:
-                _sync_folder(folder)
+                sync_folder(folder)
             self._folder.rename(final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
             pointer = self._artifacts / (UNFINISHED + CURRENT)
-            _write_synced(pointer, f"{name}\n".encode())
+            write_file(pointer, f"{name}\n".encode())
             pointer.replace(self._artifacts / CURRENT)
-            _sync_folder(self._artifacts)
+            sync_folder(self._artifacts)
         return final
 
 
@@ -110,7 +111,7 @@ def new_bundle(artifacts: Path) -> Iterator[BundleWriter]:
     """
     with build_lock(artifacts):
         folder = artifacts / BUILDS / f"{UNFINISHED}{os.getpid()}"
-        with _writing(artifacts):
+        with writing_to(artifacts):
             folder.parent.mkdir(exist_ok=True)
             # The lock is ours, so whatever is unfinished was left by a build that died.
             for leftover in folder.parent.glob(UNFINISHED + "*"):
@@ -130,11 +131,11 @@ def build_lock(artifacts: Path) -> Iterator[None]:
     Raises:
         EnvironmentProblem: if another process holds it.
     """
-    with _writing(artifacts):
-        artifacts.mkdir(parents=True, exist_ok=True)
+    with writing_to(artifacts):
+        make_folder(artifacts)
         file = (artifacts / LOCK).open("a+b", buffering=0)
     with file:
-        with _writing(artifacts):
+        with writing_to(artifacts):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -147,18 +148,6 @@ def build_lock(artifacts: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
         yield
-
-
-@contextmanager
-def _writing(artifacts: Path) -> Iterator[None]:
-    """Turns what the operating system says about writing into an error a user can act on."""
-    try:
-        yield
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"{error.filename or artifacts}: cannot be written ({error.strerror or error}); "
-            "free space or give another --artifacts; what was current still is"
-        ) from error
 
 
 def copy_bundle(folder: Path, artifacts: Path) -> Path:
@@ -174,18 +163,3 @@ def description_of(bundle: Bundle) -> dict[str, Any]:
     """What a manifest says beside what `BundleWriter.publish` finds out itself."""
     found_out = {"format_version", "created", "files", "build_id"}
     return {key: value for key, value in bundle.manifest.items() if key not in found_out}
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

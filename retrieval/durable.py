@@ -1,0 +1,99 @@
+"""Files that are still there, and whole, after a crash or a power cut.
+
+What is written is only certain once the file and the folder that names it are synced, and only a rename
+is all or nothing (Pillai et al., "All file systems are not created equal", OSDI 2014).
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from retrieval.errors import EnvironmentProblem
+
+UNFINISHED = ".unfinished-"  # how the names of what is not whole yet begin
+
+
+def write_file(path: Path, data: bytes | memoryview) -> None:
+    """Write a file, in place of one that is there, and sync it. Its folder is not synced.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file in one step: whoever looks sees all of the old one or all of the new one.
+
+    Raises:
+        OSError: if it cannot be written; the old one is still there.
+    """
+    new = path.with_name(UNFINISHED + path.name)
+    try:
+        write_file(new, data)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and sync the names of all that are new.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    if folder.exists():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what is named in a folder certain.
+
+    Raises:
+        OSError: if the disk fails.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turns what the operating system says about writing into an error a user can act on.
+
+    Args:
+        folder: named where the error names no file.
+
+    Raises:
+        EnvironmentProblem: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{error.filename or folder}: cannot be written ({error.strerror or error}); "
+            "free space or give another --artifacts; what was current still is"
+        ) from error
+
+
+def _sync(descriptor: int) -> None:
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync leaves it in the disk's own memory
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
