@@ -24,7 +24,7 @@ from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors
 if TYPE_CHECKING:
     from index import OperatingPoint
     from retrieval.building import Build
-    from retrieval.evaluation import Evaluated
+    from retrieval.evaluation import Evaluated, EvaluationData
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
 INDEX_CHOICE = "evaluated/index_choice.json"
@@ -188,34 +188,18 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     from retrieval.alpha import AlphaChoice
-    from retrieval.attribution import outside_catalogue
     from retrieval.baselines import BaselineSet
     from retrieval.curves import TrainingHistory, training_curves
-    from retrieval.encoded import EncodedInteractions
-    from retrieval.evaluation import Evaluated, EvaluationData
+    from retrieval.evaluation import Evaluated
     from retrieval.index_choice import IndexChoice
-    from retrieval.newcomers import newcomers_of_test
     from retrieval.search import SearchResult
-    from retrieval.split import SplitCounts
 
     system = read_system(bundle, "evaluated")
+    data = read_evaluation_data(bundle, system)
 
     def read() -> Evaluated:
-        frame = read_parquet(bundle, INTERACTIONS)
         choices = bundle.json(CHOICES)
-        slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
-        train, validation, test = (
-            EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
-        )
-        threshold = float(bundle.manifest["settings"]["positive_threshold"])
-        cut = bundle.manifest["split"]
-        name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
-        outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
-        newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
-        data = EvaluationData(
-            name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
-        )
-        baselines = BaselineSet.fit(train, threshold, choices["baselines"])
+        baselines = BaselineSet.fit(data.train, data.positive_threshold, choices["baselines"])
         alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
         towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
         curves = training_curves(
@@ -225,6 +209,36 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         tuning = choices["tuning"] and SearchResult.from_json(choices["tuning"])
         index = IndexChoice.from_json(bundle.json(INDEX_CHOICE))
         return Evaluated(system.model, data, baselines, alpha, curves, tuning, index)
+
+    return _fitting_together(bundle, "evaluated", read)
+
+
+def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationData":
+    """The slices that the evaluated system of a bundle was trained on and is judged by, in its rows.
+
+    Raises:
+        ArtifactError: if a file is missing or changed, or the parts do not fit together.
+    """
+    from retrieval.attribution import outside_catalogue
+    from retrieval.encoded import EncodedInteractions
+    from retrieval.evaluation import EvaluationData
+    from retrieval.newcomers import newcomers_of_test
+    from retrieval.split import SplitCounts
+
+    def read() -> EvaluationData:
+        frame = read_parquet(bundle, INTERACTIONS)
+        slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
+        train, validation, test = (
+            EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
+        )
+        threshold = float(bundle.manifest["settings"]["positive_threshold"])
+        cut = bundle.manifest["split"]
+        name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
+        outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
+        newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
+        return EvaluationData(
+            name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
+        )
 
     return _fitting_together(bundle, "evaluated", read)
 
