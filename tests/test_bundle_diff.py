@@ -231,17 +231,15 @@ def test_the_text_fits_80_columns_and_says_what_is_paired(diffs: dict[str, Bundl
 
 def test_figures_that_do_not_exist_are_said_not_to(diffs: dict[str, BundleDiff]) -> None:
     none, quality = Estimate(np.nan, np.nan, np.nan), diffs["itself"].quality
+    without = {"difference": none, "p_value": np.nan}
     stages = tuple(
-        replace(
-            stage, metrics=tuple(replace(each, difference=none, p_value=np.nan) for each in stage.metrics)
-        )
+        replace(stage, metrics=tuple(replace(each, **without) for each in stage.metrics))
         for stage in quality.stages
     )
     diff = replace(diffs["itself"], quality=replace(quality, stages=stages))
     assert "B is not measured in precision, recall and NDCG." in diff_text(diff)
-    figures = json.loads(json.dumps(diff.to_json(), allow_nan=False))["quality"]["stages"]["served"][
-        "ndcg@10"
-    ]
+    document = json.loads(json.dumps(diff.to_json(), allow_nan=False))
+    figures = document["quality"]["stages"]["served"]["ndcg@10"]
     assert (figures["difference"]["value"], figures["p_value"]) == (None, None)
 
 
