@@ -19,7 +19,8 @@ from retrieval.datasets import Dataset
 from retrieval.errors import UsageError
 from retrieval.ids import IdMap
 from retrieval.interactions import Interactions
-from retrieval.publishing import new_bundle
+from retrieval.items import ItemTable
+from retrieval.publishing import copy_bundle, new_bundle
 from retrieval.storage import write_build
 from retrieval.uncertainty import Estimate
 
@@ -34,10 +35,10 @@ def bundles(
 ) -> dict[str, Bundle]:
     """The sample's bundle and what it is compared with."""
 
-    def bundle_of(rows: pl.DataFrame, **settings: int) -> Bundle:
+    def bundle_of(rows: pl.DataFrame, items: ItemTable | None = None, **settings: int) -> Bundle:
         made = build(
             Interactions.from_frame(rows, "sample"),
-            items=None if "u1" in rows["user"].cast(pl.String) else sample_set.items,
+            items=items,
             settings=replace(tiny_build.settings, **settings),
             name="sample",
         )
@@ -50,17 +51,15 @@ def bundles(
     )
     return {
         "itself": own,
-        "another seed": bundle_of(frame, seed=7, candidates=15),
+        "another seed": bundle_of(frame, sample_set.items, seed=7, candidates=15),
         "changed": changed(artifacts, tmp_path_factory.mktemp("changed")),
-        "without ratings": bundle_of(frame.drop("rating"), refit=False),
+        "without ratings": bundle_of(frame.drop("rating"), sample_set.items, refit=False),
         "of other people": bundle_of(strangers, refit=False),
     }
 
 
 def changed(artifacts: Path, folder: Path) -> Bundle:
     """The same bundle without the item that it lists most."""
-    from retrieval.publishing import copy_bundle
-
     copy_bundle(open_bundle(artifacts).folder, folder)
     with changing_bundle(folder) as changing:
         model = changing.system.model
@@ -254,7 +253,7 @@ def test_long_names_and_titles_that_terminals_obey_fit_80_columns(diffs: dict[st
         replace(
             diff,
             other=other,
-            settings=(*diff.settings, Difference("towers.user_tower", long, "id")),
+            settings=(*diff.settings, Difference("towers.closed_form_start", True, long)),
             data=(Difference("split.test_start", 1e300, 889237269.0), Difference(long, 1, 2)),
             items=SharedIds(1, 4, 1, (long, long, long), (long,), 1),
             overlap=replace(diff.overlap, k=100_000, more_in_one=moved),
@@ -264,3 +263,4 @@ def test_long_names_and_titles_that_terminals_obey_fit_80_columns(diffs: dict[st
     assert max(map(cell_width, text.splitlines())) <= 80
     assert "\x1b" not in text
     assert "1998-03-07 02:21:09" in text
+    assert "  A  true" in text

@@ -21,6 +21,8 @@ from retrieval.quality_diff import QualityDiff, StageDiff
 
 METRIC_NAMES = {"precision": "Precision", "recall": "Recall", "ndcg": "NDCG"}
 DIGEST_SHOWN = 12
+TIMES = ("split.validation_start", "split.test_start")
+COUNTS = ("data.", "split.counts.")
 # Of what a change of the catalogue says: what is no count of what it did.
 NOT_DONE = ("at", "what", "items", "tombstones")
 
@@ -84,11 +86,11 @@ def _value(name: str, value: Any) -> str:
     """
     if value is None:
         return "-"
-    if name.endswith("_start"):
+    if name in TIMES:
         return _time(value)
     if name.endswith("sha256"):
         return str(value)[:DIGEST_SHOWN]
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and name.startswith(COUNTS):
         return f"{value:,}"
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -124,7 +126,7 @@ def _catalogue(diff: BundleDiff) -> str:
 def _examples(ids: SharedIds) -> str:
     parts = (("A", ids.examples_one, ids.only_one), ("B", ids.examples_other, ids.only_other))
     return "; ".join(
-        f"{letter}: {', '.join(shorten(id, 12) for id in examples)}{', …' if n > len(examples) else ''}"
+        f"{letter}: {', '.join(shorten(each, 12) for each in examples)}{', …' if n > len(examples) else ''}"
         for letter, examples, n in parts
         if examples
     )
