@@ -218,8 +218,12 @@ def test_the_json_is_plain_and_names_k(diffs: dict[str, BundleDiff], kind: str) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_text_fits_80_columns_and_says_what_is_paired(diffs: dict[str, BundleDiff], kind: str) -> None:
-    text = diff_text(diffs[kind])
+@pytest.mark.parametrize("first", ["itself", "the other"])
+def test_the_text_fits_80_columns_and_says_what_is_paired(
+    bundles: dict[str, Bundle], diffs: dict[str, BundleDiff], kind: str, first: str
+) -> None:
+    diff = diffs[kind] if first == "itself" else diff_bundles(bundles[kind], bundles["itself"])
+    text = diff_text(diff)
     assert max(map(cell_width, text.splitlines())) <= 80
     paired = kind in ("itself", "another seed", "changed")
     assert ("differences are paired by user" in text) == paired

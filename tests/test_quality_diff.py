@@ -82,12 +82,12 @@ def judged_of(answers: dict[Id, tuple[list[int], list[int]]], items: list[Id] | 
     return Judged(users, catalogue, judgements, {"exact": score_lists(lists, judgements, 2)}, "exact")
 
 
-ANSWERS: dict[Id, tuple[list[int], list[int]]] = {2: ([1, 2], [1]), 9: ([3, 4], [8]), 10: ([5, 6], [])}
+ANSWERS: dict[Id, tuple[list[int], list[int]]] = {2: ([1, 2], [1]), 9: ([5, 6], []), 10: ([3, 4], [8])}
 
 
 def test_differences_worked_by_hand_are_paired_by_id_not_by_place() -> None:
     one = judged_of(ANSWERS)
-    other = judged_of({"2": ([2, 1], [1]), "9": ([8, 3], [8]), "10": ([0, 1], [])})  # 10 comes first here
+    other = judged_of({"2": ([2, 1], [1]), "9": ([0, 1], []), "10": ([8, 3], [8])})  # 10 comes first here
     found = compare_quality(one, other, 2)
     assert (found.paired, found.users_one, found.users_other, found.shared_users) == (True, 3, 3, 3)
     precision, recall, ndcg = found.stages[0].metrics
@@ -105,12 +105,12 @@ def test_differences_worked_by_hand_are_paired_by_id_not_by_place() -> None:
 def test_only_the_same_users_with_the_same_relevant_items_are_paired() -> None:
     one = judged_of(ANSWERS)
     assert compare_quality(one, judged_of(ANSWERS), 2).unpaired is None
-    fewer = {user: answer for user, answer in ANSWERS.items() if user != 10}
-    for other in (fewer, fewer | {11: ANSWERS[10]}):
+    fewer = {user: answer for user, answer in ANSWERS.items() if user != 9}
+    for other in (fewer, fewer | {11: ANSWERS[9]}):
         for mine, theirs in ((one, judged_of(other)), (judged_of(other), one)):
             found = compare_quality(mine, theirs, 2)
             assert (found.unpaired, found.shared_users) == ("other users", 2)
-    more = judged_of(ANSWERS | {10: ([5, 6], [7])})
+    more = judged_of(ANSWERS | {9: ([5, 6], [7])})
     renamed = judged_of(ANSWERS, [0, *range(11, 20)])  # the same rows, which are other items
     for other in (more, renamed):
         for mine, theirs in ((one, other), (other, one)):
