@@ -48,7 +48,7 @@ def system_of(
     return FittedSystem(model, users, catalogue, titles, np.zeros(len(catalogue), np.float32), {}, None)
 
 
-# Users 1 and 2 are served by both, 3 by one, 4 by the other; item 60 is the one's alone, 5 and 70 the other's.
+# Users 1 and 2 are served by both, 3 by one, 4 by the other; items 60, and 5 and 70, are of one side alone.
 ONE = system_of({1: [10, 20, 60], 2: [30, 40, 10], 3: [10]}, [10, 20, 30, 40, 60], {}, "film ")
 OTHER = system_of({1: [20, 10, 30], 2: [30, 40, 10], 4: [10]}, [5, 10, 20, 30, 40, 70], {})
 
