@@ -5,6 +5,7 @@ Whatever changes which of them answers holds the build lock, and takes effect in
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -239,7 +240,16 @@ def _names(artifacts: Path) -> list[str]:
         found = [path.name for path in (artifacts / BUILDS).iterdir()]
     except OSError:
         return []
-    return sorted(filter(BUNDLE_NAME.fullmatch, found), reverse=True)
+    return sorted(filter(BUNDLE_NAME.fullmatch, found), key=partial(_age, artifacts), reverse=True)
+
+
+def _age(artifacts: Path, name: str) -> tuple[str, str]:
+    """What bundles are ordered by: names know the second only, manifests the microsecond."""
+    try:
+        created = str(open_named(artifacts, name).manifest["created"])
+    except (ArtifactError, KeyError):
+        created = ""
+    return name[:15], created
 
 
 def _earlier(names: Sequence[str]) -> list[str]:
