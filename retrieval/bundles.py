@@ -144,8 +144,11 @@ def problems(artifacts: Path, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def promote(artifacts: Path, name: str) -> None:
+def promote(artifacts: Path, name: str, before: Callable[[], None] = lambda: None) -> None:
     """Let a bundle answer, once it is found whole.
+
+    Args:
+        before: called when only the one step is left.
 
     Raises:
         DamagedBundle: if it is not.
@@ -155,12 +158,16 @@ def promote(artifacts: Path, name: str) -> None:
         found = problems(artifacts, name)
         if found:
             raise DamagedBundle(found[0], "that bundle is damaged and stays as it is; promote another")
+        before()
         with writing_to(artifacts):
             write_pointer(artifacts, with_current(name, history(artifacts)))
 
 
-def rollback(artifacts: Path) -> tuple[str, tuple[str, ...]]:
+def rollback(artifacts: Path, before: Callable[[], None] = lambda: None) -> tuple[str, tuple[str, ...]]:
     """Let the bundle answer again that did before the current one.
+
+    Args:
+        before: called when only the one step is left.
 
     Returns:
         its name, and the names of those in between that are gone or damaged.
@@ -179,6 +186,7 @@ def rollback(artifacts: Path) -> tuple[str, tuple[str, ...]]:
             if problems(artifacts, name):
                 skipped.append(name)
                 continue
+            before()
             with writing_to(artifacts):
                 write_pointer(artifacts, names[position:])
             return name, tuple(skipped)
