@@ -18,7 +18,7 @@ from retrieval.storage import read_evaluation_data, read_system
 
 IDS_SHOWN = 3
 # Parts of the manifest that say with what a bundle was made; which there are goes by its version.
-MADE_WITH = ("libraries", "made_on")
+ENVIRONMENT = ("libraries", "made_on")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class BundleDiff:
     Attributes:
         one, other: which they are.
         settings: those that differ, threads among them.
-        made_with: libraries and the machine, likewise.
+        environment: libraries and the machine, likewise.
         data: of the interactions and of how they were split.
         serving: of the index and the blend that answer.
         users, items: whom and what they serve.
@@ -109,7 +109,7 @@ class BundleDiff:
     one: Identity
     other: Identity
     settings: tuple[Difference, ...]
-    made_with: tuple[Difference, ...]
+    environment: tuple[Difference, ...]
     data: tuple[Difference, ...]
     serving: tuple[Difference, ...]
     users: SharedIds
@@ -120,7 +120,7 @@ class BundleDiff:
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; a figure that does not exist is null."""
         document = {name: _plain(asdict(getattr(self, name))) for name in ("one", "other", "users", "items")}
-        for name in ("settings", "made_with", "data", "serving"):
+        for name in ("settings", "environment", "data", "serving"):
             document[name] = {
                 each.name: {"one": each.one, "other": each.other} for each in getattr(self, name)
             }
@@ -148,7 +148,7 @@ def diff_bundles(one: Bundle, other: Bundle, *, k: int = 10, users: int = 1000, 
         one=_identity(one),
         other=_identity(other),
         settings=differences(*(manifest["settings"] for manifest in manifests)),
-        made_with=differences(*(_chosen(manifest, MADE_WITH) for manifest in manifests)),
+        environment=differences(*(_chosen(manifest, ENVIRONMENT) for manifest in manifests)),
         data=differences(*(_chosen(manifest, ("data", "split")) for manifest in manifests)),
         serving=differences(_serving(mine), _serving(theirs)),
         users=SharedIds.of(mine.users, theirs.users),

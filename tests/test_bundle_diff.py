@@ -105,7 +105,7 @@ def test_a_bundle_does_not_differ_from_itself(
 ) -> None:
     diff = diffs["itself"]
     assert diff.one == diff.other
-    assert not (diff.settings or diff.made_with or diff.data or diff.serving)
+    assert not (diff.settings or diff.environment or diff.data or diff.serving)
     assert diff.users == SharedIds(diff.users.both, 0, 0, (), ())
     overlap = diff.overlap
     assert overlap.overlap == Estimate(1, 1, 1)

@@ -56,13 +56,12 @@ def _settings(diff: BundleDiff) -> list[str]:
     """A table for each group of values that has differences, and a line on the groups without."""
     groups = {
         "Settings": diff.settings,
-        "Made with": diff.made_with,
+        "Libraries and machine": diff.environment,
         "Data and split": diff.data,
         "Index and weights": diff.serving,
     }
     tables = [_table(name, values) for name, values in groups.items() if values]
     same = [name[0].lower() + name[1:] for name, values in groups.items() if not values]
-    same = ["libraries and machine" if name == "made with" else name for name in same]
     return [*tables, *([wrap(f"The same in both: {'; '.join(same)}.")] if same else [])]
 
 
