@@ -294,10 +294,9 @@ def _description(build: "Build") -> dict[str, Any]:
 
     from retrieval.machine import made_on
     from retrieval.training import choose_device
-
-    settings = build.settings
     from retrieval.validation import CHOICE_K
 
+    settings = build.settings
     return {
         "data": {"name": build.name, "sha256": build.digest, "rows": build.split.rows},
         "split": {

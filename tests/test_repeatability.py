@@ -36,6 +36,7 @@ def built(folder: Path, seed: int, hash_seed: str) -> Manifest:
         *("build-index", "--dataset", "sample", "--index", INDEX, *SMALL, "--seed", seed, "--quiet"),
         *("--artifacts", folder, "--device", "cpu"),
         PYTHONHASHSEED=hash_seed,
+        OMP_WAIT_POLICY="PASSIVE",  # on a busy machine two threads that spin take minutes
     )
     assert done.code == 0, done.err
     return open_bundle(folder).manifest
