@@ -32,6 +32,11 @@ INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/cho
 INDEX_CHOICE = "evaluated/index_choice.json"
 PAGE, ITEMS = "report.html", "items.parquet"
 VALIDATION = "evaluated/validation_ndcg.npy"
+TIMES = "evaluated/index_milliseconds.npy"
+# They hold times that were measured: builds of the same data, settings and seed differ in these files alone,
+# and in these keys of the manifest.
+TIMED_FILES = frozenset({INDEX_CHOICE, TIMES, REPORT, PAGE})
+MEASURED = frozenset({"created", "operating_points", "files", "build_id"})
 MADE_WITH = "made_with"  # in a part's model.json: the digests of the part's other files
 # Only where there are such: how the names of the features' files begin, and the rows of a changed index.
 FEATURES, INDEX_ROWS = "features", "index_rows"
@@ -301,8 +306,11 @@ def _description(build: "Build") -> dict[str, Any]:
     """What the manifest says of a build."""
     from importlib.metadata import version
 
+    from retrieval.machine import made_on
+    from retrieval.training import choose_device
     from retrieval.validation import CHOICE_K
 
+    settings = build.settings
     return {
         "data": {"name": build.name, "sha256": build.digest, "rows": build.split.rows},
         "split": {
@@ -327,6 +335,7 @@ def _description(build: "Build") -> dict[str, Any]:
             "served": [point.to_json() for point in build.served_operating_points],
         },
         "libraries": {name: version(name) for name in LIBRARIES},
+        "made_on": made_on(choose_device(settings.device), settings.resolved_threads),
     }
 
 
@@ -341,7 +350,7 @@ def _write_measurements(writer: BundleWriter, points: "Sequence[OperatingPoint]"
     recalls = np.array([point.recalls for point in points], dtype=np.float32)
     times = np.array([point.milliseconds for point in points], dtype=np.float32)
     writer.write_array("evaluated/index_recalls.npy", recalls)
-    writer.write_array("evaluated/index_milliseconds.npy", times)
+    writer.write_array(TIMES, times)
 
 
 def read_parquet(bundle: Bundle, name: str) -> Any:
