@@ -16,7 +16,7 @@ from retrieval.cli.options import (
     json_option,
     progress_option,
 )
-from retrieval.cli.process import holding_signals, ignore_signals
+from retrieval.cli.process import advise_when_stopped, holding_signals, ignore_signals
 from retrieval.cli.quantities import Bytes, Days
 from retrieval.errors import DataError, UsageError
 from retrieval.settings import (
@@ -59,6 +59,7 @@ TUNED_FLAGS = {
     "recency_half_life": "recency_half_life_days",
 }
 TRIALS = "tuning"  # beside the bundles
+RESUME_ADVICE = ", and the same command with --resume goes on from the last checkpoint"
 PATH = click.Path(path_type=Path)
 ID_TOWERS = id_towers()
 COUNT = click.IntRange(1, LARGEST_COUNT)
@@ -208,6 +209,12 @@ Table = TypeVar("Table")
     help="First search better settings of the towers on validation, for so long; what flags set stays. "
     "Given again, it goes on. Needs: pip install optuna.",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the checkpoints of a build that was stopped, to the weights it would have had; data and "
+    "settings must be the same.",
+)
 @click.option("--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything.")
 @progress_option
 @json_option
@@ -219,6 +226,7 @@ def build_index(
     users: Path | None,
     data: Path,
     artifacts: Path,
+    resume: bool,
     progress_mode: "ProgressMode",
     as_json: bool,
     **options: Any,
@@ -230,6 +238,7 @@ def build_index(
       build-index --dataset ml-100k
       build-index --ratings ratings.csv --items movies.csv --artifacts shop
       build-index --ratings ratings.csv --tune 30
+      build-index --ratings ratings.csv --tune 30 --resume
     """
     # Nothing heavy is imported before the flags are known to be right.
     if dataset and ratings:
@@ -247,6 +256,8 @@ def build_index(
 
         require_optuna()
 
+    from retrieval.checkpoints import FOLDER as CHECKPOINTS
+    from retrieval.checkpoints import remove_checkpoints
     from retrieval.cli.progress import progress_for
     from retrieval.datasets import load_dataset
     from retrieval.publishing import new_bundle
@@ -259,6 +270,8 @@ def build_index(
         else:
             table = _read(ratings, items, users, ColumnNames(**columns), progress)
         with new_bundle(artifacts) as writer:
+            kept = artifacts / CHECKPOINTS
+            _advise(kept, resume)
             # It takes seconds: not before the data is read and the folder can be written.
             progress.phase("Loading torch")
             with holding_signals():
@@ -274,11 +287,26 @@ def build_index(
                 name=table.name,
                 notes=table.notes(),
                 trials=artifacts / TRIALS,
+                checkpoints=kept,
+                resume=resume,
             )
             progress.phase("Publishing the bundle")
             folder = write_build(writer, built, before_publishing=ignore_signals)
+            remove_checkpoints(kept)
     document, text = _report(built)
     click.echo(json.dumps(document | {"bundle": str(folder)}) if as_json else f"{text}\n\nPublished {folder}")
+
+
+def _advise(checkpoints: Path, resume: bool) -> None:
+    """Say how to go on when a signal stops the build, where it left something to go on from."""
+    from retrieval.checkpoints import stamps
+
+    of_others = set() if resume else stamps(checkpoints)
+
+    def advice() -> str:
+        return RESUME_ADVICE if stamps(checkpoints) - of_others else ""
+
+    advise_when_stopped(advice)
 
 
 def _report(built: "Build") -> tuple[dict[str, Any], str]:
