@@ -23,6 +23,7 @@ from retrieval.progress import Progress
 
 FOLDER = "checkpoints"  # beside the bundles
 SUFFIX = ".checkpoint"
+WHOLE = f"[!.]*{SUFFIX}"  # not what is unfinished
 # Part of every key. Another one whenever what is kept, or the weights of the same settings, would be others.
 FORMAT_VERSION = 1
 # Of training between two checkpoints of a fit; writing one takes some hundredths of a second.
@@ -94,6 +95,7 @@ class Checkpoints:
         if not resume:
             remove_checkpoints(folder)
             return checkpoints
+        _remove(folder, f"{UNFINISHED}*")
         latest = checkpoints._look()
         if latest is None:
             progress.note(f"nothing to resume in {folder}: the build begins at the start")
@@ -147,16 +149,22 @@ class Checkpoints:
             return
         self._number += 1
         head = {"key": self._key, "title": title, "number": self._number, "epoch": epoch}
+        data = _packed(tensors, head | {"document": document})
         with writing_to(path.parent.parent):
-            make_folder(path.parent)
-            replace_file(path, _packed(tensors, head | {"document": document}))
+            try:
+                make_folder(path.parent)
+                replace_file(path, data)
+            except BaseException:
+                with suppress(OSError):  # something else is in it
+                    path.parent.rmdir()
+                raise
         self._epochs[title] = epoch
         self._last = self._clock()
 
     def _look(self) -> str | None:
         """Find what there is and return the last of it, for people. All is read: damage is known at once."""
         assert self._folder is not None
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
+        for path in sorted(self._folder.glob(WHOLE)):
             head = self._read(path)[1]
             title, epoch, number = head["title"], head["epoch"], head["number"]
             if self.path_of(title) != path:
@@ -221,18 +229,23 @@ def remove_checkpoints(folder: Path) -> None:
     Raises:
         EnvironmentProblem: if that fails.
     """
+    for pattern in (WHOLE, f"{UNFINISHED}*"):
+        _remove(folder, pattern)
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    """Remove files, and the folder if it is empty then."""
     with writing_to(folder.parent):
-        for pattern in (f"*{SUFFIX}", f"{UNFINISHED}*"):
-            for path in folder.glob(pattern):
-                path.unlink(missing_ok=True)
-        with suppress(OSError):  # not there, or something that is not ours is in it
-            folder.rmdir()
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or something else is in it
+        folder.rmdir()
 
 
 def stamps(folder: Path) -> set[tuple[str, int, int]]:
     """Every checkpoint in a folder: name, inode and time, another one whenever it is written."""
     with suppress(OSError):
-        found = [(path.name, path.stat()) for path in folder.glob(f"*{SUFFIX}")]
+        found = [(path.name, path.stat()) for path in folder.glob(WHOLE)]
         return {(name, stat.st_ino, stat.st_mtime_ns) for name, stat in found}
     return set()
 

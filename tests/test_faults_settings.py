@@ -20,6 +20,7 @@ MEANINGFUL = {
     ("--positive-threshold", "0"),
     ("--positive-threshold", "-1"),
     ("--max-ndcg-loss", "0"),
+    ("--max-regression", "0"),
 }
 
 

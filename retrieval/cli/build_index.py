@@ -1,6 +1,7 @@
 """`build-index`: read, split, train, index, evaluate, refit, publish."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +19,8 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.process import advise_when_stopped, holding_signals, ignore_signals
 from retrieval.cli.quantities import Bytes, Days
-from retrieval.errors import DataError, UsageError
+from retrieval.cli.tables import wrap
+from retrieval.errors import DataError, EnvironmentProblem, HeldBack, UsageError
 from retrieval.settings import (
     LARGEST_COUNT,
     BuildSettings,
@@ -215,6 +217,13 @@ Table = TypeVar("Table")
     help="Go on from the checkpoints of a build that was stopped, to the weights it would have had; data and "
     "settings must be the same.",
 )
+@click.option(
+    "--max-regression",
+    type=float,
+    metavar="LOSS",
+    help="Keep the build without publishing it, and exit with 7, where its NDCG@10 on validation is lower "
+    "than the current bundle's by more.  [default: publish]",
+)
 @click.option("--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything.")
 @progress_option
 @json_option
@@ -227,6 +236,7 @@ def build_index(
     data: Path,
     artifacts: Path,
     resume: bool,
+    max_regression: float | None,
     progress_mode: "ProgressMode",
     as_json: bool,
     **options: Any,
@@ -250,6 +260,8 @@ def build_index(
     needless = [flag for flag, value in own.items() if value]
     if needless and not ratings:
         raise UsageError(f"--{needless[0]} goes with --ratings; a named data set needs none")
+    if max_regression is not None and not 0 <= max_regression <= 1:
+        raise UsageError(f"--max-regression must be from 0 to 1, not {max_regression:g}; 0.01 is usual")
     settings = _settings(options)
     if settings.tune is not None:
         from retrieval.studies import require_optuna
@@ -276,6 +288,7 @@ def build_index(
             progress.phase("Loading torch")
             with holding_signals():
                 from retrieval.building import build
+                from retrieval.gate import judge
                 from retrieval.storage import write_build
 
             built = build(
@@ -291,10 +304,24 @@ def build_index(
                 resume=resume,
             )
             progress.phase("Publishing the bundle")
-            folder = write_build(writer, built, before_publishing=ignore_signals)
-            remove_checkpoints(kept)
+            gate = None if max_regression is None else judge(built, artifacts, max_regression)
+            folder = write_build(writer, built, before_publishing=ignore_signals, gate=gate)
+            with suppress(EnvironmentProblem):  # it is published; the next build removes them
+                remove_checkpoints(kept)
+    held = gate is not None and gate.held
     document, text = _report(built)
-    click.echo(json.dumps(document | {"bundle": str(folder)}) if as_json else f"{text}\n\nPublished {folder}")
+    document |= {"bundle": str(folder), "published": not held, "gate": gate and gate.to_json()}
+    told = f"\n{wrap(f'Gate: {gate.text()}.')}" if gate else ""
+    where = f"{'Kept, not published:' if held else 'Published'} {folder}"
+    click.echo(json.dumps(document) if as_json else f"{text}\n{told}\n{where}")
+    if gate is not None and held:
+        from retrieval.bundle import ID_LENGTH
+
+        short = folder.name[-ID_LENGTH:]
+        raise HeldBack(
+            f"{folder}: kept, not published: {gate.text()}; --max-regression allows {max_regression:g} less; "
+            f"compare: retrieval bundles diff {short}; publish: retrieval bundles promote {short}"
+        )
 
 
 def _advise(checkpoints: Path, resume: bool) -> None:
