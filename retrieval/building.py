@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from index import OperatingPoint, faiss_threads
 from retrieval.alpha import AlphaChoice, choose_alpha, choose_newcomer_alpha
@@ -53,6 +54,8 @@ class Build:
         evaluation: `evaluated` with all that it is judged by.
         index: how the index was chosen.
         served_operating_points: recall and latency of the settings that the served one was set by.
+        validation_ndcg: shape (q,), float64: NDCG@10 of what `evaluated` lists for each warm user of
+            validation who has a relevant item there.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Build:
     neural_mf: TrainingHistory | None
     index: IndexChoice
     served_operating_points: tuple[OperatingPoint, ...]
+    validation_ndcg: NDArray[np.float64]
 
     def user_table(self) -> pl.DataFrame:
         """The served users, for people: user, interactions."""
@@ -176,6 +180,7 @@ def build(
         neural_mf=fitted.neural_mf,
         index=index,
         served_operating_points=served_points,
+        validation_ndcg=lists.served_ndcg(model),
     )
 
 

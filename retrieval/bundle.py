@@ -1,8 +1,9 @@
-"""Bundles on disk, and how one is opened: read only when whole. `publishing` writes them.
+"""A bundle on disk, read only when whole. `publishing` writes them, `bundles` knows all of a folder.
 
     artifacts/
-        current                 name of the folder that answers; replaced atomically
+        current                 names the bundle that answers, see `pointer`; replaced in one step
         builds/<time>-<id>/     one bundle: manifest.json and the files it lists
+        checkpoints/            of the build that is running or was stopped
         .lock                   held by the build that is running
 
 A bundle is never edited. Its manifest holds the size and SHA-256 of every other file and a digest of
@@ -15,27 +16,27 @@ import io
 import json
 import math
 import mmap
-import os
 import re
-import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError  # NumPy lets it out of a header it cannot read
-from typing import Any, BinaryIO
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import ArtifactError
+from retrieval.errors import ArtifactError, DamagedBundle
+from retrieval.plain_files import check_folder, opened_plain_file, read_plain_file
+from retrieval.pointer import BUILDS, BUNDLE_NAME, read_pointer
 from retrieval.vectors import Weights
 
-FORMAT_VERSION = 4
-MANIFEST, CURRENT, BUILDS = "manifest.json", "current", "builds"
-BUNDLE_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}")
+Verification = Literal["full", "fast"]
+FORMAT_VERSION = 5
+MANIFEST = "manifest.json"
 FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
-MAX_MANIFEST_BYTES = 4_000_000
 MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
+ID_LENGTH = 12  # of the build id, in the folder's name
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,22 @@ class Bundle:
     Attributes:
         folder: where it lies.
         manifest: see `publishing.BundleWriter.publish`.
+        verify: "full" checks the size and SHA-256 of a file before anything parses it; "fast", for bundles
+            too large for that, its size only, and trusts the disk for the rest.
     """
 
     folder: Path
     manifest: dict[str, Any]
+    verify: Verification = "full"
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, after its size and digest.
 
         Raises:
-            ArtifactError: if it is not listed, missing, not a plain file, or changed.
+            DamagedBundle: if it is not listed, missing, not a plain file, or changed.
         """
         entry = self._entry(name)
-        data = _read_plain_file(self.folder / name, int(entry["size"]))
+        data = read_plain_file(self.folder / name, int(entry["size"]))
         self._check(name, data)
         return data
 
@@ -67,12 +71,12 @@ class Bundle:
         A bundle is never edited, and what is mapped stays readable after the file is removed.
         """
         entry = self._entry(name)
-        with _opened(self.folder / name, int(entry["size"])) as file:
+        with opened_plain_file(self.folder / name, int(entry["size"])) as file:
             if not entry["size"]:  # nothing to map
                 return np.empty(0, dtype=np.uint8)
             data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
         if len(data) != entry["size"]:
-            raise ArtifactError(f"{self.folder / name}: changed while it was opened; {_advice()}")
+            raise DamagedBundle(f"{self.folder / name}: changed while it was opened")
         self._check(name, data)
         return data
 
@@ -94,9 +98,7 @@ class Bundle:
                 raise ValueError("text with numbers that are no characters")
             return np.asarray(values.view(dtype).reshape(shape))
         except (ValueError, TypeError, KeyError, EOFError, MemoryError, TokenError) as error:
-            raise ArtifactError(
-                f"{self.folder / name}: not a plain .npy file ({error}); {_advice()}"
-            ) from error
+            raise DamagedBundle(f"{self.folder / name}: not a plain .npy file ({error})") from error
 
     def json(self, name: str) -> Any:
         """A .json file."""
@@ -111,51 +113,56 @@ class Bundle:
         try:
             return dict(load(data))
         except SafetensorError as error:
-            raise ArtifactError(f"{self.folder / name}: not safetensors ({error}); {_advice()}") from error
+            raise DamagedBundle(f"{self.folder / name}: not safetensors ({error})") from error
 
     def _entry(self, name: str) -> dict[str, Any]:
         """What the manifest says of a file, whose folder must be one."""
         entry: dict[str, Any] | None = self.manifest["files"].get(name)
         if entry is None:
-            raise ArtifactError(f"{self.folder / name}: not listed in {MANIFEST}; {_advice()}")
+            raise DamagedBundle(f"{self.folder / name}: not listed in {MANIFEST}")
         for folder in (self.folder / name).relative_to(self.folder).parents[:-1]:
-            if (self.folder / folder).is_symlink():
-                raise ArtifactError(f"{self.folder / folder}: a link, not a folder; {_advice()}")
+            check_folder(self.folder / folder)
         return entry
 
     def _check(self, name: str, data: Any) -> None:
-        if hashlib.sha256(data).hexdigest() != self.manifest["files"][name]["sha256"]:
-            raise ArtifactError(f"{self.folder / name}: its SHA-256 is not the manifest's; {_advice()}")
+        if (
+            self.verify == "full"
+            and hashlib.sha256(data).hexdigest() != self.manifest["files"][name]["sha256"]
+        ):
+            raise DamagedBundle(f"{self.folder / name}: its SHA-256 is not the manifest's")
 
 
-def open_bundle(artifacts: Path) -> Bundle:
-    """The current bundle of an artifacts folder.
+def open_bundle(artifacts: Path, verify: Verification = "full") -> Bundle:
+    """The current bundle of an artifacts folder; see `bundles.read_current` for who reads it at once.
 
     Raises:
         ArtifactError: if there is none, or it is damaged.
     """
-    pointer = artifacts / CURRENT
-    if not os.path.lexists(pointer):
-        raise ArtifactError(
-            f"{artifacts.absolute()}: no bundle here; run build-index first, or give --artifacts"
-        )
-    name = _read_plain_file(pointer, None).decode("utf-8", "replace").strip()
-    if not BUNDLE_NAME.fullmatch(name):
-        raise ArtifactError(f"{pointer}: does not name a bundle; {_advice()}")
-    for folder in (artifacts / BUILDS, artifacts / BUILDS / name):
-        if folder.is_symlink():
-            raise ArtifactError(f"{folder}: a link, not a folder; {_advice()}")
-    return open_folder(artifacts / BUILDS / name)
+    return open_named(artifacts, read_pointer(artifacts)[0], verify)
 
 
-def open_folder(folder: Path) -> Bundle:
-    """One bundle's own folder.
+def open_named(artifacts: Path, name: str, verify: Verification = "full") -> Bundle:
+    """A bundle of an artifacts folder by the name of its folder.
 
     Raises:
-        ArtifactError: if its manifest is missing, damaged or of a newer format.
+        ArtifactError: as `open_folder`.
+    """
+    for folder in (artifacts / BUILDS, artifacts / BUILDS / name):
+        check_folder(folder)
+    return open_folder(artifacts / BUILDS / name, verify)
+
+
+def open_folder(folder: Path, verify: Verification = "full") -> Bundle:
+    """One bundle's own folder.
+
+    Args:
+        verify: see `Bundle`; the manifest is always checked in full.
+
+    Raises:
+        ArtifactError: if its manifest is missing, damaged, of another format or another folder's.
     """
     path = folder / MANIFEST
-    data = _read_plain_file(path, None)
+    data = read_plain_file(path, None)
     try:
         manifest = json.loads(data)
         version = manifest["format_version"]
@@ -173,11 +180,13 @@ def open_folder(folder: Path) -> Bundle:
             for name, entry in files.items()
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not a manifest ({type(error).__name__}); {_advice()}") from None
+        raise DamagedBundle(f"{path}: not a manifest ({type(error).__name__})") from None
     # The bytes too: JSON has many spellings of the same content, the writer only one.
     if not plain or build_id != manifest_digest(manifest) or data != manifest_bytes(manifest):
-        raise ArtifactError(f"{path}: its digest is not the build id it carries; {_advice()}")
-    return Bundle(folder, manifest)
+        raise DamagedBundle(f"{path}: its digest is not the build id it carries")
+    if BUNDLE_NAME.fullmatch(folder.name) and not folder.name.endswith(build_id[:ID_LENGTH]):
+        raise DamagedBundle(f"{path}: of the build {build_id[:ID_LENGTH]}, not of this folder's")
+    return Bundle(folder, manifest, verify)
 
 
 def manifest_digest(manifest: dict[str, Any]) -> str:
@@ -189,34 +198,3 @@ def manifest_digest(manifest: dict[str, Any]) -> str:
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:
     """The one way a manifest is spelled on disk."""
     return (json.dumps(manifest, indent=1) + "\n").encode()
-
-
-def _read_plain_file(path: Path, size: int | None) -> bytes:
-    """All bytes of a regular file of the expected size; links, pipes and folders are not followed."""
-    with _opened(path, size) as file:
-        return file.read()
-
-
-def _opened(path: Path, size: int | None) -> BinaryIO:
-    """A regular file of the expected size, open for reading; closed again where it is anything else."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: missing; {_advice()}") from None
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be opened ({error.strerror}); {_advice()}") from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise ArtifactError(f"{path}: not a plain file; {_advice()}")
-    if size is None and status.st_size > MAX_MANIFEST_BYTES:
-        os.close(descriptor)
-        raise ArtifactError(f"{path}: {status.st_size:,} bytes are too many for such a file; {_advice()}")
-    if size is not None and status.st_size != size:
-        os.close(descriptor)
-        raise ArtifactError(f"{path}: {status.st_size:,} bytes, but the manifest says {size:,}; {_advice()}")
-    return os.fdopen(descriptor, "rb")
-
-
-def _advice() -> str:
-    return "the bundle is damaged, run build-index again"

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from retrieval.bundle import Bundle, open_bundle
+from retrieval.bundles import read_current
 from retrieval.changing import interactions_of
 from retrieval.fitted import FittedSystem
 from retrieval.items import ItemTable
@@ -81,8 +82,8 @@ def changing_bundle(artifacts: Path) -> Iterator[Changing]:
     """
     open_bundle(artifacts)  # where there is none, nothing is to be written
     with new_bundle(artifacts) as writer:
-        bundle = open_bundle(artifacts)
-        yield Changing(bundle, read_system(bundle, SERVED), writer)
+        bundle, system = read_current(artifacts, lambda bundle: (bundle, read_system(bundle, SERVED)))
+        yield Changing(bundle, system, writer)
 
 
 def _item_frame(old: pl.DataFrame, system: FittedSystem, table: ItemTable | None) -> pl.DataFrame:

@@ -4,6 +4,7 @@ What is written is only certain once the file and the folder that names it are s
 is all or nothing (Pillai et al., "All file systems are not created equal", OSDI 2014).
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from retrieval.errors import EnvironmentProblem
 
+# What file systems say, network ones mostly, that do not sync folders.
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOTTY)
 UNFINISHED = ".unfinished-"  # how the names of what is not whole yet begin
 
 
@@ -61,7 +64,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what is named in a folder certain.
+    """Make what is named in a folder certain, on file systems that can.
 
     Raises:
         OSError: if the disk fails.
@@ -69,6 +72,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _sync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
@@ -94,6 +100,10 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 def _sync(descriptor: int) -> None:
     if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync leaves it in the disk's own memory
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+        except OSError as error:
+            if error.errno not in CANNOT_SYNC:
+                raise
+    os.fsync(descriptor)

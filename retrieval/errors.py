@@ -43,6 +43,19 @@ class ArtifactError(RetrievalError):
     exit_code = 4
 
 
+class DamagedBundle(ArtifactError):
+    """A file is not the one that was written, or the parts of a bundle do not fit together.
+
+    Args:
+        what: where, and what was found and expected.
+        advice: what to do next.
+    """
+
+    def __init__(self, what: str, advice: str = "the bundle is damaged, run build-index again") -> None:
+        super().__init__(f"{what}; {advice}")
+        self.what = what
+
+
 class NotFoundError(RetrievalError):
     """A user or item is unknown to the model."""
 
@@ -53,3 +66,9 @@ class EnvironmentProblem(RetrievalError):
     """Disk, memory, lock, network, or an extra that is not installed."""
 
     exit_code = 6
+
+
+class HeldBack(RetrievalError):
+    """A build was finished and kept, but not published: it is worse than what answers."""
+
+    exit_code = 7

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.bundle import (
-    BUILDS,
-    CURRENT,
     FILE_NAME,
     FORMAT_VERSION,
+    ID_LENGTH,
     MANIFEST,
     Bundle,
     manifest_bytes,
@@ -28,6 +27,7 @@ from retrieval.bundle import (
 )
 from retrieval.durable import UNFINISHED, make_folder, sync_folder, write_file, writing_to
 from retrieval.errors import EnvironmentProblem
+from retrieval.pointer import BUILDS, history, with_current, write_pointer
 from retrieval.vectors import Weights
 
 LOCK = ".lock"
@@ -72,11 +72,20 @@ class BundleWriter:
 
         self.write(name, save({key: np.ascontiguousarray(value) for key, value in tensors.items()}))
 
-    def publish(self, description: dict[str, Any]) -> Path:
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file so far, by name."""
+        return {name: entry["sha256"] for name, entry in self._files.items()}
+
+    def publish(self, description: dict[str, Any], *, current: bool = True) -> Path:
         """Write the manifest, give the folder its final name and make it current; returns the folder.
 
         Args:
             description: what the manifest says of the build besides format version, time and files.
+            current: whether it is to answer; a bundle that is only kept can be promoted later.
+
+        Raises:
+            EnvironmentProblem: if it cannot be written; what was current still is.
         """
         created = datetime.now(UTC)
         manifest = {
@@ -87,18 +96,21 @@ class BundleWriter:
             "files": dict(sorted(self._files.items())),
         }
         manifest["build_id"] = manifest_digest(manifest)
-        name = f"{created:%Y%m%d-%H%M%S}-{manifest['build_id'][:12]}"
+        name = f"{created:%Y%m%d-%H%M%S}-{manifest['build_id'][:ID_LENGTH]}"
         final = self._artifacts / BUILDS / name
         with writing_to(self._artifacts):
             write_file(self._folder / MANIFEST, manifest_bytes(manifest))
             for folder in {(self._folder / file).parent for file in self._files} | {self._folder}:
                 sync_folder(folder)
             self._folder.rename(final)
-            sync_folder(final.parent)
-            pointer = self._artifacts / (UNFINISHED + CURRENT)
-            write_file(pointer, f"{name}\n".encode())
-            pointer.replace(self._artifacts / CURRENT)
-            sync_folder(self._artifacts)
+            try:
+                sync_folder(final.parent)
+                if current:
+                    write_pointer(self._artifacts, with_current(name, history(self._artifacts)))
+            except OSError:
+                if history(self._artifacts)[:1] != (name,):
+                    remove_folder(final)
+                raise
         return final
 
 
@@ -112,16 +124,33 @@ def new_bundle(artifacts: Path) -> Iterator[BundleWriter]:
     with build_lock(artifacts):
         folder = artifacts / BUILDS / f"{UNFINISHED}{os.getpid()}"
         with writing_to(artifacts):
-            folder.parent.mkdir(exist_ok=True)
-            # The lock is ours, so whatever is unfinished was left by a build that died.
-            for leftover in folder.parent.glob(UNFINISHED + "*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            make_folder(folder.parent)
+            remove_leftovers(artifacts)
             folder.mkdir()
         try:
             yield BundleWriter(artifacts, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            (artifacts / (UNFINISHED + CURRENT)).unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a bundle, which has another name from the first file on that is gone.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    unfinished = folder.with_name(UNFINISHED + folder.name)
+    folder.rename(unfinished)
+    shutil.rmtree(unfinished)
+
+
+def remove_leftovers(artifacts: Path) -> None:
+    """Remove what a dead build left unfinished. The lock must be held: then nobody else's is."""
+    for leftover in (*(artifacts / BUILDS).glob(UNFINISHED + "*"), *artifacts.glob(UNFINISHED + "*")):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 @contextmanager

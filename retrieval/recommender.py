@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from retrieval.building import Build
+    from retrieval.bundle import Bundle, Verification
     from retrieval.interactions import Interactions
     from retrieval.items import ItemTable
     from retrieval.progress import Progress
@@ -87,23 +88,38 @@ class Recommender:
         return cls(built.served, built)
 
     @classmethod
-    def load(cls, artifacts: str | Path = "artifacts", *, part: str = "served") -> "Recommender":
+    def load(
+        cls,
+        artifacts: str | Path = "artifacts",
+        *,
+        part: str = "served",
+        verify: "Verification" = "full",
+        memory_limit: int | None = None,
+    ) -> "Recommender":
         """Open the current bundle of an artifacts folder.
+
+        What is open stays so, whatever is published, rolled back to or pruned meanwhile.
 
         Args:
             part: "served" (fitted on all interactions) or "evaluated" (on train only).
+            verify: "full" checks every file's SHA-256 before it is used, "fast" its size only.
+            memory_limit: bytes that part may take at most.
 
         Raises:
             UsageError: if there is no such part.
             ArtifactError: if there is no bundle, or it is damaged.
+            EnvironmentProblem: if it takes more memory than allowed.
         """
-        from retrieval.bundle import open_bundle
+        from retrieval.bundles import read_current
         from retrieval.storage import read_system
 
         if part not in ("served", "evaluated"):
             raise UsageError(f"a bundle has the parts served and evaluated, not {part!r}")
-        bundle = open_bundle(Path(artifacts))
-        return cls(read_system(bundle, part), bundle.folder)
+
+        def read(bundle: "Bundle") -> "Recommender":
+            return cls(read_system(bundle, part, memory_limit), bundle.folder)
+
+        return read_current(Path(artifacts), read, verify)
 
     def __repr__(self) -> str:
         return f"<Recommender: {len(self.system.users):,} users, {len(self.system.items):,} items>"

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from index import AnnIndex, ItemLists, SearchSettings
 from retrieval.attributes import ItemAttributes
 from retrieval.bundle import Bundle
-from retrieval.errors import ArtifactError
+from retrieval.errors import DamagedBundle
 from retrieval.feature_vectors import FeatureVectors
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
+from retrieval.memory import check_memory
 from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
 from retrieval.two_stage import SearchKind, TwoStageModel, recent_demand
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from index import OperatingPoint
     from retrieval.building import Build
     from retrieval.evaluation import Evaluated
+    from retrieval.gate import GateVerdict
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
 INDEX_CHOICE = "evaluated/index_choice.json"
 PAGE, ITEMS = "report.html", "items.parquet"
+VALIDATION = "evaluated/validation_ndcg.npy"
+MADE_WITH = "made_with"  # in a part's model.json: the digests of the part's other files
 # Only where there are such: how the names of the features' files begin, and the rows of a changed index.
 FEATURES, INDEX_ROWS = "features", "index_rows"
 Read = TypeVar("Read")
@@ -38,11 +42,15 @@ LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
 
 def write_build(
-    writer: BundleWriter, build: "Build", before_publishing: Callable[[], None] = lambda: None
+    writer: BundleWriter,
+    build: "Build",
+    before_publishing: Callable[[], None] = lambda: None,
+    gate: "GateVerdict | None" = None,
 ) -> Path:
     """Write a build into a new bundle and make it current; returns the bundle's own folder.
 
     Args:
+        gate: what may hold it back: then it is kept, and what was current still is.
         before_publishing: called when every file is written and only the one step is left.
 
     Raises:
@@ -62,13 +70,16 @@ def write_build(
     writer.write_json(CHOICES, choices)
     writer.write_json(INDEX_CHOICE, build.index.to_json())
     _write_measurements(writer, build.index.points)
+    writer.write_array(VALIDATION, build.validation_ndcg)
     writer.write("users.parquet", to_parquet(build.user_table()))
     writer.write(ITEMS, to_parquet(build.item_table()))
     report = build.report.to_json()
     writer.write_json(REPORT, report)
     writer.write(PAGE, render_page(report, _settings(build)).encode())
     before_publishing()
-    return writer.publish(_description(build))
+    held = gate is not None and gate.held
+    description = _description(build) | {"gate": gate and gate.to_json()}
+    return writer.publish(description, current=not held)
 
 
 def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
@@ -110,19 +121,26 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
         "serves": model.serves,
         "index": {"factory": index.factory, "settings": index.settings.to_json()},
     }
-    writer.write_json(f"{part}/model.json", settings)
     writer.write_json(f"{part}/attributes.json", columns)
+    files = {name: digest for name, digest in writer.digests.items() if name.startswith(f"{part}/")}
+    writer.write_json(f"{part}/model.json", settings | {MADE_WITH: files})
 
 
-def read_system(bundle: Bundle, part: str) -> FittedSystem:
+def read_system(bundle: Bundle, part: str, memory: int | None = None) -> FittedSystem:
     """Read the fitted system in the folder `part` ("served" or "evaluated") of a bundle.
+
+    Args:
+        memory: bytes it may take at most.
 
     Raises:
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
+        EnvironmentProblem: if it takes more memory than `memory`, or than the process may have.
     """
+    check_memory(bundle, part, memory)
 
     def read() -> FittedSystem:
         settings = bundle.json(f"{part}/model.json")
+        _check_made_together(bundle, part, settings[MADE_WITH])
         array: Callable[[str], Any] = lambda name: bundle.array(f"{part}/{name}.npy")  # noqa: E731
         tower_weights = bundle.tensors(f"{part}/towers.safetensors")
         neural_mf_weights = None
@@ -173,6 +191,14 @@ def read_system(bundle: Bundle, part: str) -> FittedSystem:
         )
 
     return _fitting_together(bundle, part, read)
+
+
+def _check_made_together(bundle: Bundle, part: str, made_with: dict[str, str]) -> None:
+    """Refuse files of another build, also where the manifest was made to list them."""
+    listed = bundle.manifest["files"]
+    for name, digest in made_with.items():
+        if listed.get(name, {}).get("sha256") != digest:
+            raise DamagedBundle(f"{bundle.folder / name}: of another build than {part}/model.json")
 
 
 def _read_features(bundle: Bundle, part: str) -> FeatureVectors | None:
@@ -252,9 +278,7 @@ def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Re
     try:
         return read()
     except UNFIT as error:
-        raise ArtifactError(
-            f"{bundle.folder / part}: {error}; the bundle is damaged, run build-index again"
-        ) from error
+        raise DamagedBundle(f"{bundle.folder / part}: {error}") from error
 
 
 def _settings(build: "Build") -> dict[str, Any]:
@@ -265,6 +289,8 @@ def _description(build: "Build") -> dict[str, Any]:
     """What the manifest says of a build."""
     from importlib.metadata import version
 
+    from retrieval.validation import CHOICE_K
+
     return {
         "data": {"name": build.name, "sha256": build.digest, "rows": build.split.rows},
         "split": {
@@ -274,6 +300,11 @@ def _description(build: "Build") -> dict[str, Any]:
             "counts": asdict(build.split.counts),
         },
         "settings": _settings(build),
+        "validation": {
+            "metric": f"ndcg@{CHOICE_K}",
+            "value": float(build.validation_ndcg.mean()),
+            "users": len(build.validation_ndcg),
+        },
         "training": {
             "towers": [member.to_json() for member in build.towers],
             "neural_mf": build.neural_mf and build.neural_mf.to_json(),

@@ -68,6 +68,8 @@ class TwoStageModel:
             )
         if len(self.seen) != users:
             raise ValueError(f"there are seen items for {len(self.seen)} users, but {users} users")
+        if len(self.seen.items) and int(self.seen.items.max()) >= items:
+            raise ValueError(f"item row {self.seen.items.max()} was seen, but there are {items} items")
         if self.trend is not None and self.trend.shape != (items,):
             raise ValueError(f"there is a trend of {self.trend.shape} items, but {items} items")
         for name in ("alpha", "trend_weight", "newcomer_alpha", "newcomer_trend_weight"):

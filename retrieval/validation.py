@@ -12,6 +12,7 @@ from retrieval.encoded import EncodedInteractions
 from retrieval.ids import IdMap
 from retrieval.judgements import Judgements, score_lists
 from retrieval.newcomers import Newcomers
+from retrieval.two_stage import TwoStageModel
 from retrieval.vectors import TowerVectors
 
 # The lists everything is chosen by on validation, whatever k is asked for later.
@@ -87,6 +88,10 @@ class ValidationLists:
                 if each.n >= LEAST_HISTORY
             ]
         return alike(groups)
+
+    def served_ndcg(self, model: TwoStageModel) -> NDArray[np.float64]:
+        """NDCG of what a model lists for the warm users, one figure for each who has a relevant item."""
+        return score_lists(model.for_users(self.warm.users, CHOICE_K).rows, self.warm, CHOICE_K).ndcg
 
 
 def _stretches(interactions: EncodedInteractions) -> list[ItemLists]:

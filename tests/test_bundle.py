@@ -63,6 +63,7 @@ FILES = (
     "evaluated/index_choice.json",
     "evaluated/index_milliseconds.npy",
     "evaluated/index_recalls.npy",
+    "evaluated/validation_ndcg.npy",
     "users.parquet",
     "items.parquet",
     "report.json",
@@ -71,7 +72,7 @@ FILES = (
 
 
 def folder_of(artifacts: Path) -> Path:
-    return artifacts / "builds" / (artifacts / "current").read_text().strip()
+    return artifacts / "builds" / (artifacts / "current").read_text().split()[0]
 
 
 def read_everything(artifacts: Path) -> None:
@@ -94,12 +95,17 @@ def refused(artifacts: Path, name: str) -> str:
 
 
 def republish(artifacts: Path, replaced: dict[str, bytes]) -> Bundle:
-    """A new bundle with other contents in some files, and digests that are right."""
+    """A new bundle with other contents in some files, and digests that are right, the parts' own too."""
     old = open_bundle(artifacts)
     derived = {"format_version", "created", "files", "build_id"}
     with new_bundle(artifacts) as writer:
-        for name in old.manifest["files"]:
-            writer.write(name, replaced.get(name, old.read(name)))
+        for name in sorted(old.manifest["files"], key=lambda name: name.endswith("model.json")):
+            data = replaced.get(name, old.read(name))
+            if name.endswith("/model.json") and name not in replaced:
+                settings = json.loads(data)
+                settings["made_with"] = {each: writer.digests[each] for each in settings["made_with"]}
+                data = json.dumps(settings).encode()
+            writer.write(name, data)
         writer.publish({key: value for key, value in old.manifest.items() if key not in derived})
     return open_bundle(artifacts)
 

@@ -363,7 +363,7 @@ def test_parts_of_two_fits_are_refused_under_python_o(own_artifacts: Path) -> No
         check=False,
     )
     assert done.returncode == 4
-    assert "different builds" in Ran(done).error
+    assert "of another build" in Ran(done).error
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -187,7 +187,7 @@ def test_help_and_version_need_nothing_heavy(arguments: list[str]) -> None:
 def test_an_unknown_command_is_answered_with_the_nearest_and_all(typed: str, meant: str | None) -> None:
     line = refusal(run("retrieval", typed, "--user", "42"))
     assert line.startswith(
-        f"error: no command '{typed}' among build-index, query, evaluate, benchmark, index, datasets"
+        f"error: no command '{typed}' among build-index, query, evaluate, benchmark, index, bundles, datasets"
     )
     assert line.endswith(
         f"; did you mean {meant}? see retrieval --help" if meant else "; see retrieval --help"
@@ -326,7 +326,7 @@ def completed(program: str, words: str, shell: str = "bash", before: str = "") -
 
 
 def test_bash_is_told_commands_flags_choices_and_files() -> None:
-    assert completed("retrieval", "retrieval bu") == ["plain,build-index"]
+    assert completed("retrieval", "retrieval bui") == ["plain,build-index"]
     assert completed("retrieval", "retrieval query --us") == ["plain,--user"]
     assert completed("query", "query --exa") == ["plain,--exact"]
     assert completed("retrieval", "retrieval index re") == ["plain,remove"]
@@ -344,7 +344,7 @@ def test_names_of_data_sets_are_completed() -> None:
 
 
 def test_zsh_and_fish_are_told_too_and_what_a_command_is_for() -> None:
-    kind, name, purpose = completed("retrieval", "retrieval bu", "zsh")
+    kind, name, purpose = completed("retrieval", "retrieval bui", "zsh")
     assert (kind, name) == ("plain", "build-index") and purpose.startswith("Train on")
     assert "build-index" in "\n".join(completed("retrieval", "retrieval bu", "fish"))
 

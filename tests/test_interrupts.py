@@ -174,8 +174,8 @@ def run(name, phase, signum, delay, times):
                 threading.Thread(target=stop, args=(signum, delay, times), daemon=True).start()
             else:
                 os.kill(os.getpid(), signum)
-    def publish_and_tell(self, description):
-        published = publish(self, description)
+    def publish_and_tell(self, *arguments, **more):
+        published = publish(self, *arguments, **more)
         if phase == "published":
             os.kill(os.getpid(), signum)
         return published

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +15,13 @@ from retrieval.cli.options import (
     debug_option,
     json_option,
     progress_option,
+    verify_option,
 )
 from retrieval.cli.tables import printable
 from retrieval.errors import EnvironmentProblem, UsageError
+
+if TYPE_CHECKING:
+    from retrieval.bundle import Verification
 
 DOCUMENT, PICTURE = "benchmark.json", "benchmark.png"
 # BLAS reads them when it is loaded, and exact search is as many threads as it says.
@@ -41,6 +46,7 @@ MOST_THREADS = 1024
     help=f"Folder for {DOCUMENT} and {PICTURE}.",
 )
 @artifacts_option
+@verify_option
 @progress_option
 @json_option
 @debug_option
@@ -50,6 +56,7 @@ def benchmark(
     queries: int,
     output: Path,
     artifacts: Path,
+    verify: "Verification",
     progress_mode: ProgressMode,
     as_json: bool,
 ) -> None:
@@ -68,14 +75,15 @@ def benchmark(
 
     from retrieval.benchmarking import measure, read_subject
     from retrieval.bundle import open_bundle
+    from retrieval.bundles import read_current
     from retrieval.cli.benchmark_text import benchmark_text
     from retrieval.cli.progress import progress_for
 
-    bundle = open_bundle(artifacts)
+    open_bundle(artifacts)  # where there is none, nothing is to be written
     _prepare(output, artifacts)
     with progress_for(progress_mode) as progress:
         progress.phase("Reading the bundle")
-        subject = read_subject(bundle)
+        subject = read_current(artifacts, read_subject, verify)
         found = measure(subject, k, queries=queries, threads=threads, progress=progress)
         progress.phase("Drawing")
         from retrieval.page.benchmark_figure import benchmark_png

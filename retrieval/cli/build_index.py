@@ -18,7 +18,8 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.process import holding_signals, ignore_signals
 from retrieval.cli.quantities import Bytes, Days
-from retrieval.errors import DataError, UsageError
+from retrieval.cli.tables import wrap
+from retrieval.errors import DataError, HeldBack, UsageError
 from retrieval.settings import (
     LARGEST_COUNT,
     BuildSettings,
@@ -208,6 +209,13 @@ Table = TypeVar("Table")
     help="First search better settings of the towers on validation, for so long; what flags set stays. "
     "Given again, it goes on. Needs: pip install optuna.",
 )
+@click.option(
+    "--max-regression",
+    type=float,
+    metavar="LOSS",
+    help="Keep the build without publishing it, and exit with 7, where its NDCG@10 on validation is lower "
+    "than the current bundle's by more.  [default: publish]",
+)
 @click.option("--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything.")
 @progress_option
 @json_option
@@ -219,6 +227,7 @@ def build_index(
     users: Path | None,
     data: Path,
     artifacts: Path,
+    max_regression: float | None,
     progress_mode: "ProgressMode",
     as_json: bool,
     **options: Any,
@@ -241,6 +250,8 @@ def build_index(
     needless = [flag for flag, value in own.items() if value]
     if needless and not ratings:
         raise UsageError(f"--{needless[0]} goes with --ratings; a named data set needs none")
+    if max_regression is not None and not 0 <= max_regression <= 1:
+        raise UsageError(f"--max-regression must be from 0 to 1, not {max_regression:g}; 0.01 is usual")
     settings = _settings(options)
     if settings.tune is not None:
         from retrieval.studies import require_optuna
@@ -263,6 +274,7 @@ def build_index(
             progress.phase("Loading torch")
             with holding_signals():
                 from retrieval.building import build
+                from retrieval.gate import judge
                 from retrieval.storage import write_build
 
             built = build(
@@ -276,9 +288,22 @@ def build_index(
                 trials=artifacts / TRIALS,
             )
             progress.phase("Publishing the bundle")
-            folder = write_build(writer, built, before_publishing=ignore_signals)
+            gate = None if max_regression is None else judge(built, artifacts, max_regression)
+            folder = write_build(writer, built, before_publishing=ignore_signals, gate=gate)
+    held = gate is not None and gate.held
     document, text = _report(built)
-    click.echo(json.dumps(document | {"bundle": str(folder)}) if as_json else f"{text}\n\nPublished {folder}")
+    document |= {"bundle": str(folder), "published": not held, "gate": gate and gate.to_json()}
+    told = f"\n{wrap(f'Gate: {gate.text()}.')}" if gate else ""
+    where = f"{'Kept, not published:' if held else 'Published'} {folder}"
+    click.echo(json.dumps(document) if as_json else f"{text}\n{told}\n{where}")
+    if gate is not None and held:
+        from retrieval.bundle import ID_LENGTH
+
+        short = folder.name[-ID_LENGTH:]
+        raise HeldBack(
+            f"{folder}: kept, not published: {gate.text()}; --max-regression allows {max_regression:g} less; "
+            f"compare: retrieval bundles diff {short}; publish: retrieval bundles promote {short}"
+        )
 
 
 def _report(built: "Build") -> tuple[dict[str, Any], str]:

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, k_option
+from retrieval.cli.options import (
+    SHARED,
+    artifacts_option,
+    debug_option,
+    json_option,
+    k_option,
+    verify_option,
+)
 
 if TYPE_CHECKING:
+    from retrieval.bundle import Verification
     from retrieval.protocols import ProtocolName
 
 NOTEBOOK_K = 10
@@ -23,9 +31,12 @@ NOTEBOOK_K = 10
     help="notebook counts as the reference notebook did; its figures compare with its own only.",
 )
 @artifacts_option
+@verify_option
 @json_option
 @debug_option
-def evaluate(k: int, protocol: "ProtocolName", artifacts: Path, as_json: bool) -> None:
+def evaluate(
+    k: int, protocol: "ProtocolName", artifacts: Path, verify: "Verification", as_json: bool
+) -> None:
     """Measure every stage of the bundle on its test slice, with 95 % intervals.
 
     \b
@@ -34,13 +45,13 @@ def evaluate(k: int, protocol: "ProtocolName", artifacts: Path, as_json: bool) -
       retrieval evaluate --protocol notebook
       retrieval evaluate --json > report.json
     """
-    from retrieval.bundle import open_bundle
+    from retrieval.bundles import read_current
     from retrieval.cli.report_text import report_text
     from retrieval.evaluation import evaluate as measure
     from retrieval.storage import read_evaluated
 
-    bundle = open_bundle(artifacts)
-    report = measure(read_evaluated(bundle), k, protocol)
+    bundle, evaluated = read_current(artifacts, lambda bundle: (bundle, read_evaluated(bundle)), verify)
+    report = measure(evaluated, k, protocol)
     document, text = report.to_json(), report_text(report)
     if protocol == "notebook" and bundle.manifest["settings"]["preset"] == "notebook" and k == NOTEBOOK_K:
         from retrieval.cli.notebook_text import Curves, notebook_json, notebook_text

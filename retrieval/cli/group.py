@@ -16,6 +16,7 @@ from retrieval.cli.options import SHARED
         "evaluate": "retrieval.cli.evaluate:evaluate",
         "benchmark": "retrieval.cli.benchmark:benchmark",
         "index": "retrieval.cli.index:index",
+        "bundles": "retrieval.cli.bundles:bundles",
         "datasets": "retrieval.cli.datasets:datasets",
         "completion": "retrieval.cli.completion:completion",
     },

@@ -6,11 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option, k_option
+from retrieval.cli.options import (
+    SHARED,
+    artifacts_option,
+    debug_option,
+    json_option,
+    k_option,
+    verify_option,
+)
+from retrieval.cli.quantities import Bytes
 from retrieval.cli.tables import format_table, printable
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
+    from retrieval.bundle import Verification
     from retrieval.recommendations import Fallback, Recommendations
 
 
@@ -32,6 +41,10 @@ if TYPE_CHECKING:
 )
 @click.option("--exclude", multiple=True, metavar="RULE", help="What no item may be, likewise.")
 @artifacts_option
+@verify_option
+@click.option(
+    "--memory-limit", type=Bytes(), help="Refuse a bundle that takes more, such as 500M.  [default: any]"
+)
 @json_option
 @debug_option
 def query(
@@ -44,6 +57,8 @@ def query(
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     artifacts: Path,
+    verify: "Verification",
+    memory_limit: int | None,
     as_json: bool,
 ) -> None:
     """Recommend items to a user, or to someone known only by a history.
@@ -61,7 +76,7 @@ def query(
     from retrieval.cli.filter_rules import parse_rules
     from retrieval.recommender import Recommender
 
-    recommender = Recommender.load(artifacts)
+    recommender = Recommender.load(artifacts, verify=verify, memory_limit=memory_limit)
     attributes = recommender.system.attributes
     wanted = parse_rules("--only", only, attributes)
     unwanted = parse_rules("--exclude", exclude, attributes)

@@ -1,0 +1,198 @@
+"""`bundles`: what builds have left in the artifacts folder, and which of it answers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from retrieval.cli.app import LazyGroup
+from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option
+from retrieval.cli.process import ignore_signals
+
+COMMANDS = ("list", "show", "promote", "rollback", "prune", "verify")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings=SHARED,
+    commands_at={name: f"retrieval.cli.bundles:{name}_command" for name in COMMANDS},
+)
+@click.pass_context
+def bundles(context: click.Context) -> None:
+    """Look at bundles, go back to an earlier one, remove old ones.
+
+    Every build and every change of the catalogue leaves a bundle of its own; one of them is current. NAME is
+    that of its folder, or a part of it that no other has.
+
+    \b
+    Example:
+      retrieval bundles list
+      retrieval bundles rollback
+      retrieval bundles prune --keep 5
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def complete_bundle(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of bundles with what is typed in them, for the shell."""
+    from retrieval.bundles import entries
+
+    artifacts = context.params.get("artifacts") or Path("artifacts")
+    return [entry.name for entry in entries(artifacts) if incomplete in entry.name]
+
+
+def _common(command: Command) -> Command:
+    return artifacts_option(json_option(debug_option(command)))
+
+
+@click.command("list", context_settings=SHARED)
+@_common
+def list_command(artifacts: Path, as_json: bool) -> None:
+    """List the bundles, the latest first.
+
+    \b
+    Example:
+      retrieval bundles list
+    """
+    from retrieval.bundles import entries
+    from retrieval.cli.bundles_text import entry_json, list_text
+    from retrieval.pointer import read_pointer
+
+    found = entries(artifacts)
+    if not found:
+        read_pointer(artifacts)  # says where it looked
+    if as_json:
+        click.echo(json.dumps({"artifacts": str(artifacts), "bundles": [entry_json(each) for each in found]}))
+    else:
+        click.echo(list_text(found))
+
+
+@click.command("show", context_settings=SHARED)
+@click.argument("name", required=False, shell_complete=complete_bundle)
+@_common
+def show_command(name: str | None, artifacts: Path, as_json: bool) -> None:
+    """Say what a bundle was built from, how good it is and what it serves; without NAME, of the current one.
+
+    \b
+    Example:
+      retrieval bundles show
+      retrieval bundles show 5accbf --json
+    """
+    from retrieval.bundle import open_named
+    from retrieval.bundles import entry_of
+    from retrieval.cli.bundles_text import entry_json, show_text
+
+    entry = entry_of(artifacts, name)
+    bundle = open_named(artifacts, entry.name)  # what cannot be read is an error here
+    report, model = bundle.json("report.json"), bundle.json("served/model.json")
+    if as_json:
+        click.echo(json.dumps(entry_json(entry) | {"manifest": bundle.manifest, "report": report}))
+    else:
+        click.echo(show_text(entry, bundle.manifest, report, model))
+
+
+@click.command("promote", context_settings=SHARED)
+@click.argument("name", shell_complete=complete_bundle)
+@_common
+def promote_command(name: str, artifacts: Path, as_json: bool) -> None:
+    """Let a bundle answer, once every file of it is verified.
+
+    \b
+    Example:
+      retrieval bundles promote 20261126-090736-5accbfb136b2
+    """
+    from retrieval.bundles import entry_of, promote
+
+    entry = entry_of(artifacts, name)
+    promote(artifacts, entry.name, before=ignore_signals)
+    again = " already" if entry.state == "current" else ""
+    _say(as_json, f"{entry.name} is current{again}", current=entry.name)
+
+
+@click.command("rollback", context_settings=SHARED)
+@_common
+def rollback_command(artifacts: Path, as_json: bool) -> None:
+    """Let the bundle answer again that did before the current one, if it is whole.
+
+    Given again, it goes back further; `promote` goes forward.
+
+    \b
+    Example:
+      retrieval bundles rollback
+    """
+    from retrieval.bundles import rollback
+
+    name, skipped = rollback(artifacts, before=ignore_signals)
+    over = f"; passed over, as damaged or gone: {', '.join(skipped)}" if skipped else ""
+    _say(as_json, f"{name} is current{over}", current=name, skipped=list(skipped))
+
+
+@click.command("prune", context_settings=SHARED)
+@click.option("--keep", type=click.IntRange(min=1), required=True, help="How many of the latest stay.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@_common
+def prune_command(keep: int, dry_run: bool, artifacts: Path, as_json: bool) -> None:
+    """Remove old bundles, and what dead builds left.
+
+    The current one stays whatever its age, and so does the one that rollback goes back to. Whoever has a
+    bundle open goes on with it.
+
+    \b
+    Example:
+      retrieval bundles prune --keep 5
+    """
+    from retrieval.bundles import prune
+
+    gone = prune(artifacts, keep, rehearse=dry_run)
+    words = "would be removed" if dry_run else "removed"
+    size = sum(entry.n_bytes for entry in gone)
+    count = f"{len(gone)} bundle{'' if len(gone) == 1 else 's'}"
+    lines = [f"{count} {words}, {size / 1024**2:,.1f} MiB", *(f"  {entry.name}" for entry in gone)]
+    _say(as_json, "\n".join(lines), removed=[entry.name for entry in gone], bytes=size, dry_run=dry_run)
+
+
+@click.command("verify", context_settings=SHARED)
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_bundle)
+@click.option("--all", "every", is_flag=True, help="All bundles.")
+@_common
+def verify_command(names: tuple[str, ...], every: bool, artifacts: Path, as_json: bool) -> None:
+    """Read every file of a bundle, the current one without NAME, and put its parts together.
+
+    \b
+    Example:
+      retrieval bundles verify
+      retrieval bundles verify --all
+    """
+    from retrieval.bundles import entries, entry_of, problems, way_out
+    from retrieval.cli.bundles_text import whole_text
+    from retrieval.errors import DamagedBundle
+
+    chosen = [entry_of(artifacts, name) for name in names]
+    if every:
+        chosen = list(entries(artifacts))
+    if not chosen:
+        chosen = [entry_of(artifacts, None)]
+    found = {entry.name: problems(artifacts, entry.name) for entry in chosen}
+    if as_json:
+        click.echo(json.dumps({"problems": {name: list(each) for name, each in found.items()}}))
+    else:
+        for entry in chosen:
+            if not found[entry.name]:
+                click.echo(whole_text(entry))
+    wrong = [entry for entry in chosen if found[entry.name]]
+    if wrong:
+        others = sum(len(found[entry.name]) for entry in wrong) - 1
+        more = f" (and {others:,} more)" if others else ""
+        advice = "that bundle is damaged: it can be pruned"
+        if wrong[0].state == "current":
+            advice = way_out(artifacts)
+        raise DamagedBundle(found[wrong[0].name][0] + more, advice)
+
+
+def _say(as_json: bool, text: str, **document: Any) -> None:
+    click.echo(json.dumps(document) if as_json else text)
