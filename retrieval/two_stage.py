@@ -38,7 +38,7 @@ class TwoStageModel:
         serves: what answers unless asked otherwise: "exact" where the index is no faster.
 
     Raises:
-        ValueError: if the parts are of different sizes, or a weight or the number of candidates makes no sense.
+        ValueError: if the parts are of different sizes, or a weight or the number of candidates is senseless.
     """
 
     vectors: TowerVectors

@@ -1,4 +1,4 @@
-"""Bytes from outside, searched by coverage with atheris: the readers of tables, or a bundle whose digests are right.
+"""Bytes from outside, searched by coverage with atheris: into tables, or into a bundle of right digests.
 
 What must hold is in `fuzz_targets.py`. Run from the checkout, with the extra `fuzz`:
 
@@ -86,7 +86,8 @@ class Search:
 def _last_place(where: TracebackType | None) -> str:
     """File and line of ours nearest to what was raised."""
     frames = traceback.extract_tb(where)
-    ours = [frame for frame in frames if frame.filename.startswith(str(ROOT)) and "/lib/" not in frame.filename]
+    parts = [str(ROOT / part) for part in ("retrieval", "index", "scripts")]
+    ours = [frame for frame in frames if frame.filename.startswith(tuple(parts))]
     last = (ours or frames)[-1]
     return f"{Path(last.filename).name}:{last.lineno}"
 
@@ -94,6 +95,7 @@ def _last_place(where: TracebackType | None) -> str:
 def readers(work: Path, corpus: Path) -> Callable[[bytes], object]:
     """The first byte chooses the reader, the others are the file."""
     from fuzz_targets import READERS, read_table
+
     from retrieval.interactions import read_interactions
 
     ratings = b"".join(SAMPLE.read_bytes().splitlines(keepends=True)[:SEED_LINES])
@@ -142,6 +144,7 @@ def manifest(work: Path, corpus: Path) -> Callable[[bytes], object]:
     return target
 
 
+MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
 TARGETS = {"readers": readers, "manifest": manifest}
 
 
@@ -158,7 +161,7 @@ def mutated(data: bytes, longest: int, seed: int) -> bytes:
 
 @click.command()
 @click.argument("what", type=click.Choice(list(TARGETS)))
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True, max=1e6), default=10.0, show_default=True)
+@click.option("--minutes", type=MINUTES, default=10.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=1, max=2**31 - 1), help="Of the search.  [default: any]")
 @click.option(
     "--output",
@@ -173,11 +176,11 @@ def mutated(data: bytes, longest: int, seed: int) -> bytes:
     help="Try this one input, with its traceback.",
 )
 def main(what: str, minutes: float, seed: int | None, output: Path, again: Path | None) -> None:
-    """Search for bytes that WHAT neither answers nor refuses in one line; exit code 1 where there are some."""
+    """Search for bytes that WHAT neither answers nor refuses in one line; exit code 1 where there are."""
     try:
         import atheris
     except ImportError:
-        click.echo("error: fuzzing needs atheris: pip install -e '.[fuzz]' with Python 3.11 or 3.12", err=True)
+        click.echo("error: atheris is missing: pip install -e '.[fuzz]', with Python 3.11 or 3.12", err=True)
         sys.exit(ENVIRONMENT)
     with atheris.instrument_imports(include=INSTRUMENTED):
         import fuzz_targets  # noqa: F401
@@ -195,7 +198,7 @@ def main(what: str, minutes: float, seed: int | None, output: Path, again: Path 
 
 
 def _search(search: Search, corpus: Path, seed: int | None) -> None:
-    """Never comes back: `Search.finish` ends the process, or atheris where an input hangs or takes gigabytes."""
+    """Never comes back: `Search.finish` ends the process, or atheris at what hangs or takes gigabytes."""
     import atheris
 
     flags: dict[str, Any] = {

@@ -13,7 +13,8 @@ _ODD: tuple[Any, ...] = (
     *("IVF999999999,Flat", "PQ7", "../../current", [], {}, [[]], [None], {"": None}, [0] * 300),
 )
 _TYPES = (
-    *("<f4", "<f8", "<f2", "<i8", "<i4", "<u8", ">f4", ">i8", "|b1", "|O", "<U5", "<U0", "<U999999999", "|S8"),
+    *("<f4", "<f8", "<f2", "<i8", "<i4", "<u8", ">f4"),
+    *(">i8", "|b1", "|O", "<U5", "<U0", "<U999999999", "|S8"),
     *("|V8", "<c8", "<M8[s]", "|V0", "", "x", 5, [("a", "<f4")], [("a", "<f4", (2**31,))], None),
 )
 _SHAPES = (
@@ -23,7 +24,7 @@ _SHAPES = (
 
 
 def mutated_json(data: bytes, seed: int) -> bytes:
-    """A document with a few places changed: other types, huge and odd values, keys dropped, doubled, nested."""
+    """A document with a few places changed: other types, huge and odd values, keys dropped and doubled."""
     rng = random.Random(seed)
     try:
         document = json.loads(data)

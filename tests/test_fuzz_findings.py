@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 from fuzz_targets import Forge
 
-from retrieval.bundle import MANIFEST, Bundle, open_folder
-from retrieval.errors import ArtifactError, DataError, RetrievalError
+from retrieval.bundle import MANIFEST
+from retrieval.errors import DataError, RetrievalError
 from retrieval.feature_vectors import FeatureVectors
 from retrieval.interactions import read_interactions
 from retrieval.items import find_items_beside, read_items
-from retrieval.storage import read_evaluated, read_system
 from retrieval.two_stage import recent_demand
+from tests.test_workbooks import workbook
 
 ROWS = b"user,item\n1,2\n"
 
@@ -65,6 +65,21 @@ def test_a_number_of_a_genre_with_too_many_digits_is_refused(tmp_path: Path) -> 
     (tmp_path / "u.item").write_text("1|Heat|01-Jan-1995||x|1\n")
     with pytest.raises(DataError, match=r"u\.genre: expected lines"):
         read_items(tmp_path / "u.item")
+
+
+@pytest.mark.parametrize(
+    "cell", ["D9999999", "AAAAAAA2", "dnan1"]
+)  # which takes for ever, or more than there is
+def test_a_sheet_with_a_cell_far_away_is_refused(tmp_path: Path, cell: str) -> None:
+    pytest.importorskip("fastexcel")
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(workbook([["user", "item"], [1, 2]]))) as whole,
+        zipfile.ZipFile(buffer, "w") as far,
+    ):
+        for name in whole.namelist():
+            far.writestr(name, whole.read(name).replace(b'r="B2"', f'r="{cell}"'.encode()))
+    assert f"too large a sheet, with a cell at {cell}" in refused(tmp_path / "x.xlsx", buffer.getvalue())
 
 
 @pytest.fixture

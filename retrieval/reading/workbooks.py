@@ -14,10 +14,11 @@ from retrieval.errors import DataError, EnvironmentProblem
 from retrieval.reading.kinds import ZIP_ERRORS
 from retrieval.reading.tables import Rows
 
-# The reader holds every cell up to the last column and row that are named, and ends the process where there is
-# not so much memory.
-MOST_CELLS = 2**26
-_PLACE = re.compile(rb'\br(?:ef)?="(?:[A-Z]+[0-9]+:)?([A-Z]+)([0-9]+)"')
+# The reader holds every cell up to the last column and row that are named: it takes for ever to make so many
+# columns, and ends the process where there is not so much memory.
+MOST_COLUMNS, MOST_CELLS = 2**12, 2**24
+_PLACE = re.compile(rb"""\br(?:ef)?=["'](?:[A-Za-z]+[0-9]+:)?([A-Za-z]+)([0-9]+)["']""")
+
 
 @dataclass(frozen=True)
 class WorkbookTable:
@@ -96,10 +97,10 @@ def _check_extent(data: bytes, label: str) -> None:
         last_column, last_row = 1, 1
         for column, row in _PLACE.findall(sheet):
             last_column, last_row = max(last_column, _number(column)), max(last_row, int(row[:20]))
-            if last_column * last_row > MOST_CELLS:
-                cell = (column + row)[:20].decode()
+            if last_column > MOST_COLUMNS or last_column * last_row > MOST_CELLS:
                 raise DataError(
-                    f"{label}: a sheet with a cell at {cell}: more than {MOST_CELLS:,} cells; save it as CSV"
+                    f"{label}: too large a sheet, with a cell at {(column + row)[:20].decode()}; expected up to "
+                    f"{MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells; save it as CSV"
                 )
 
 
@@ -107,5 +108,5 @@ def _number(letters: bytes) -> int:
     """A column's number from 1 on, as its letters count: A to Z, AA, AB, ..."""
     number = 0
     for letter in letters[:8]:
-        number = 26 * number + letter - 64
+        number = 26 * number + (letter & 31)
     return number
