@@ -124,8 +124,8 @@ def real_files() -> list[bytes]:
 
 
 FILES = real_files()
-# Only cut off or followed by something: a bit flipped in a page can make polars 2.1 ask for more memory than there
-# is, and then it ends the process (https://github.com/pola-rs/polars/issues/15342).
+# Only cut off or followed by something: a bit flipped in a page can make polars 2.1 ask for more memory than
+# there is, and then it ends the process (https://github.com/pola-rs/polars/issues/15342).
 PARQUET = stored_rows()
 PIECES = (
     *(piece.encode() for piece in (*IDS, *RATINGS, *TIMES, *ENDS, *SEPARATORS, "\x00", "\ufeff")),

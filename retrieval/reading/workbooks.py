@@ -99,8 +99,8 @@ def _check_extent(data: bytes, label: str) -> None:
             last_column, last_row = max(last_column, _number(column)), max(last_row, int(row[:20]))
             if last_column > MOST_COLUMNS or last_column * last_row > MOST_CELLS:
                 raise DataError(
-                    f"{label}: too large a sheet, with a cell at {(column + row)[:20].decode()}; expected up to "
-                    f"{MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells; save it as CSV"
+                    f"{label}: too large a sheet, with a cell at {(column + row)[:20].decode()}; "
+                    f"expected up to {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells; save it as CSV"
                 )
 
 
