@@ -239,7 +239,7 @@ FITTING = {
     "--k": ("1", "5", "1000000", "99999999999999999999", "0", "0x5", "1_0", "５"),
     "--user": ("42", "1", "007", "42 ", "99999999999999999999", "-1", "４２", "x", ""),
     "--history": ("1,2,3", "1,1", "1,x", ",1,", "99999999999999999999", "nan,1", "x"),
-    "--only": ("genre=Drama", "genre=Drama,Comedy", "genre = drama", "1,2", "@ids.txt", "@odd.csv", "x=1"),
+    "--only": ("genre=Drama", "genre = drama,Comedy", "1,2", "@ids.txt", "@odd.csv", "@.", "@", "x=1"),
     "--items": ("items.csv", "odd.csv", "ids.txt", "missing.csv", "vectors.npy", "."),
     "--vectors": ("vectors.npy", "odd.csv", "missing.npy", "."),
     "--item": ("1", "1,2", "x", "99999999999999999999", ","),
