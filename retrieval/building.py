@@ -132,7 +132,7 @@ def build(
     if settings.tune is not None:
         require_optuna()
     table, own_notes = usable(interactions, threshold)
-    with borrowed_torch(settings.resolved_threads), faiss_threads(settings.resolved_threads):
+    with borrowed_torch(settings.resolved_threads, fitting.device), faiss_threads(settings.resolved_threads):
         progress.phase("Splitting at random" if settings.split.kind == "random" else "Splitting by time")
         split = split_interactions(table, settings.split, seed=settings.seed)
         users_of_train, items_of_train = ids_of(split.train)

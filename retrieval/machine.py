@@ -62,7 +62,6 @@ def made_on(device: "torch.device", threads: int) -> dict[str, Any]:
             "torch": "mkl" if torch.backends.mkl.is_available() else "another",  # type: ignore[no-untyped-call]
         },
         "device": _device(device),
-        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
     }
 
