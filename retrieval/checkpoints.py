@@ -1,10 +1,5 @@
-"""Checkpoints of a build that is running or was stopped: a file for each fit, from which --resume goes on.
+"""Checkpoints of a build that is running or was stopped: a file for each fit, from which --resume goes on."""
 
-A file is the SHA-256 of the rest (32 bytes), then safetensors, which loads flipped bits without a word. Its
-metadata is JSON: the build it is of, and what of the fit is no array. No file holds anything to execute.
-"""
-
-import hashlib
 import json
 import re
 import time
@@ -14,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from retrieval.checkpoint_files import Tensors, damaged, packed, unpacked
 from retrieval.durable import UNFINISHED, make_folder, replace_file, writing_to
-from retrieval.errors import ArtifactError, UsageError
+from retrieval.errors import UsageError
 from retrieval.progress import Progress
 
 FOLDER = "checkpoints"  # beside the bundles
@@ -28,11 +21,8 @@ WHOLE = f"[!.]*{SUFFIX}"  # not what is unfinished
 FORMAT_VERSION = 1
 # Of training between two checkpoints of a fit; writing one takes some hundredths of a second.
 SECONDS = 5.0
-DIGEST_BYTES = 32
-DOCUMENT = "checkpoint"  # the one key of the metadata
 
 Key = dict[str, Any]
-Tensors = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -149,7 +139,7 @@ class Checkpoints:
             return
         self._number += 1
         head = {"key": self._key, "title": title, "number": self._number, "epoch": epoch}
-        data = _packed(tensors, head | {"document": document})
+        data = packed(tensors, head | {"document": document})
         with writing_to(path.parent.parent):
             try:
                 make_folder(path.parent)
@@ -168,7 +158,7 @@ class Checkpoints:
             head = self._read(path)[1]
             title, epoch, number = head["title"], head["epoch"], head["number"]
             if self.path_of(title) != path:
-                raise _damaged(path, f"it is of {title}")
+                raise damaged(path, f"it is of {title}")
             self._epochs[title] = epoch
             if number > self._number:
                 self._number = number
@@ -176,7 +166,7 @@ class Checkpoints:
         return latest if self._number else None
 
     def _read(self, path: Path) -> tuple[Tensors, dict[str, Any]]:
-        tensors, head = _unpacked(path)
+        tensors, head = unpacked(path)
         _check_key(path, head["key"], self._key)
         return tensors, head
 
@@ -248,54 +238,6 @@ def stamps(folder: Path) -> set[tuple[str, int, int]]:
         found = [(path.name, path.stat()) for path in folder.glob(WHOLE)]
         return {(name, stat.st_ino, stat.st_mtime_ns) for name, stat in found}
     return set()
-
-
-def _packed(tensors: Tensors, head: dict[str, Any]) -> bytes:
-    from safetensors.numpy import save
-
-    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    data = save(arrays, {DOCUMENT: json.dumps(head, allow_nan=False)})
-    return hashlib.sha256(data).digest() + data
-
-
-def _unpacked(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Tensors and head of a file, after its digest.
-
-    Raises:
-        ArtifactError: if it is damaged, or no plain file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    if path.is_symlink() or not path.is_file():
-        raise _damaged(path, "it is not a plain file")
-    try:
-        content = memoryview(path.read_bytes())
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
-    digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-    if hashlib.sha256(data).digest() != digest:
-        raise _damaged(path, "its SHA-256 is another")
-    try:
-        tensors = dict(load(bytes(data)))
-        head = json.loads(_metadata(data)[DOCUMENT])
-        types = {"key": dict, "title": str, "number": int, "epoch": int | None, "document": dict}
-        if not all(isinstance(head[name], kind) for name, kind in types.items()):
-            raise TypeError
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"not what a build keeps ({type(error).__name__})") from error
-    return tensors, head
-
-
-def _metadata(data: memoryview) -> dict[str, str]:
-    """The free text in the header of safetensors, whose size is in the first 8 bytes."""
-    size = int.from_bytes(data[:8], "little")
-    found: dict[str, str] = json.loads(bytes(data[8 : 8 + size]))["__metadata__"]
-    return found
-
-
-def _damaged(path: Path, why: str) -> ArtifactError:
-    return ArtifactError(f"{path}: damaged checkpoint: {why}; delete it, or build without --resume")
 
 
 def _check_key(path: Path, was: Key, now: Key) -> None:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from index import standard_error
-from retrieval.checkpoints import Saved, Tensors
+from retrieval.checkpoint_files import Tensors
+from retrieval.checkpoints import Saved
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.errors import ArtifactError
 

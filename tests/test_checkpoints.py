@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from index import ItemLists
+from retrieval.checkpoint_files import DIGEST_BYTES
 from retrieval.checkpoint_key import checkpoint_key
 from retrieval.checkpoints import (
-    DIGEST_BYTES,
     FOLDER,
     SUFFIX,
     Checkpoint,

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.checkpoints import DIGEST_BYTES, FOLDER, SUFFIX
+from retrieval.checkpoint_files import DIGEST_BYTES
+from retrieval.checkpoints import FOLDER, SUFFIX
 from retrieval.cli.build_index import RESUME_ADVICE
 from retrieval.publishing import LOCK
 
