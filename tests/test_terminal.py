@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from retrieval.bundle import open_bundle
 from retrieval.cli.tables import WIDTH, cell_width, format_table, printable, shorten
-from retrieval.publishing import new_bundle
+from tests.test_bundle import republish
 
 ROOT = Path(__file__).parent.parent
 COLORS = ("NO_COLOR", "FORCE_COLOR")
@@ -355,16 +355,10 @@ def test_json_is_one_document_alone_on_stdout(artifacts: Path, tmp_path: Path, w
 
 def retitle(artifacts: Path, change: Callable[[list[str]], list[str]]) -> None:
     """Publish the same bundle with other titles."""
-    old = open_bundle(artifacts)
-    with new_bundle(artifacts) as writer:
-        for name in old.manifest["files"]:
-            data = old.read(name)
-            if name == "served/item_titles.npy":
-                buffer = io.BytesIO()
-                np.save(buffer, np.array(change(old.array(name).tolist())), allow_pickle=False)
-                data = buffer.getvalue()
-            writer.write(name, data)
-        writer.publish({key: old.manifest[key] for key in old.manifest.keys() - {"files", "build_id"}})
+    name, buffer = "served/item_titles.npy", io.BytesIO()
+    titles = open_bundle(artifacts).array(name).tolist()
+    np.save(buffer, np.array(change(titles)), allow_pickle=False)
+    republish(artifacts, {name: buffer.getvalue()})
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 \r\n\x9b31m \u202egnp.exe \u2028 Léon: 千と千尋の神隠し "
