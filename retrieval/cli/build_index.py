@@ -198,7 +198,7 @@ Table = TypeVar("Table")
     "--seed",
     type=click.IntRange(0, 2**31 - 1),
     default=BuildSettings.seed,
-    help="The only source of chance; a CPU repeats bit for bit with the same --threads.",
+    help="The only source of chance; builds repeat bit for bit with the same --threads.",
 )
 @click.option("--threads", type=COUNT, help="Threads of torch and FAISS.  [default: all cores]")
 @click.option(
