@@ -92,12 +92,27 @@ class Bundle:
             if start.tell() + n_bytes != len(data):
                 raise ValueError(f"{len(data) - start.tell()} bytes for {shape} of {dtype}")
             return np.asarray(data[start.tell() :].view(dtype).reshape(shape))
-        except (ValueError, KeyError, EOFError, MemoryError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            MemoryError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             raise DamagedBundle(f"{self.folder / name}: not a plain .npy file ({error})") from error
 
     def json(self, name: str) -> Any:
-        """A .json file."""
-        return json.loads(self.read(name))
+        """A .json file; NaN and infinity, which are not JSON and nobody wrote, are refused."""
+
+        def refuse(constant: str) -> None:
+            raise ValueError(f"it holds {constant}")
+
+        try:
+            return json.loads(self.read(name), parse_constant=refuse)
+        except (ValueError, RecursionError) as error:
+            raise DamagedBundle(f"{self.folder / name}: not JSON ({error})") from error
 
     def tensors(self, name: str) -> Weights:
         """A .safetensors file as numpy arrays."""
@@ -107,7 +122,7 @@ class Bundle:
         data = self.read(name)
         try:
             return dict(load(data))
-        except SafetensorError as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:  # of odd types
             raise DamagedBundle(f"{self.folder / name}: not safetensors ({error})") from error
 
     def _entry(self, name: str) -> dict[str, Any]:

@@ -211,7 +211,13 @@ class TwoStageModel:
 
 
 def recent_demand(popularity: Matrix) -> Matrix:
-    """The trend of items, from how many liked each of late: shape (n_items,), float32."""
+    """The trend of items, from how many liked each of late: shape (n_items,), float32.
+
+    Raises:
+        ValueError: if a number is NaN, infinite or negative.
+    """
+    if not (np.isfinite(popularity).all() and (popularity >= 0).all()):
+        raise ValueError("the popularity of items must be finite numbers of at least 0")
     return np.log1p(popularity)
 
 
