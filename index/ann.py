@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from index.base import SearchResult, check_queries, check_vectors
 from index.factory import check_factory, default_factory
 from index.limits import most_bytes, reading_at_most
-from index.nested import find, inner, prepare_training, search_parameters
+from index.nested import check_finite, find, inner, prepare_training, search_parameters
 from index.partition import parted_by_distance
 from index.row_map import RowMap, as_bits
 from index.settings import SearchSettings
@@ -383,6 +383,7 @@ class AnnIndex:
             )
         index = cls(loaded, factory, settings, row_map, _keep=(array, data))
         _check_rows(find(loaded, faiss.IndexIVF), positions)
+        check_finite(loaded)
         return index
 
 

@@ -15,12 +15,12 @@ from index.limits import reading_at_most
 
 HEADER = 37  # bytes of FAISS's own header: four letters, d, ntotal, two dummies, trained or not, the metric
 NTOTAL = 8
+VECTORS = np.random.default_rng(0).normal(size=(2_000, 8)).astype(np.float32)
 SPARE = 256 * 2**20  # bytes that reading may take; what is claimed are gigabytes
 
 
 def built(factory: str, n: int = 100) -> AnnIndex:
-    vectors = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
-    return AnnIndex.build(vectors, factory, seed=1, threads=1)
+    return AnnIndex.build(VECTORS[:n], factory, seed=1, threads=1)
 
 
 def place(data: bytes, after: str) -> int:
@@ -120,3 +120,16 @@ def test_limits_hold_inside_and_are_put_back_also_after_an_error() -> None:
     with pytest.raises(ValueError, match="not a whole"):
         AnnIndex.from_bytes(b"IxFI", factory="Flat", size=1, dimension=8)
     assert limits() == before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("factory", ["Flat", "IVF4,Flat", "HNSW8", "PQ4x4fs,RFlat"])
+def test_stored_vectors_that_are_no_numbers_are_refused(factory: str, value: float) -> None:
+    data = built(factory).to_bytes().tobytes()
+    AnnIndex.from_bytes(data, factory=factory, size=100, dimension=8)
+    vector = VECTORS[50].copy()
+    vector[3] = value
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        AnnIndex.from_bytes(
+            data.replace(VECTORS[50].tobytes(), vector.tobytes()), factory=factory, size=100, dimension=8
+        )
