@@ -111,6 +111,16 @@ def test_a_damaged_file_is_named_and_rollback_offered(pair: Bench, file: str, da
     assert f"`retrieval bundles rollback` goes back to {earlier.name}, which is whole" in line
 
 
+@pytest.mark.parametrize("damage", ["cut short", "trailing bytes"])
+def test_another_size_is_refused_by_the_fast_check_too(pair: Bench, damage: str) -> None:
+    path = bundles_of(pair)[0] / "served/index.faiss"
+    whole = path.read_bytes()
+    with replaced(path, DAMAGES[damage](whole)):
+        size = path.stat().st_size
+        line = pair.refused(20, *QUERY, "--verify", "fast", code=4, given="")
+    assert f"{path}: {size:,} bytes, but the manifest says {len(whole):,}; " in line
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_pointer_is_refused(pair: Bench, damage: str) -> None:
     pointer, current = pair.artifacts / "current", bundles_of(pair)[0]
