@@ -17,8 +17,10 @@ import json
 import math
 import mmap
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError  # NumPy lets it out of a header it cannot read
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +36,8 @@ FORMAT_VERSION = 5
 MANIFEST = "manifest.json"
 FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
 MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
+# What Python and NumPy say of a file that is not what its name says.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 ID_LENGTH = 12  # of the build id, in the folder's name
 
 
@@ -86,21 +90,16 @@ class Bundle:
             version = np.lib.format.read_magic(start)
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, by_columns, dtype = read[version](start)
-            if dtype.hasobject or (by_columns and len(shape) > 1):
+            if dtype.hasobject or not dtype.isnative or (by_columns and len(shape) > 1):
                 raise ValueError(f"an array of {dtype}{', by columns' if by_columns else ''}")
             n_bytes = math.prod(shape) * dtype.itemsize
             if start.tell() + n_bytes != len(data):
                 raise ValueError(f"{len(data) - start.tell()} bytes for {shape} of {dtype}")
-            return np.asarray(data[start.tell() :].view(dtype).reshape(shape))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            EOFError,
-            MemoryError,
-            ArithmeticError,
-            RecursionError,
-        ) as error:
+            values = data[start.tell() :]
+            if dtype.kind == "U" and len(values) and values.view(np.uint32).max() > sys.maxunicode:
+                raise ValueError("text with numbers that are no characters")
+            return np.asarray(values.view(dtype).reshape(shape))
+        except (*UNREADABLE, EOFError, MemoryError, TokenError) as error:
             raise DamagedBundle(f"{self.folder / name}: not a plain .npy file ({error})") from error
 
     def json(self, name: str) -> Any:
@@ -111,7 +110,7 @@ class Bundle:
 
         try:
             return json.loads(self.read(name), parse_constant=refuse)
-        except (ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             raise DamagedBundle(f"{self.folder / name}: not JSON ({error})") from error
 
     def tensors(self, name: str) -> Weights:
@@ -122,7 +121,7 @@ class Bundle:
         data = self.read(name)
         try:
             return dict(load(data))
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:  # of odd types
+        except (SafetensorError, *UNREADABLE) as error:  # the latter of types NumPy does not have
             raise DamagedBundle(f"{self.folder / name}: not safetensors ({error})") from error
 
     def _entry(self, name: str) -> dict[str, Any]:
