@@ -236,7 +236,7 @@ def claims(file: str, whole: bytes) -> bytes:
     if file == "index.faiss: 2^40 vectors":
         struct.pack_into("<Q", data, 8, 2**40)
     elif file == "index.faiss: 2^26 lists":
-        struct.pack_into("<Q", data, 37, 2**26)
+        struct.pack_into("<Q", data, whole.index(b"ilar") + 4, 2**26)
     else:  # bytes of a vector
         struct.pack_into("<Q", data, whole.index(b"ilar") + 12, 2**40)
     return bytes(data)
