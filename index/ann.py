@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from index.base import SearchResult, check_queries, check_vectors
 from index.factory import check_factory, default_factory
-from index.nested import find, inner, prepare_training, search_parameters
+from index.limits import most_bytes, reading_at_most
+from index.nested import check_finite, find, inner, prepare_training, search_parameters
 from index.partition import parted_by_distance
 from index.row_map import RowMap, as_bits
 from index.settings import SearchSettings
@@ -26,6 +27,8 @@ from index.transforms import new_index
 faiss: Any = _faiss  # its stubs lack much of what it exports
 
 LARGEST_EF = 2**20
+# As views on the file, and without tables that only Euclidean distances use.
+_READING = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
 _DEFAULT_K_FACTOR = 4.0
 
 
@@ -361,19 +364,20 @@ class AnnIndex:
         array = np.frombuffer(data, dtype=np.uint8)
         if not len(array):
             raise ValueError("not a whole FAISS index (0 bytes); build the index again")
+        row_map = None if rows is None else RowMap(rows)
+        if row_map is not None and row_map.size != size:
+            raise ValueError(f"the row map has {row_map.size} items; expected {size}, build the index again")
+        positions = size if row_map is None else len(row_map)
         reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(array), len(array))
         try:
-            loaded = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
+            with reading_at_most(most_bytes(len(array), factory), positions):
+                loaded = faiss.read_index(reader, _READING)
         except (RuntimeError, MemoryError) as error:
             raise ValueError(f"not a whole FAISS index ({_reason(error)}); build the index again") from None
         if reader.rp_ > len(array):  # it hands out views without looking at the end
             raise ValueError("not a whole FAISS index (cut off); build the index again")
         if reader.rp_ < len(array):
             raise ValueError(f"{len(array) - reader.rp_} bytes follow the FAISS index; build the index again")
-        row_map = None if rows is None else RowMap(rows)
-        if row_map is not None and row_map.size != size:
-            raise ValueError(f"the row map has {row_map.size} items; expected {size}, build the index again")
-        positions = size if row_map is None else len(row_map)
         if (loaded.ntotal, loaded.d) != (positions, dimension):
             raise ValueError(
                 f"the FAISS index holds {loaded.ntotal} vectors of {loaded.d} numbers; expected "
@@ -381,6 +385,7 @@ class AnnIndex:
             )
         index = cls(loaded, factory, settings, row_map, _keep=(array, data))
         _check_rows(find(loaded, faiss.IndexIVF), positions)
+        check_finite(loaded)
         return index
 
 

@@ -6,6 +6,7 @@ FAISS nests: a transform or a refinement holds the index that does the work, and
 from typing import Any
 
 import faiss as _faiss
+import numpy as np
 
 from index.settings import SearchSettings
 
@@ -29,6 +30,37 @@ def find(index: Any, kind: type) -> Any:
     while index is not None and not isinstance(index, kind):
         index = inner(index)
     return index
+
+
+def check_finite(index: Any) -> None:
+    """Refuse stored vectors that are not numbers: FAISS never finds them, and says nothing.
+
+    Compressed vectors are not looked at: their codes are numbers whatever they are.
+
+    Raises:
+        ValueError: if a NaN or an infinity is among vectors or centroids.
+    """
+    if isinstance(index, faiss.IndexPreTransform):
+        inside = [index.index]
+    elif isinstance(index, faiss.IndexRefine):
+        inside = [index.base_index, index.refine_index]
+    else:
+        inside = [getattr(index, "storage", None), getattr(index, "quantizer", None)]
+    for part in inside:
+        if part is not None:
+            check_finite(faiss.downcast_index(part))
+    blocks = []
+    if isinstance(index, faiss.IndexFlat) and index.ntotal:
+        blocks = [faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)]
+    elif isinstance(index, faiss.IndexIVFFlat):
+        lists = index.invlists
+        filled = [i for i in range(lists.nlist) if lists.list_size(i)]
+        n_bytes = {i: lists.list_size(i) * lists.code_size for i in filled}
+        blocks = [faiss.rev_swig_ptr(lists.get_codes(i), n_bytes[i]).view(np.float32) for i in filled]
+    with np.errstate(invalid="ignore"):
+        # A sum is NaN or infinite if any number is, and takes no memory; none of them overflows float64.
+        if not all(np.isfinite(block.sum(dtype=np.float64)) for block in blocks):
+            raise ValueError("the FAISS index holds NaN or infinity; build the index again")
 
 
 def search_parameters(index: Any, settings: SearchSettings, k_factor: float | None, selector: Any) -> Any:

@@ -36,6 +36,8 @@ FORMAT_VERSION = 5
 MANIFEST = "manifest.json"
 FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
 MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
+# What Python and NumPy say of a file that is not what its name says.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 ID_LENGTH = 12  # of the build id, in the folder's name
 
 
@@ -97,12 +99,19 @@ class Bundle:
             if dtype.kind == "U" and len(values) and values.view(np.uint32).max() > sys.maxunicode:
                 raise ValueError("text with numbers that are no characters")
             return np.asarray(values.view(dtype).reshape(shape))
-        except (ValueError, TypeError, KeyError, EOFError, MemoryError, TokenError) as error:
+        except (*UNREADABLE, EOFError, MemoryError, TokenError) as error:
             raise DamagedBundle(f"{self.folder / name}: not a plain .npy file ({error})") from error
 
     def json(self, name: str) -> Any:
-        """A .json file."""
-        return json.loads(self.read(name))
+        """A .json file; NaN and infinity, which are not JSON and nobody wrote, are refused."""
+
+        def refuse(constant: str) -> None:
+            raise ValueError(f"it holds {constant}")
+
+        try:
+            return json.loads(self.read(name), parse_constant=refuse)
+        except UNREADABLE as error:
+            raise DamagedBundle(f"{self.folder / name}: not JSON ({error})") from error
 
     def tensors(self, name: str) -> Weights:
         """A .safetensors file as numpy arrays."""
@@ -112,7 +121,7 @@ class Bundle:
         data = self.read(name)
         try:
             return dict(load(data))
-        except SafetensorError as error:
+        except (SafetensorError, *UNREADABLE) as error:  # the latter of types NumPy does not have
             raise DamagedBundle(f"{self.folder / name}: not safetensors ({error})") from error
 
     def _entry(self, name: str) -> dict[str, Any]:

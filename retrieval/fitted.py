@@ -26,7 +26,7 @@ class FittedSystem:
         attributes: what is known of the items, to filter by; nothing where there was no table of them.
 
     Raises:
-        ValueError: if the parts are of different sizes.
+        ValueError: if the parts are of different sizes, or popularity or titles of another type.
     """
 
     model: TwoStageModel
@@ -47,6 +47,10 @@ class FittedSystem:
                 f"{sizes[1]} items, {sizes[2]} titles and the popularity of {sizes[3]} items; "
                 "they are of different builds"
             )
+        if self.popularity.dtype != np.float32 or self.popularity.ndim != 1:
+            raise ValueError(f"the popularity is {self.popularity.dtype} of shape {self.popularity.shape}")
+        if self.titles.dtype.kind != "U" or self.titles.ndim != 1:
+            raise ValueError(f"the titles are {self.titles.dtype} of shape {self.titles.shape}, not texts")
         self.attributes.check(items)
         if (self.neural_mf_weights is None) != (self.model.rating_model is None):
             raise ValueError("NeuralMF's weights and its model belong together: there is only one of them")

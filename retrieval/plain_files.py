@@ -1,5 +1,6 @@
 """Reading a file that should be plain and of a known size: links, pipes and folders are not followed."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -30,7 +31,10 @@ def opened_plain_file(path: Path, size: int | None) -> BinaryIO:
     except FileNotFoundError:
         raise DamagedBundle(f"{path}: missing") from None
     except OSError as error:
-        raise DamagedBundle(f"{path}: cannot be opened ({error.strerror})") from None
+        reason = (
+            "a link, not a file" if error.errno == errno.ELOOP else f"cannot be opened ({error.strerror})"
+        )
+        raise DamagedBundle(f"{path}: {reason}") from None
     status = os.fstat(descriptor)
     wrong = None
     if not stat.S_ISREG(status.st_mode):

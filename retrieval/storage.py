@@ -4,12 +4,12 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import AnnIndex, ItemLists, SearchSettings
+from index import AnnIndex, ItemLists
 from retrieval.attributes import ItemAttributes
 from retrieval.bundle import Bundle
 from retrieval.errors import DamagedBundle
@@ -17,10 +17,11 @@ from retrieval.feature_vectors import FeatureVectors
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
 from retrieval.memory import check_memory
+from retrieval.part_settings import PartSettings
 from retrieval.publishing import BundleWriter
 from retrieval.rating_model import RatingModel
-from retrieval.two_stage import SearchKind, TwoStageModel, recent_demand
-from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors
+from retrieval.two_stage import TwoStageModel, recent_demand
+from retrieval.vectors import HISTORY_TABLE, PRIOR, Matrix, TowerVectors
 
 if TYPE_CHECKING:
     from index import OperatingPoint
@@ -39,7 +40,7 @@ TIMED_FILES = frozenset({INDEX_CHOICE, TIMES, REPORT, PAGE})
 MEASURED = frozenset({"created", "operating_points", "files", "build_id"})
 MADE_WITH = "made_with"  # in a part's model.json: the digests of the part's other files
 # Only where there are such: how the names of the features' files begin, and the rows of a changed index.
-FEATURES, INDEX_ROWS = "features", "index_rows"
+FEATURES, INDEX_ROWS, NEURAL_MF = "features", "index_rows", "neural_mf.safetensors"
 Read = TypeVar("Read")
 # What Python and NumPy say of values of other types, shapes or sizes than were written.
 UNFIT = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -92,7 +93,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
     model = system.model
     writer.write_tensors(f"{part}/towers.safetensors", system.tower_weights)
     if system.neural_mf_weights is not None:
-        writer.write_tensors(f"{part}/neural_mf.safetensors", system.neural_mf_weights)
+        writer.write_tensors(f"{part}/{NEURAL_MF}", system.neural_mf_weights)
     index = model.index
     writer.write(f"{part}/index.faiss", index.to_bytes().tobytes())
     arrays: dict[str, NDArray[Any]] = {
@@ -144,41 +145,43 @@ def read_system(bundle: Bundle, part: str, memory: int | None = None) -> FittedS
     check_memory(bundle, part, memory)
 
     def read() -> FittedSystem:
-        settings = bundle.json(f"{part}/model.json")
-        _check_made_together(bundle, part, settings[MADE_WITH])
-        array: Callable[[str], Any] = lambda name: bundle.array(f"{part}/{name}.npy")  # noqa: E731
-        tower_weights = bundle.tensors(f"{part}/towers.safetensors")
+        settings = PartSettings.from_json(bundle.json(f"{part}/model.json"))
+        _check_made_together(bundle, part, settings)
+
+        def own(name: str) -> str:
+            if f"{part}/{name}" not in settings.made_with:
+                raise DamagedBundle(f"{bundle.folder / part / name}: {part}/model.json does not list it")
+            return f"{part}/{name}"
+
+        array: Callable[[str], Any] = lambda name: bundle.array(own(f"{name}.npy"))  # noqa: E731
+        tower_weights = bundle.tensors(own("towers.safetensors"))
         neural_mf_weights = None
-        if settings["has_neural_mf"]:
-            neural_mf_weights = bundle.tensors(f"{part}/neural_mf.safetensors")
+        if settings.has_neural_mf:
+            neural_mf_weights = bundle.tensors(own(NEURAL_MF))
+        if settings.takes_histories != (HISTORY_TABLE in tower_weights):
+            raise ValueError("the towers' weights and model.json disagree on whether there are histories")
         vectors = TowerVectors(
             items=array("item_vectors"),
             users=array("user_vectors"),
-            history_items=tower_weights[HISTORY_TABLE] if settings["takes_histories"] else None,
-            prior=tower_weights[PRIOR] if settings["takes_histories"] else None,
+            history_items=tower_weights[HISTORY_TABLE] if settings.takes_histories else None,
+            prior=tower_weights[PRIOR] if settings.takes_histories else None,
             features=_read_features(bundle, part),
         )
-        ann = AnnIndex.from_bytes(
-            bundle.mapped(f"{part}/index.faiss"),
-            factory=settings["index"]["factory"],
-            settings=SearchSettings(**settings["index"]["settings"]),
-            size=len(vectors.items),
-            dimension=vectors.dimension,
-            rows=array(INDEX_ROWS) if f"{part}/{INDEX_ROWS}.npy" in bundle.manifest["files"] else None,
-        )
+        rows = array(INDEX_ROWS) if f"{part}/{INDEX_ROWS}.npy" in bundle.manifest["files"] else None
+        ann = _read_index(bundle, own("index.faiss"), settings, vectors.items, rows)
         popularity = array("popularity")
         model = TwoStageModel(
             vectors=vectors,
             ann=ann,
             rating_model=None if neural_mf_weights is None else RatingModel.from_weights(neural_mf_weights),
             seen=ItemLists(array("seen_starts"), array("seen_items")),
-            alpha=float(settings["alpha"]),
-            n_candidates=int(settings["candidates"]),
+            alpha=float(settings.alpha),
+            n_candidates=settings.candidates,
             trend=recent_demand(popularity),
-            trend_weight=float(settings["trend_weight"]),
-            newcomer_alpha=float(settings["newcomer_alpha"]),
-            newcomer_trend_weight=float(settings["newcomer_trend_weight"]),
-            serves=_search_kind(settings["serves"]),
+            trend_weight=float(settings.trend_weight),
+            newcomer_alpha=float(settings.newcomer_alpha),
+            newcomer_trend_weight=float(settings.newcomer_trend_weight),
+            serves=settings.serves,
         )
         users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
         return FittedSystem(
@@ -190,7 +193,7 @@ def read_system(bundle: Bundle, part: str, memory: int | None = None) -> FittedS
             tower_weights=tower_weights,
             neural_mf_weights=neural_mf_weights,
             attributes=ItemAttributes.from_arrays(
-                bundle.json(f"{part}/attributes.json"),
+                bundle.json(own("attributes.json")),
                 {name: array(f"attribute_{name}") for name in ("values", "starts", "rows")},
             ),
         )
@@ -198,12 +201,30 @@ def read_system(bundle: Bundle, part: str, memory: int | None = None) -> FittedS
     return _fitting_together(bundle, part, read)
 
 
-def _check_made_together(bundle: Bundle, part: str, made_with: dict[str, str]) -> None:
-    """Refuse files of another build, also where the manifest was made to list them."""
-    listed = bundle.manifest["files"]
-    for name, digest in made_with.items():
-        if listed.get(name, {}).get("sha256") != digest:
+def _check_made_together(bundle: Bundle, part: str, settings: PartSettings) -> None:
+    """Refuse files of another build, or too few or many, also where the manifest was made to list them."""
+    listed = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items()}
+    for name, digest in settings.made_with.items():
+        if listed.get(name) != digest:
             raise DamagedBundle(f"{bundle.folder / name}: of another build than {part}/model.json")
+    if settings.has_neural_mf != (f"{part}/{NEURAL_MF}" in listed):
+        raise DamagedBundle(f"{bundle.folder / part / NEURAL_MF}: {part}/model.json says otherwise of it")
+
+
+def _read_index(
+    bundle: Bundle, name: str, settings: PartSettings, items: Matrix, rows: NDArray[np.int64] | None
+) -> AnnIndex:
+    try:
+        return AnnIndex.from_bytes(
+            bundle.mapped(name),
+            factory=settings.factory,
+            settings=settings.search,
+            size=len(items),
+            dimension=items.shape[1],
+            rows=rows,
+        )
+    except (ValueError, TypeError) as error:
+        raise DamagedBundle(f"{bundle.folder / name}: {error}") from error
 
 
 def _read_features(bundle: Bundle, part: str) -> FeatureVectors | None:
@@ -259,7 +280,7 @@ def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationDat
     from retrieval.split import SplitCounts
 
     def read() -> EvaluationData:
-        frame = read_parquet(bundle, INTERACTIONS)
+        frame = read_parquet(bundle, INTERACTIONS, ("user", "item", "slice"))
         slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
         train, validation, test = (
             EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
@@ -285,7 +306,7 @@ def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
     from retrieval.encoded import EncodedInteractions
 
     def read() -> NDArray[np.int64]:
-        frame = read_parquet(bundle, INTERACTIONS)
+        frame = read_parquet(bundle, INTERACTIONS, ("user", "item", "slice"))
         test = frame.filter(frame["slice"] == "test")
         return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
 
@@ -296,6 +317,8 @@ def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Re
     """What every reader ends in: parts that do not fit are a damaged bundle, not a bug."""
     try:
         return read()
+    except KeyError as error:
+        raise DamagedBundle(f"{bundle.folder / part}: {error} is missing") from error
     except UNFIT as error:
         raise DamagedBundle(f"{bundle.folder / part}: {error}") from error
 
@@ -341,12 +364,6 @@ def _description(build: "Build") -> dict[str, Any]:
     }
 
 
-def _search_kind(value: Any) -> SearchKind:
-    if value not in ("exact", "ann"):
-        raise ValueError(f"it says that {value!r} serves")
-    return cast(SearchKind, value)
-
-
 def _write_measurements(writer: BundleWriter, points: "Sequence[OperatingPoint]") -> None:
     """What every query found and every search took, a line for each operating point of the choice."""
     recalls = np.array([point.recalls for point in points], dtype=np.float32)
@@ -355,8 +372,8 @@ def _write_measurements(writer: BundleWriter, points: "Sequence[OperatingPoint]"
     writer.write_array(TIMES, times)
 
 
-def read_parquet(bundle: Bundle, name: str) -> Any:
-    """A .parquet file of a bundle, as a polars frame; ValueError where it is none."""
+def read_parquet(bundle: Bundle, name: str, columns: Sequence[str] = ()) -> Any:
+    """A .parquet file of a bundle, as a polars frame; ValueError where it is none, or lacks a column."""
     import polars as pl
 
     from retrieval.reading.panics import DAMAGED, without_panic_messages
@@ -364,9 +381,13 @@ def read_parquet(bundle: Bundle, name: str) -> Any:
     data = bundle.read(name)
     try:
         with without_panic_messages():
-            return pl.read_parquet(io.BytesIO(data))
+            frame = pl.read_parquet(io.BytesIO(data))
     except DAMAGED as error:
         raise ValueError(f"{name} is not a Parquet file ({error})") from error
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name} has no column {missing[0]}; it has {', '.join(frame.columns)}")
+    return frame
 
 
 def to_parquet(frame: Any) -> bytes:

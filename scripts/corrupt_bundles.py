@@ -1,0 +1,244 @@
+"""Damage the files of a bundle at random, thousands of times: does anything read a damaged one?
+
+FAISS, safetensors and NumPy load most flipped bits without a word; the digests of a bundle are there so
+that nothing is parsed that is not what was written. Each damage here is to one file, every file as often as
+the others, and is put right again after what reads that file has refused it: `verify`, which reads all, and
+what serves (`query`) or judges (`retrieval evaluate`) where that reads it too. `current`, which has no
+digest, is refused or names the same bundle as before.
+
+    python scripts/corrupt_bundles.py --damages 10000
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+
+from retrieval.bundle import MANIFEST, open_bundle, open_named
+from retrieval.bundles import problems
+from retrieval.errors import ArtifactError
+from retrieval.pointer import BUILDS, CURRENT, read_pointer
+from retrieval.storage import read_evaluated, read_system
+
+SINGLE = ("flipped bit", "truncated")
+OTHERS = ("bytes appended", "another file of the bundle", "the same file of another build")
+CHECK_EVERY = 100
+SHOWN = 5
+
+Reader = Callable[[], object]
+
+
+@dataclass
+class Tally:
+    """What became of the damages.
+
+    Attributes:
+        refused, done: by kind of damage.
+        accepted: how often the whole bundle was read between them.
+        same: damages to `current` after which it still named the same bundle.
+        survivors: what was read though damaged, or refused though whole.
+    """
+
+    refused: dict[str, int] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    accepted: int = 0
+    same: int = 0
+    survivors: list[str] = field(default_factory=list)
+
+    def count(self, kind: str, what: str, refused: bool) -> None:
+        """Enter one damage."""
+        self.done[kind] = self.done.get(kind, 0) + 1
+        self.refused[kind] = self.refused.get(kind, 0) + refused
+        if not refused:
+            self.survivors.append(what)
+
+    def of(self, kinds: tuple[str, ...]) -> str:
+        """How many of these were refused, each and all."""
+        refused, done = ([counts.get(kind, 0) for kind in kinds] for counts in (self.refused, self.done))
+        each = ", ".join(f"{n:,} {kind}" for n, kind in zip(done, kinds, strict=True))
+        return f"{sum(refused):,} of {sum(done):,} refused ({each})"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A bundle to damage, and one of another build to take files from."""
+
+    artifacts: Path
+    other: Path
+
+    @property
+    def folder(self) -> Path:
+        """Of the bundle that is damaged."""
+        return self.artifacts / BUILDS / read_pointer(self.artifacts)[0]
+
+    def readers(self, name: str) -> dict[str, Reader]:
+        """What reads a bundle in this process: the code behind `verify`, `query` and `evaluate`."""
+        return {
+            "verify": partial(_verify, self.artifacts, name),
+            "query": lambda: read_system(open_named(self.artifacts, name), "served"),
+            "evaluate": lambda: read_evaluated(open_named(self.artifacts, name)),
+        }
+
+
+def _verify(artifacts: Path, name: str) -> None:
+    found = problems(artifacts, name)
+    if found:
+        raise ArtifactError(found[0])
+
+
+def refuses(reader: Reader, file: str) -> bool:
+    """Whether reading ends in the one error that it may end in, which names the file."""
+    try:
+        reader()
+    except ArtifactError as error:
+        return file in str(error)
+    return False
+
+
+def readers_of(shelf: Shelf) -> dict[str, list[str]]:
+    """Who reads each file, found out by taking it away."""
+    folder, name = shelf.folder, shelf.folder.name
+    files = [MANIFEST, *open_bundle(shelf.artifacts).manifest["files"]]
+    readers = shelf.readers(name)
+    found = {}
+    for file in files:
+        path, aside = folder / file, shelf.artifacts / "aside"
+        path.rename(aside)
+        found[file] = [who for who, reader in readers.items() if refuses(reader, file)]
+        aside.rename(path)
+    return found
+
+
+def damaged(data: bytes, kind: str, others: list[bytes], rng: np.random.Generator) -> bytes:
+    """The bytes after one damage.
+
+    Args:
+        others: what a swap may put in their place, none of it the same.
+    """
+    if kind == "flipped bit":
+        changed = bytearray(data)
+        changed[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        return bytes(changed)
+    if kind == "truncated":
+        return data[: rng.integers(len(data))]
+    if kind == "bytes appended":
+        return data + rng.bytes(int(rng.integers(1, 65)))
+    return others[rng.integers(len(others))]
+
+
+def corrupt(shelf: Shelf, n: int, seed: int, tally: Tally) -> Iterator[None]:
+    """Damage the bundle n times by flips and truncations, and a third as often by the rest.
+
+    Yields after each damage, when the bundle is whole again.
+    """
+    rng = np.random.default_rng(seed)
+    folder, name = shelf.folder, shelf.folder.name
+    readers, who = shelf.readers(name), readers_of(shelf)
+    whole = {file: (folder / file).read_bytes() for file in who}
+    elsewhere = {file: (shelf.other / file).read_bytes() for file in who if (shelf.other / file).is_file()}
+    differing = [file for file in who if elsewhere.get(file, whole[file]) != whole[file]]
+    plan = [(SINGLE, step) for step in range(n)] + [(OTHERS, step) for step in range(n // 3)]
+    for number, (kinds, step) in enumerate(plan, start=1):
+        kind = kinds[step % len(kinds)]
+        files = differing if kind == OTHERS[2] else list(whole)
+        file = files[step // len(kinds) % len(files)]
+        others = [data for data in whole.values() if data != whole[file]]
+        if kind == OTHERS[2]:
+            others = [elsewhere[file]]
+        (folder / file).write_bytes(damaged(whole[file], kind, others, rng))
+        passed = [reader for reader in who[file] if not refuses(readers[reader], file)]
+        (folder / file).write_bytes(whole[file])
+        tally.count(kind, f"{file}, {kind}: read by {' and '.join(passed)}", not passed)
+        if number % CHECK_EVERY == 0 or number == len(plan):
+            _accept(readers, tally)
+        yield
+
+
+def _accept(readers: dict[str, Reader], tally: Tally) -> None:
+    try:
+        for reader in readers.values():
+            reader()
+        tally.accepted += 1
+    except ArtifactError as error:
+        tally.survivors.append(f"whole, and refused: {error}")
+
+
+def corrupt_pointer(shelf: Shelf, n: int, seed: int, tally: Tally) -> None:
+    """Damage `current` n times: it must be refused, or name the bundle it named."""
+    rng = np.random.default_rng([seed, 1])
+    pointer = shelf.artifacts / CURRENT
+    whole, folder = pointer.read_bytes(), shelf.folder
+    for step in range(n):
+        pointer.write_bytes(damaged(whole, SINGLE[step % 2], [], rng))
+        try:
+            same = open_bundle(shelf.artifacts).folder == folder
+            tally.same += same
+            tally.count(CURRENT, f"{CURRENT}: {pointer.read_bytes()!r} opens another bundle", same)
+        except ArtifactError:
+            tally.count(CURRENT, "", True)
+        pointer.write_bytes(whole)
+
+
+def small_shelf(folder: Path) -> Shelf:
+    """Two builds of the sample, as small as they come, and two bundles of the first in one folder."""
+    from retrieval.building import build
+    from retrieval.datasets import load_dataset
+    from retrieval.publishing import copy_bundle, new_bundle
+    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
+    from retrieval.storage import write_build
+
+    sample = load_dataset("sample", Path("unused"), print)
+    settings = BuildSettings(
+        towers=TowerSettings(dimension=8, max_epochs=1),
+        neural_mf=NeuralMFSettings(dimension=4, max_epochs=1),
+        index="IVF8,Flat",
+        recall_target=0.5,
+        candidates=20,
+        threads=1,
+        device="cpu",
+    )
+    published = []
+    for seed in (42, 7):
+        built = build(
+            sample.interactions, items=sample.items, settings=replace(settings, seed=seed), name="sample"
+        )
+        with new_bundle(folder / str(seed)) as writer:
+            published.append(write_build(writer, built))
+    copy_bundle(published[0], folder / "42")
+    return Shelf(folder / "42", published[1])
+
+
+@click.command()
+@click.option("--damages", type=click.IntRange(min=1), default=10_000, help="Flips and truncations.")
+@click.option("--seed", type=int, default=0, help="Of the damages.")
+def main(damages: int, seed: int) -> None:
+    """Damage a small bundle at random; exit 1 if anything reads what is damaged."""
+    tally, folder = Tally(), Path(tempfile.mkdtemp())
+    try:
+        shelf = small_shelf(folder)
+        start = time.perf_counter()
+        for _ in corrupt(shelf, damages, seed, tally):
+            pass
+        corrupt_pointer(shelf, max(1, damages // 10), seed, tally)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    pointed = tally.done[CURRENT]
+    click.echo(
+        f"flips and truncations: {tally.of(SINGLE)}; other damages: {tally.of(OTHERS)}; current: "
+        f"{pointed - tally.same:,} of {pointed:,} refused, {tally.same:,} name the same bundle; the whole "
+        f"bundle was read {tally.accepted:,} times between them; {time.perf_counter() - start:.0f} s"
+    )
+    for survivor in tally.survivors[:SHOWN]:
+        click.echo(f"survived: {survivor}", err=True)
+    sys.exit(1 if tally.survivors else 0)
+
+
+if __name__ == "__main__":
+    main()
