@@ -29,8 +29,9 @@ from index.trials import Trial, build, exact_trial, point
 from retrieval.benchmark import BATCH, Benchmark, FilterPoint, NdcgChange, pareto_front, this_machine
 from retrieval.bundle import Bundle
 from retrieval.fitted import FittedSystem
+from retrieval.parts import read_system
 from retrieval.progress import Progress, Silent
-from retrieval.storage import INDEX_CHOICE, REPORT, read_system, read_test_users
+from retrieval.storage import INDEX_CHOICE, REPORT, read_test_users
 from retrieval.uncertainty import Estimate
 
 Rows = NDArray[np.int64]

@@ -12,9 +12,10 @@ from retrieval.errors import UsageError
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
 from retrieval.list_overlap import ListOverlap, compare_lists, shared_rows
+from retrieval.parts import read_system
 from retrieval.quality_diff import Judged, QualityDiff, compare_quality, judge
 from retrieval.report import finite
-from retrieval.storage import read_evaluation_data, read_system
+from retrieval.storage import read_evaluation_data
 
 IDS_SHOWN = 3
 # Parts of the manifest that say with what a bundle was made; which there are goes by its version.

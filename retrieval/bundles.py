@@ -118,7 +118,7 @@ def entry_of(artifacts: Path, wanted: str | None) -> Entry:
 
 def problems(artifacts: Path, name: str) -> tuple[str, ...]:
     """What is wrong with a bundle: every file is read, the parts are put together. Nothing: it is whole."""
-    from retrieval.storage import read_system
+    from retrieval.parts import read_system
 
     try:
         bundle = open_named(artifacts, name)

@@ -14,8 +14,9 @@ from retrieval.bundles import read_current
 from retrieval.changing import interactions_of
 from retrieval.fitted import FittedSystem
 from retrieval.items import ItemTable
+from retrieval.parts import read_system, write_system
 from retrieval.publishing import BundleWriter, description_of, new_bundle
-from retrieval.storage import ITEMS, read_parquet, read_system, to_parquet, write_system
+from retrieval.storage import ITEMS, read_parquet, to_parquet
 
 SERVED, CHANGES = "served", "changes"
 

@@ -45,7 +45,7 @@ class PartSettings:
 
     @classmethod
     def from_json(cls, document: Any) -> "PartSettings":
-        """What `storage.write_system` wrote.
+        """What `parts.write_system` wrote.
 
         Raises:
             ValueError, KeyError, TypeError: if it is something else.

@@ -111,7 +111,7 @@ class Recommender:
             EnvironmentProblem: if it takes more memory than allowed.
         """
         from retrieval.bundles import read_current
-        from retrieval.storage import read_system
+        from retrieval.parts import read_system
 
         if part not in ("served", "evaluated"):
             raise UsageError(f"a bundle has the parts served and evaluated, not {part!r}")

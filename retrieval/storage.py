@@ -1,27 +1,18 @@
-"""Builds and fitted systems to bundle files, and back."""
+"""A build to the files of a bundle, and what was evaluated back."""
 
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import AnnIndex, ItemLists
-from retrieval.attributes import ItemAttributes
 from retrieval.bundle import Bundle
-from retrieval.errors import DamagedBundle
-from retrieval.feature_vectors import FeatureVectors
 from retrieval.fitted import FittedSystem
-from retrieval.ids import IdMap
-from retrieval.memory import check_memory
-from retrieval.part_settings import PartSettings
+from retrieval.parts import fitting_together, read_system, write_system
 from retrieval.publishing import BundleWriter
-from retrieval.rating_model import RatingModel
-from retrieval.two_stage import TwoStageModel, recent_demand
-from retrieval.vectors import HISTORY_TABLE, PRIOR, Matrix, TowerVectors
 
 if TYPE_CHECKING:
     from index import OperatingPoint
@@ -38,12 +29,6 @@ TIMES = "evaluated/index_milliseconds.npy"
 # and in these keys of the manifest.
 TIMED_FILES = frozenset({INDEX_CHOICE, TIMES, REPORT, PAGE})
 MEASURED = frozenset({"created", "operating_points", "files", "build_id"})
-MADE_WITH = "made_with"  # in a part's model.json: the digests of the part's other files
-# Only where there are such: how the names of the features' files begin, and the rows of a changed index.
-FEATURES, INDEX_ROWS, NEURAL_MF = "features", "index_rows", "neural_mf.safetensors"
-Read = TypeVar("Read")
-# What Python and NumPy say of values of other types, shapes or sizes than were written.
-UNFIT = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
 
@@ -88,153 +73,6 @@ def write_build(
     return writer.publish(description, current=not held)
 
 
-def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
-    """Write one fitted system into the folder `part` of a bundle."""
-    model = system.model
-    writer.write_tensors(f"{part}/towers.safetensors", system.tower_weights)
-    if system.neural_mf_weights is not None:
-        writer.write_tensors(f"{part}/{NEURAL_MF}", system.neural_mf_weights)
-    index = model.index
-    writer.write(f"{part}/index.faiss", index.to_bytes().tobytes())
-    arrays: dict[str, NDArray[Any]] = {
-        "item_vectors": model.vectors.items,
-        "user_vectors": model.vectors.users,
-        "seen_starts": model.seen.indptr,
-        "seen_items": model.seen.items,
-        "user_ids": system.users.ids,
-        "item_ids": system.items.ids,
-        "item_titles": system.titles,
-        "popularity": system.popularity,
-    }
-    columns, lists = system.attributes.to_arrays()
-    arrays |= {f"attribute_{name}": array for name, array in lists.items()}
-    row_map, features = index.row_map, model.vectors.features
-    if row_map is not None:
-        arrays[INDEX_ROWS] = row_map.rows
-    if features is not None:
-        writer.write_json(f"{part}/{FEATURES}_names.json", features.names)
-        arrays |= {f"{FEATURES}_vectors": features.items, f"{FEATURES}_histories": features.histories}
-    for name, array in arrays.items():
-        writer.write_array(f"{part}/{name}.npy", array)
-    settings = {
-        "takes_histories": model.vectors.history_items is not None,
-        "has_neural_mf": system.neural_mf_weights is not None,
-        "alpha": model.alpha,
-        "trend_weight": model.trend_weight,
-        "newcomer_alpha": model.newcomer_alpha,
-        "newcomer_trend_weight": model.newcomer_trend_weight,
-        "candidates": model.n_candidates,
-        "serves": model.serves,
-        "index": {"factory": index.factory, "settings": index.settings.to_json()},
-    }
-    writer.write_json(f"{part}/attributes.json", columns)
-    files = {name: digest for name, digest in writer.digests.items() if name.startswith(f"{part}/")}
-    writer.write_json(f"{part}/model.json", settings | {MADE_WITH: files})
-
-
-def read_system(bundle: Bundle, part: str, memory: int | None = None) -> FittedSystem:
-    """Read the fitted system in the folder `part` ("served" or "evaluated") of a bundle.
-
-    Args:
-        memory: bytes it may take at most.
-
-    Raises:
-        ArtifactError: if a file is missing or changed, or the parts do not fit together.
-        EnvironmentProblem: if it takes more memory than `memory`, or than the process may have.
-    """
-    check_memory(bundle, part, memory)
-
-    def read() -> FittedSystem:
-        settings = PartSettings.from_json(bundle.json(f"{part}/model.json"))
-        _check_made_together(bundle, part, settings)
-
-        def own(name: str) -> str:
-            if f"{part}/{name}" not in settings.made_with:
-                raise DamagedBundle(f"{bundle.folder / part / name}: {part}/model.json does not list it")
-            return f"{part}/{name}"
-
-        array: Callable[[str], Any] = lambda name: bundle.array(own(f"{name}.npy"))  # noqa: E731
-        tower_weights = bundle.tensors(own("towers.safetensors"))
-        neural_mf_weights = None
-        if settings.has_neural_mf:
-            neural_mf_weights = bundle.tensors(own(NEURAL_MF))
-        if settings.takes_histories != (HISTORY_TABLE in tower_weights):
-            raise ValueError("the towers' weights and model.json disagree on whether there are histories")
-        vectors = TowerVectors(
-            items=array("item_vectors"),
-            users=array("user_vectors"),
-            history_items=tower_weights[HISTORY_TABLE] if settings.takes_histories else None,
-            prior=tower_weights[PRIOR] if settings.takes_histories else None,
-            features=_read_features(bundle, part),
-        )
-        rows = array(INDEX_ROWS) if f"{part}/{INDEX_ROWS}.npy" in bundle.manifest["files"] else None
-        ann = _read_index(bundle, own("index.faiss"), settings, vectors.items, rows)
-        popularity = array("popularity")
-        model = TwoStageModel(
-            vectors=vectors,
-            ann=ann,
-            rating_model=None if neural_mf_weights is None else RatingModel.from_weights(neural_mf_weights),
-            seen=ItemLists(array("seen_starts"), array("seen_items")),
-            alpha=float(settings.alpha),
-            n_candidates=settings.candidates,
-            trend=recent_demand(popularity),
-            trend_weight=float(settings.trend_weight),
-            newcomer_alpha=float(settings.newcomer_alpha),
-            newcomer_trend_weight=float(settings.newcomer_trend_weight),
-            serves=settings.serves,
-        )
-        users, items = IdMap(array("user_ids")), IdMap(array("item_ids"))
-        return FittedSystem(
-            model=model,
-            users=users,
-            items=items,
-            titles=array("item_titles"),
-            popularity=popularity,
-            tower_weights=tower_weights,
-            neural_mf_weights=neural_mf_weights,
-            attributes=ItemAttributes.from_arrays(
-                bundle.json(own("attributes.json")),
-                {name: array(f"attribute_{name}") for name in ("values", "starts", "rows")},
-            ),
-        )
-
-    return _fitting_together(bundle, part, read)
-
-
-def _check_made_together(bundle: Bundle, part: str, settings: PartSettings) -> None:
-    """Refuse files of another build, or too few or many, also where the manifest was made to list them."""
-    listed = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items()}
-    for name, digest in settings.made_with.items():
-        if listed.get(name) != digest:
-            raise DamagedBundle(f"{bundle.folder / name}: of another build than {part}/model.json")
-    if settings.has_neural_mf != (f"{part}/{NEURAL_MF}" in listed):
-        raise DamagedBundle(f"{bundle.folder / part / NEURAL_MF}: {part}/model.json says otherwise of it")
-
-
-def _read_index(
-    bundle: Bundle, name: str, settings: PartSettings, items: Matrix, rows: NDArray[np.int64] | None
-) -> AnnIndex:
-    try:
-        return AnnIndex.from_bytes(
-            bundle.mapped(name),
-            factory=settings.factory,
-            settings=settings.search,
-            size=len(items),
-            dimension=items.shape[1],
-            rows=rows,
-        )
-    except (ValueError, TypeError) as error:
-        raise DamagedBundle(f"{bundle.folder / name}: {error}") from error
-
-
-def _read_features(bundle: Bundle, part: str) -> FeatureVectors | None:
-    if f"{part}/{FEATURES}_names.json" not in bundle.manifest["files"]:
-        return None
-    names = tuple(bundle.json(f"{part}/{FEATURES}_names.json"))
-    vectors, histories = (bundle.array(f"{part}/{FEATURES}_{name}.npy") for name in ("vectors", "histories"))
-    return FeatureVectors(names, vectors, histories)
-
-
 def read_evaluated(bundle: Bundle) -> "Evaluated":
     """The evaluated system with the data it is judged by; nothing is trained again.
 
@@ -264,7 +102,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         index = IndexChoice.from_json(bundle.json(INDEX_CHOICE))
         return Evaluated(system.model, data, baselines, alpha, curves, tuning, index)
 
-    return _fitting_together(bundle, "evaluated", read)
+    return fitting_together(bundle, "evaluated", read)
 
 
 def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationData":
@@ -294,7 +132,7 @@ def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationDat
             name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
         )
 
-    return _fitting_together(bundle, "evaluated", read)
+    return fitting_together(bundle, "evaluated", read)
 
 
 def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
@@ -310,17 +148,7 @@ def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
         test = frame.filter(frame["slice"] == "test")
         return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
 
-    return _fitting_together(bundle, "evaluated", read)
-
-
-def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Read:
-    """What every reader ends in: parts that do not fit are a damaged bundle, not a bug."""
-    try:
-        return read()
-    except KeyError as error:
-        raise DamagedBundle(f"{bundle.folder / part}: {error} is missing") from error
-    except UNFIT as error:
-        raise DamagedBundle(f"{bundle.folder / part}: {error}") from error
+    return fitting_together(bundle, "evaluated", read)
 
 
 def _settings(build: "Build") -> dict[str, Any]:

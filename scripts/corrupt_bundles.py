@@ -24,8 +24,9 @@ import numpy as np
 from retrieval.bundle import MANIFEST, open_bundle, open_named
 from retrieval.bundles import problems
 from retrieval.errors import ArtifactError
+from retrieval.parts import read_system
 from retrieval.pointer import BUILDS, CURRENT, read_pointer
-from retrieval.storage import read_evaluated, read_system
+from retrieval.storage import read_evaluated
 
 SINGLE = ("flipped bit", "truncated")
 OTHERS = ("bytes appended", "another file of the bundle", "the same file of another build")

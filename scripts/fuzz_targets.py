@@ -17,8 +17,9 @@ from retrieval.errors import ArtifactError, RetrievalError
 from retrieval.fitted import FittedSystem
 from retrieval.interactions import Interactions, read_interactions
 from retrieval.items import ItemTable, find_items_beside, read_items
+from retrieval.parts import read_system
 from retrieval.recommender import Recommender
-from retrieval.storage import read_evaluated, read_system
+from retrieval.storage import read_evaluated
 from retrieval.users import UserTable, find_users_beside, read_users
 
 TableReader = Callable[[Path], Interactions | ItemTable | UserTable]

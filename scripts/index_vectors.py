@@ -82,7 +82,7 @@ def read_towers(artifacts: Path) -> tuple[Matrix, Matrix]:
         ArtifactError: if there is no bundle, or it is damaged.
     """
     from retrieval.bundle import open_bundle
-    from retrieval.storage import read_system
+    from retrieval.parts import read_system
 
     vectors = read_system(open_bundle(artifacts), "served").model.vectors
     return vectors.items, vectors.users

@@ -19,15 +19,16 @@ from safetensors.numpy import load as load_safetensors
 
 from retrieval.bundle import (
     FORMAT_VERSION,
-    Bundle,
     manifest_bytes,
     manifest_digest,
     open_bundle,
     open_folder,
 )
 from retrieval.errors import ArtifactError, EnvironmentProblem
+from retrieval.parts import read_system
 from retrieval.publishing import UNFINISHED, build_lock, copy_bundle, new_bundle
-from retrieval.storage import read_evaluated, read_system
+from retrieval.storage import read_evaluated
+from tests.forging import republish
 
 ROOT = Path(__file__).parent.parent
 OF_A_PART = (
@@ -92,22 +93,6 @@ def refused(artifacts: Path, name: str) -> str:
     assert "run build-index again" in message
     assert "\n" not in message
     return message
-
-
-def republish(artifacts: Path, replaced: dict[str, bytes]) -> Bundle:
-    """A new bundle with other contents in some files, and digests that are right, the parts' own too."""
-    old = open_bundle(artifacts)
-    derived = {"format_version", "created", "files", "build_id"}
-    with new_bundle(artifacts) as writer:
-        for name in sorted(old.manifest["files"], key=lambda name: name.endswith("model.json")):
-            data = replaced.get(name, old.read(name))
-            if name.endswith("/model.json") and name not in replaced:
-                settings = json.loads(data)
-                settings["made_with"] = {each: writer.digests[each] for each in settings["made_with"]}
-                data = json.dumps(settings).encode()
-            writer.write(name, data)
-        writer.publish({key: value for key, value in old.manifest.items() if key not in derived})
-    return open_bundle(artifacts)
 
 
 def write_small(artifacts: Path, text: str) -> Path:

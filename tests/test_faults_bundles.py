@@ -18,7 +18,7 @@ import pytest
 from retrieval.bundle import FORMAT_VERSION, open_bundle
 from retrieval.publishing import copy_bundle
 from tests.commands import Bench
-from tests.test_bundle import republish
+from tests.forging import republish
 
 QUERY = ("query", "--user", "42")
 EVALUATE = ("retrieval", "evaluate")

@@ -19,10 +19,10 @@ from safetensors.numpy import load, save
 from index import AnnIndex, ItemLists, SearchSettings
 from retrieval.building import Build
 from retrieval.bundle import Bundle, open_bundle
+from retrieval.parts import write_system
 from retrieval.publishing import description_of, new_bundle
-from retrieval.storage import write_system
 from tests.commands import Bench, environment
-from tests.test_bundle import republish
+from tests.forging import republish
 
 QUERY = ("query", "--user", "42")
 

@@ -13,8 +13,8 @@ from index import AnnIndex, ExactIndex, ItemLists, SearchSettings, search_filter
 from retrieval.building import Build
 from retrieval.fitted import FittedSystem
 from retrieval.ids import IdMap
+from retrieval.parts import write_system
 from retrieval.publishing import new_bundle
-from retrieval.storage import write_system
 from retrieval.vectors import TowerVectors
 from tests.commands import Bench, record
 

@@ -268,8 +268,8 @@ def test_without_a_table_of_items_a_column_cannot_be_asked_for(tiny_build: Build
     from dataclasses import replace
 
     from retrieval.attributes import ItemAttributes
+    from retrieval.parts import write_system
     from retrieval.publishing import new_bundle
-    from retrieval.storage import write_system
 
     bare = replace(tiny_build.served, attributes=ItemAttributes())
     with new_bundle(tmp_path) as writer:

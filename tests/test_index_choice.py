@@ -14,9 +14,10 @@ from retrieval.bundle import open_bundle
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
 from retrieval.index_choice import IndexChoice, _LossLimit, choose_index, same_index
+from retrieval.parts import read_system
 from retrieval.progress import Silent
 from retrieval.settings import BuildSettings
-from retrieval.storage import read_evaluated, read_system
+from retrieval.storage import read_evaluated
 from retrieval.two_stage import TwoStageModel
 from retrieval.validation import ValidationLists
 
@@ -148,8 +149,8 @@ def test_a_loaded_system_serves_as_it_was_built(tiny_build: Build, artifacts: Pa
 
 
 def test_a_system_without_an_index_is_not_written(tiny_build: Build, tmp_path: Path) -> None:
+    from retrieval.parts import write_system
     from retrieval.publishing import new_bundle
-    from retrieval.storage import write_system
 
     model = tiny_build.evaluated.model
     system = replace(tiny_build.evaluated, model=replace(model, ann=ExactIndex(model.vectors.items)))

@@ -12,8 +12,9 @@ from retrieval.evaluation import EvaluationData, evaluate
 from retrieval.fitted import FittedSystem
 from retrieval.ids import Id, IdMap
 from retrieval.judgements import Judgements, score_lists
+from retrieval.parts import read_system
 from retrieval.quality_diff import Judged, compare_quality, judge
-from retrieval.storage import read_evaluated, read_evaluation_data, read_system
+from retrieval.storage import read_evaluated, read_evaluation_data
 from tests.reports import with_alpha
 
 pytestmark = pytest.mark.usefixtures("few_resamples")

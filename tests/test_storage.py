@@ -13,8 +13,9 @@ from retrieval.errors import ArtifactError
 from retrieval.evaluation import evaluate
 from retrieval.fitted import FittedSystem, title_array
 from retrieval.ids import IdMap
+from retrieval.parts import read_system, write_system
 from retrieval.publishing import new_bundle
-from retrieval.storage import read_evaluated, read_system, write_system
+from retrieval.storage import read_evaluated
 from retrieval.two_stage import TwoStageModel
 from tests.reports import with_alpha, without_times
 

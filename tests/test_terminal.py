@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from retrieval.bundle import open_bundle
 from retrieval.cli.tables import WIDTH, cell_width, format_table, printable, shorten
-from tests.test_bundle import republish
+from tests.forging import republish
 
 ROOT = Path(__file__).parent.parent
 COLORS = ("NO_COLOR", "FORCE_COLOR")
