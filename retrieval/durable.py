@@ -4,6 +4,7 @@ What is written is only certain once the file and the folder that names it are s
 is all or nothing (Pillai et al., "All file systems are not created equal", OSDI 2014).
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from retrieval.errors import EnvironmentProblem
 
+NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 UNFINISHED = ".unfinished-"  # how the names of what is not whole yet begin
 
 
@@ -86,9 +88,10 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        advice = "make it writable" if error.errno in NOT_ALLOWED else "free space"
         raise EnvironmentProblem(
             f"{error.filename or folder}: cannot be written ({error.strerror or error}); "
-            "free space or give another --artifacts; what was current still is"
+            f"{advice} or give another --artifacts; what was current still is"
         ) from error
 
 
