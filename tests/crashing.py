@@ -1,10 +1,12 @@
 """Death at a file-system step: for a process that ends itself with SIGKILL where its turn has come.
 
 Nothing in the product knows of it. What the standard library is asked to change below one folder is counted,
-and at the step that was asked for the process is gone: no handler, no `finally`, no flush.
+and at the step that was asked for the process is gone: no handler, no `finally`, no flush. Or the disk is full
+from there on, or broken there.
 """
 
 import builtins
+import errno
 import fcntl
 import io
 import os
@@ -17,6 +19,12 @@ from typing import Any
 # Of a step: not done, a write done by half, done, and done with the power gone: then what no sync has made
 # certain is lost as well, which a mere kill never shows.
 MOMENTS = ("before", "half way", "after", "power cut")
+# What a full disk and a broken one refuse: the one all that takes space, from then on; the other that step.
+FULL, BROKEN = "disk full", "disk broken"
+REFUSED = {
+    FULL: (errno.ENOSPC, ("mkdir", "open", "write")),
+    BROKEN: (errno.EIO, ("fsync", "rename", "replace", "truncate")),
+}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 # What changes names; the rest has a form of its own.
 NAMING = ("mkdir", "rmdir", "unlink", "remove", "rename", "replace", "truncate", "link", "symlink")
@@ -24,7 +32,7 @@ NAMING = ("mkdir", "rmdir", "unlink", "remove", "rename", "replace", "truncate",
 
 @dataclass(frozen=True)
 class Point:
-    """Where a process dies: at the step of that number, from 0, and when in it."""
+    """Where a process dies, or its disk fails: at the step of that number, from 0, and when in it."""
 
     step: int
     moment: str
@@ -41,6 +49,11 @@ class Step:
     def moments(self) -> tuple[str, ...]:
         """When a process can die in it."""
         return MOMENTS if self.kind == "write" else tuple(each for each in MOMENTS if each != "half way")
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """How it can fail."""
+        return tuple(moment for moment, (_, kinds) in REFUSED.items() if self.kind in kinds)
 
 
 class Steps:
@@ -77,7 +90,12 @@ class Steps:
         moment = None
         if self._point is not None and len(self.taken) == self._point.step:
             moment = self._point.moment
+        elif self._point is not None and len(self.taken) > self._point.step and self._point.moment == FULL:
+            moment = FULL
         self.taken.append(Step(kind, os.path.relpath(path, self._root)))
+        if moment in REFUSED and kind in REFUSED[moment][1]:
+            number = REFUSED[moment][0]
+            raise OSError(number, os.strerror(number), path)
         if moment == "before":
             _die()
         if moment == "half way":

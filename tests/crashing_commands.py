@@ -2,6 +2,7 @@
 
     python -m tests.crashing_commands               every step, at every moment of it: minutes
     python -m tests.crashing_commands --sample 10   about ten points of each command, spread over its steps
+    python -m tests.crashing_commands --disk        the disk full or broken there instead
 
 What takes long to load is loaded once; each case is a process that goes on from there.
 """
@@ -10,7 +11,6 @@ import argparse
 import copyreg
 import fcntl
 import gc
-import hashlib
 import importlib
 import json
 import os
@@ -29,14 +29,12 @@ from typing import Any
 
 from index import AnnIndex
 from retrieval import building, bundles, publishing, storage
-from retrieval.bundle import Bundle
 from retrieval.cli import main
 from retrieval.durable import UNFINISHED
 from retrieval.page import rendering
-from retrieval.pointer import BUNDLE_NAME, CURRENT
-from retrieval.recommender import Recommender
 from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
-from tests.crashing import Point, Step, Steps
+from tests.crashing import REFUSED, Point, Step, Steps
+from tests.states import bundle_names, state_of
 
 # What the commands would load, each time, before they write.
 LOADED = (
@@ -46,7 +44,6 @@ LOADED = (
 )
 NEW_ITEMS = "movieId,title,genres\n5000,Late (1999),Comedy|Drama\n"
 BUILD = "build-index --dataset sample --threads 1"
-NO_BUNDLE = "no bundle yet"
 SEED = 6
 
 
@@ -136,29 +133,6 @@ def make_templates(folder: Path, build: building.Build) -> None:
     (folder / "none").mkdir()
 
 
-def state_of(artifacts: Path, named: bool) -> str:
-    """What answers, wholly: every file of the bundle and what it recommends; its name where that counts."""
-    if not os.path.lexists(artifacts / CURRENT):
-        return NO_BUNDLE
-
-    def read(bundle: Bundle) -> str:
-        digest = hashlib.sha256()
-        for name in bundle.manifest["files"]:
-            digest.update(name.encode() + bundle.read(name))
-        answer = Recommender(storage.read_system(bundle, "served")).recommend([42], 5)[0]
-        digest.update(json.dumps(answer.to_json()).encode())
-        return f"{bundle.folder.name if named else ''} {digest.hexdigest()}"
-
-    return bundles.read_current(artifacts, read)
-
-
-def bundle_names(artifacts: Path) -> list[str]:
-    """Folders whose names say that they are whole."""
-    builds = artifacts / "builds"
-    found = [path.name for path in builds.iterdir()] if builds.exists() else []
-    return sorted(filter(BUNDLE_NAME.fullmatch, found))
-
-
 class Runner:
     """Runs scenarios below a folder.
 
@@ -177,8 +151,12 @@ class Runner:
             importlib.import_module(name)
         gc.freeze()  # or each process copies what its collector looks at
 
-    def sweep(self, scenario: Scenario, sample: int | None, say: Any = print) -> list[str]:
-        """Kill a command at every point, or at some; returns what was wrong, point by point."""
+    def sweep(self, scenario: Scenario, sample: int | None, disk: bool, say: Any = print) -> list[str]:
+        """Kill a command at every point, or at some; returns what was wrong, point by point.
+
+        Args:
+            disk: do not kill it, but let its disk fail.
+        """
         artifacts = self._artifacts(scenario)
         old = state_of(artifacts, not scenario.builds)
         code = self._command(scenario)
@@ -188,13 +166,17 @@ class Runner:
         again = state_of(artifacts, not scenario.builds)
         assert code == again_code == scenario.code, (code, self._said())
         assert (old != new) == scenario.changes
-        points = [Point(number, moment) for number, step in enumerate(taken) for moment in step.moments]
+        points = [
+            Point(number, moment)
+            for number, step in enumerate(taken)
+            for moment in (step.refusals if disk else step.moments)
+        ]
         if sample is not None:
             points = spread(points, taken, sample)
         wrong, turned = [], False
         for point in points:
             try:
-                state = self._kill(scenario, point, {old: new, new: again}, names)
+                state = self._one(scenario, point, {old: new, new: again}, names)
                 assert not (turned and state == old), "it went back to the old bundle"
                 turned = turned or (state == new != old)
             except Exception as error:
@@ -204,14 +186,25 @@ class Runner:
         kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(step.kind for step in taken).items())
         outcome = f"{len(wrong):,} went wrong" if wrong else "all survived"
         at = len({point.step for point in points})
-        say(f"{scenario.name}: {len(points):,} kills at {at:,} of {len(taken):,} steps ({kinds}), {outcome}")
+        what = "failures" if disk else "kills"
+        say(f"{scenario.name}: {len(points):,} {what} at {at:,} of {len(taken):,} steps ({kinds}), {outcome}")
         return wrong
 
-    def _kill(self, scenario: Scenario, point: Point, nexts: dict[str, str], names: list[str]) -> str:
-        """Kill a command at a point and look at what is left; returns what answered then."""
+    def _one(self, scenario: Scenario, point: Point, nexts: dict[str, str], names: list[str]) -> str:
+        """Let a command fail at a point and look at what is left; returns what answered then.
+
+        Args:
+            nexts: what answers after the next command, by what may answer before it.
+        """
         artifacts, named = self._artifacts(scenario), not scenario.builds
         code = self._command(scenario, point)
-        assert code == -9, f"it was to be killed, but ended with {code}: {self._said()}"
+        if point.moment in REFUSED:
+            told = (self._folder / "said").read_text()
+            one_line = told.startswith("error: ") and told.count("\n") == 1
+            assert code == 6 and one_line, f"it ended with {code}: {self._said()}"
+            assert not list(artifacts.rglob(UNFINISHED + "*")), "there are leftovers"
+        else:
+            assert code == -9, f"it was to be killed, but ended with {code}: {self._said()}"
         state = state_of(artifacts, named)
         assert state in nexts, "neither the old bundle nor the new one answers"
         for name in bundle_names(artifacts):
@@ -271,6 +264,7 @@ class Runner:
             os._exit(code)
 
     def _said(self) -> str:
+        """The last line of the last command."""
         lines = (self._folder / "said").read_text(errors="replace").splitlines()
         return lines[-1] if lines else "(nothing)"
 
@@ -288,6 +282,7 @@ def run(arguments: list[str]) -> int:
     """The program; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.crashing_commands", allow_abbrev=False)
     parser.add_argument("--sample", type=int, help="about how many points of each command; all unless given")
+    parser.add_argument("--disk", action="store_true", help="let the disk fail instead of killing")
     parser.add_argument("--build", type=Path, help="a pickled build")
     parser.add_argument("--only", choices=[scenario.name for scenario in SCENARIOS])
     given = parser.parse_args(arguments)
@@ -307,12 +302,12 @@ def run(arguments: list[str]) -> int:
             os.waitpid(child, 0)
         runner = Runner(Path(folder), build.read_bytes())
         chosen = [scenario for scenario in SCENARIOS if given.only in (None, scenario.name)]
-        wrong = [line for scenario in chosen for line in runner.sweep(scenario, given.sample, say)]
+        wrong = [line for scenario in chosen for line in runner.sweep(scenario, given.sample, given.disk, say)]
     kills, steps = (
         sum(int(line.split(": ")[1].split()[at].replace(",", "")) for line in counts) for at in (0, 3)
     )
     outcome = f"{len(wrong):,} went wrong" if wrong else "all survived"
-    print(f"{kills:,} kills at {steps:,} steps, {outcome}")
+    print(f"{kills:,} {'failures' if given.disk else 'kills'} at {steps:,} steps, {outcome}")
     print(*wrong[:20], sep="\n", end="\n" if wrong else "")
     return 1 if wrong else 0
 
