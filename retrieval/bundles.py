@@ -5,6 +5,7 @@ Whatever changes which of them answers holds the build lock, and takes effect in
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -143,8 +144,11 @@ def problems(artifacts: Path, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def promote(artifacts: Path, name: str) -> None:
+def promote(artifacts: Path, name: str, before: Callable[[], None] = lambda: None) -> None:
     """Let a bundle answer, once it is found whole.
+
+    Args:
+        before: called when only the one step is left.
 
     Raises:
         DamagedBundle: if it is not.
@@ -154,12 +158,16 @@ def promote(artifacts: Path, name: str) -> None:
         found = problems(artifacts, name)
         if found:
             raise DamagedBundle(found[0], "that bundle is damaged and stays as it is; promote another")
+        before()
         with writing_to(artifacts):
             write_pointer(artifacts, with_current(name, history(artifacts)))
 
 
-def rollback(artifacts: Path) -> tuple[str, tuple[str, ...]]:
+def rollback(artifacts: Path, before: Callable[[], None] = lambda: None) -> tuple[str, tuple[str, ...]]:
     """Let the bundle answer again that did before the current one.
+
+    Args:
+        before: called when only the one step is left.
 
     Returns:
         its name, and the names of those in between that are gone or damaged.
@@ -178,6 +186,7 @@ def rollback(artifacts: Path) -> tuple[str, tuple[str, ...]]:
             if problems(artifacts, name):
                 skipped.append(name)
                 continue
+            before()
             with writing_to(artifacts):
                 write_pointer(artifacts, names[position:])
             return name, tuple(skipped)
@@ -239,7 +248,16 @@ def _names(artifacts: Path) -> list[str]:
         found = [path.name for path in (artifacts / BUILDS).iterdir()]
     except OSError:
         return []
-    return sorted(filter(BUNDLE_NAME.fullmatch, found), reverse=True)
+    return sorted(filter(BUNDLE_NAME.fullmatch, found), key=partial(_age, artifacts), reverse=True)
+
+
+def _age(artifacts: Path, name: str) -> tuple[str, str]:
+    """What bundles are ordered by: names know the second only, manifests the microsecond."""
+    try:
+        created = str(open_named(artifacts, name).manifest["created"])
+    except (ArtifactError, KeyError):
+        created = ""
+    return name[:15], created
 
 
 def _earlier(names: Sequence[str]) -> list[str]:

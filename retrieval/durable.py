@@ -14,6 +14,8 @@ from pathlib import Path
 from retrieval.errors import EnvironmentProblem
 
 NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+# What file systems say, network ones mostly, that do not sync folders.
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOTTY)
 UNFINISHED = ".unfinished-"  # how the names of what is not whole yet begin
 
 
@@ -63,7 +65,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what is named in a folder certain.
+    """Make what is named in a folder certain, on file systems that can.
 
     Raises:
         OSError: if the disk fails.
@@ -71,6 +73,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _sync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
@@ -97,6 +102,10 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 def _sync(descriptor: int) -> None:
     if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync leaves it in the disk's own memory
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+        except OSError as error:
+            if error.errno not in CANNOT_SYNC:
+                raise
+    os.fsync(descriptor)

@@ -32,6 +32,12 @@ def commands() -> dict[str, click.Command]:
         command = group.get_command(context, name)
         assert command is not None
         found |= {f"retrieval {name}": command}
+        if isinstance(command, click.Group):
+            inner = click.Context(command, info_name=name, parent=context)
+            for each in command.list_commands(inner):
+                below = command.get_command(inner, each)
+                assert below is not None
+                found |= {f"retrieval {name} {each}": below}
     return found
 
 

@@ -109,8 +109,7 @@ def promote_command(name: str, artifacts: Path, as_json: bool) -> None:
     from retrieval.bundles import entry_of, promote
 
     entry = entry_of(artifacts, name)
-    ignore_signals()
-    promote(artifacts, entry.name)
+    promote(artifacts, entry.name, before=ignore_signals)
     again = " already" if entry.state == "current" else ""
     _say(as_json, f"{entry.name} is current{again}", current=entry.name)
 
@@ -128,8 +127,7 @@ def rollback_command(artifacts: Path, as_json: bool) -> None:
     """
     from retrieval.bundles import rollback
 
-    ignore_signals()
-    name, skipped = rollback(artifacts)
+    name, skipped = rollback(artifacts, before=ignore_signals)
     over = f"; passed over, as damaged or gone: {', '.join(skipped)}" if skipped else ""
     _say(as_json, f"{name} is current{over}", current=name, skipped=list(skipped))
 
