@@ -1,8 +1,8 @@
 """Death at a file-system step: for a process that ends itself with SIGKILL where its turn has come.
 
 Nothing in the product knows of it. What the standard library is asked to change below one folder is counted,
-and at the step that was asked for the process is gone: no handler, no `finally`, no flush. Or the disk is full
-from there on, or broken there.
+and at the step that was asked for the process is gone: no handler, no `finally`, no flush. Or the disk is
+full from there on, or broken there.
 """
 
 import builtins
@@ -66,7 +66,7 @@ class Steps:
 
     def __init__(self, root: Path, point: Point | None = None) -> None:
         self.taken: list[Step] = []
-        self._root, self._point = os.path.abspath(root), point
+        self._root, self._point = os.path.realpath(root), point
         self._paths: dict[int, str] = {}  # of open descriptors
         self._unsynced: set[int] = set()  # inodes of files that were written since their last sync
         self._cut = os.truncate
@@ -114,11 +114,9 @@ class Steps:
         self._unsynced.add(os.fstat(descriptor).st_ino)
 
     def _lose_what_is_not_synced(self) -> None:
-        for folder, _, names in os.walk(self._root):
-            for name in names:
-                path = os.path.join(folder, name)
-                if os.stat(path).st_ino in self._unsynced:
-                    self._cut(path, 0)
+        for path in Path(self._root).rglob("*"):
+            if path.is_file() and path.stat().st_ino in self._unsynced:
+                self._cut(path, 0)
 
     def _path(self, path: Any, folder: int | None) -> str | None:
         """The whole path where it lies below the root."""
@@ -128,8 +126,10 @@ class Steps:
         if folder is not None:
             if folder not in self._paths:
                 return None
-            whole = os.path.join(self._paths[folder], whole)
-        whole = os.path.abspath(whole)
+            whole = f"{self._paths[folder]}{os.sep}{whole}"
+        # A link at the end stays: it is what is removed or replaced.
+        above, name = os.path.split(os.path.normpath(whole))
+        whole = str(Path(os.path.realpath(above), name))
         return whole if whole == self._root or whole.startswith(self._root + os.sep) else None
 
     def _naming(self, kind: str, real: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,13 +2,12 @@
 
     python -m tests.crashing_commands               every step, at every moment of it: minutes
     python -m tests.crashing_commands --sample 10   about ten points of each command, spread over its steps
-    python -m tests.crashing_commands --disk        the disk full or broken there instead
+    python -m tests.crashing_commands --by disk     the disk full or broken there instead
 
 What takes long to load is loaded once; each case is a process that goes on from there.
 """
 
 import argparse
-import copyreg
 import fcntl
 import gc
 import importlib
@@ -22,17 +21,16 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from index import AnnIndex
-from retrieval import building, bundles, publishing, storage
+from retrieval import building, bundles, publishing
 from retrieval.cli import main
 from retrieval.durable import UNFINISHED
 from retrieval.page import rendering
-from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
+from tests.crash_scenarios import NEW_ITEMS, SCENARIOS, Scenario, make_build, make_templates
 from tests.crashing import REFUSED, Point, Step, Steps
 from tests.states import bundle_names, state_of
 
@@ -42,95 +40,36 @@ LOADED = (
     *("retrieval.new_items", "retrieval.users", "retrieval.cli.build_index", "retrieval.cli.bundles"),
     *("retrieval.cli.group", "retrieval.cli.index", "retrieval.cli.report_text"),
 )
-NEW_ITEMS = "movieId,title,genres\n5000,Late (1999),Comedy|Drama\n"
-BUILD = "build-index --dataset sample --threads 1"
-SEED = 6
+WHAT = {"kill": "kills", "disk": "failures of the disk", "both": "kills and failures of the disk"}
+SEED, SHOWN = 6, 20
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """A command that writes, and what it meets.
+class Swept:
+    """What came of a command that was ended at many points.
 
     Attributes:
-        words: of its line; {oldest} is the name of a bundle.
-        template: the artifacts before, see `make_templates`.
-        code: the command's exit code.
-        changes: whether another bundle answers afterwards.
-        builds: whether it writes a bundle, whose name is another each time.
+        points: how many.
+        steps: in how many steps they are.
+        of: how many steps the command takes, by kind.
+        wrong: what was, point by point.
     """
 
-    name: str
-    words: str
-    template: str
-    code: int = 0
-    changes: bool = True
-    builds: bool = True
+    points: int
+    steps: int
+    of: Counter[str]
+    wrong: list[str]
 
+    def text(self, name: str, what: str) -> str:
+        """In a line."""
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.of.items())
+        outcome = f"{len(self.wrong):,} went wrong" if self.wrong else "all survived"
+        steps = f"{self.steps:,} of {self.of.total():,} steps ({kinds})"
+        return f"{name}: {self.points:,} {what} at {steps}, {outcome}"
 
-SCENARIOS = (
-    Scenario("the first build", BUILD, "none"),
-    Scenario("the next build", BUILD, "one"),
-    Scenario("a build held back", f"{BUILD} --max-regression 0.01", "better", code=7, changes=False),
-    Scenario("index add", "index add --items new.csv", "one"),
-    Scenario("bundles promote", "bundles promote {oldest}", "four", builds=False),
-    Scenario("bundles rollback", "bundles rollback", "four", builds=False),
-    Scenario("bundles prune", "bundles prune --keep 1", "four", changes=False, builds=False),
-)
-
-
-def pickled(build: building.Build) -> bytes:
-    """A build, to be handed to processes that are to start with one."""
-    copyreg.pickle(
-        AnnIndex, lambda ann: (_ann, (ann.to_bytes(), ann.factory, ann.settings, ann.size, ann.dimension))
-    )
-    return pickle.dumps(build)
-
-
-def _ann(data: Any, factory: str, settings: Any, size: int, dimension: int) -> AnnIndex:
-    return AnnIndex.from_bytes(data, factory=factory, settings=settings, size=size, dimension=dimension)
-
-
-def make_build(path: Path) -> None:
-    """The sample, built in a moment."""
-    from retrieval.datasets import load_dataset
-
-    table = load_dataset("sample", Path("unused"), print)
-    settings = BuildSettings(
-        towers=TowerSettings(dimension=8, max_epochs=1),
-        neural_mf=NeuralMFSettings(dimension=4, max_epochs=1),
-        index="IVF8,Flat",
-        candidates=20,
-        threads=1,
-        device="cpu",
-    )
-    build = building.build(table.interactions, items=table.items, settings=settings, name=table.name)
-    path.write_bytes(pickled(build))
-
-
-class Clock(datetime):
-    """A minute later each time, so that bundles are named in the order they were written."""
-
-    time = datetime(2026, 1, 1, tzinfo=UTC)
-
-    @classmethod
-    def now(cls, tz: Any = None) -> Any:
-        cls.time += timedelta(minutes=1)
-        return cls.time
-
-
-def make_templates(folder: Path, build: building.Build) -> None:
-    """Artifacts as the commands meet them: none, one bundle, one better than the build, and four bundles.
-
-    The one bundle serves what was fitted on train only, so that it answers otherwise than the build.
-    """
-    other = replace(build, served=build.evaluated)
-    better = replace(other, validation_ndcg=build.validation_ndcg + 0.3)
-    publishing.datetime = Clock  # type: ignore[attr-defined]
-    for name, versions in {"one": [other], "better": [better], "four": [other, build, other, build]}.items():
-        for version in versions:
-            with publishing.new_bundle(folder / name / "artifacts") as writer:
-                storage.write_build(writer, version)
-    (folder / "none").mkdir()
+    def __add__(self, other: "Swept") -> "Swept":
+        points, steps = self.points + other.points, self.steps + other.steps
+        return Swept(points, steps, self.of + other.of, self.wrong + other.wrong)
 
 
 class Runner:
@@ -146,16 +85,17 @@ class Runner:
         self._folder, self._build = folder, build
         self._case = folder / "case"
         rendering.render_page = lambda *_: "the page, which takes seconds to draw"  # type: ignore[assignment]
-        self._in_a_process(lambda: make_templates(folder, pickle.loads(build)))
+        if self._in_a_process(lambda: make_templates(folder, pickle.loads(build))) != 0:
+            raise RuntimeError(self._said())
         for name in LOADED:
             importlib.import_module(name)
         gc.freeze()  # or each process copies what its collector looks at
 
-    def sweep(self, scenario: Scenario, sample: int | None, disk: bool, say: Any = print) -> list[str]:
-        """Kill a command at every point, or at some; returns what was wrong, point by point.
+    def sweep(self, scenario: Scenario, sample: int | None, by: str) -> Swept:
+        """End a command at every point, or at some.
 
         Args:
-            disk: do not kill it, but let its disk fail.
+            by: "kill", "disk", which fails, or "both".
         """
         artifacts = self._artifacts(scenario)
         old = state_of(artifacts, not scenario.builds)
@@ -169,7 +109,7 @@ class Runner:
         points = [
             Point(number, moment)
             for number, step in enumerate(taken)
-            for moment in (step.refusals if disk else step.moments)
+            for moment in (() if by == "kill" else step.refusals) + (() if by == "disk" else step.moments)
         ]
         if sample is not None:
             points = spread(points, taken, sample)
@@ -183,12 +123,8 @@ class Runner:
                 step = taken[point.step]
                 told = str(error).splitlines()[:1] or [repr(error)]
                 wrong.append(f"{scenario.name}: {point.moment}: {step.kind} {step.path}: {told[0]}")
-        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(step.kind for step in taken).items())
-        outcome = f"{len(wrong):,} went wrong" if wrong else "all survived"
-        at = len({point.step for point in points})
-        what = "failures" if disk else "kills"
-        say(f"{scenario.name}: {len(points):,} {what} at {at:,} of {len(taken):,} steps ({kinds}), {outcome}")
-        return wrong
+        kinds = Counter(step.kind for step in taken)
+        return Swept(len(points), len({point.step for point in points}), kinds, wrong)
 
     def _one(self, scenario: Scenario, point: Point, nexts: dict[str, str], names: list[str]) -> str:
         """Let a command fail at a point and look at what is left; returns what answered then.
@@ -273,7 +209,7 @@ def spread(points: list[Point], taken: list[Step], number: int) -> list[Point]:
     """One point of each of that many even stretches, and all in which something gets its last name."""
     chance = random.Random(SEED)
     edges = [len(points) * part // number for part in range(number + 1)]
-    drawn = {chance.choice(points[low:high]) for low, high in zip(edges, edges[1:], strict=False) if low < high}
+    drawn = {chance.choice(points[low:high]) for low, high in pairwise(edges) if low < high}
     drawn |= {point for point in points if taken[point.step].kind in ("rename", "replace")}
     return sorted(drawn, key=points.index)
 
@@ -282,16 +218,11 @@ def run(arguments: list[str]) -> int:
     """The program; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.crashing_commands", allow_abbrev=False)
     parser.add_argument("--sample", type=int, help="about how many points of each command; all unless given")
-    parser.add_argument("--disk", action="store_true", help="let the disk fail instead of killing")
+    parser.add_argument("--by", choices=WHAT, default="kill", help="what ends the commands")
     parser.add_argument("--build", type=Path, help="a pickled build")
     parser.add_argument("--only", choices=[scenario.name for scenario in SCENARIOS])
     given = parser.parse_args(arguments)
-    counts: list[str] = []
-
-    def say(line: str) -> None:
-        counts.append(line)
-        print(line, flush=True)
-
+    what, total = WHAT[given.by], Swept(0, 0, Counter(), [])
     with tempfile.TemporaryDirectory() as folder:
         build = given.build or Path(folder, "build.pickle")
         if not build.exists():
@@ -302,14 +233,14 @@ def run(arguments: list[str]) -> int:
             os.waitpid(child, 0)
         runner = Runner(Path(folder), build.read_bytes())
         chosen = [scenario for scenario in SCENARIOS if given.only in (None, scenario.name)]
-        wrong = [line for scenario in chosen for line in runner.sweep(scenario, given.sample, given.disk, say)]
-    kills, steps = (
-        sum(int(line.split(": ")[1].split()[at].replace(",", "")) for line in counts) for at in (0, 3)
-    )
-    outcome = f"{len(wrong):,} went wrong" if wrong else "all survived"
-    print(f"{kills:,} {'failures' if given.disk else 'kills'} at {steps:,} steps, {outcome}")
-    print(*wrong[:20], sep="\n", end="\n" if wrong else "")
-    return 1 if wrong else 0
+        for scenario in chosen:
+            swept = runner.sweep(scenario, given.sample, given.by)
+            print(swept.text(scenario.name, what), flush=True)
+            total += swept
+    print(total.text("together", what))
+    for line in total.wrong[:SHOWN]:
+        print(line)
+    return 1 if total.wrong else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is current in an artifacts folder, in a line that can be compared: never in between, never a mixture."""
+"""What is current in an artifacts folder, in a line that can be compared."""
 
 import hashlib
 import json

@@ -35,7 +35,7 @@ READERS = 2
 @pytest.fixture
 def building(own_artifacts: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A build that holds the lock, for seconds."""
-    words = [str(SCRIPTS / "build-index"), "--dataset", "sample", "--threads", "1", "--artifacts", own_artifacts]
+    words = [SCRIPTS / "build-index", "--dataset", "sample", "--artifacts", own_artifacts]
     (own_artifacts / LOCK).write_text("")
     with subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL) as process:
         while not (own_artifacts / LOCK).read_text().endswith("\n"):

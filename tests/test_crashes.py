@@ -1,4 +1,4 @@
-"""Fault 23, and 24 in small: killed at any file-system step, or failing there, the old or the new one answers."""
+"""Faults 23 and 24: whatever ends a command, at whatever file-system step, a whole bundle answers."""
 
 import os
 import re
@@ -30,18 +30,17 @@ def crashes(build: Path, *arguments: object) -> list[str]:
 
 @pytest.fixture
 def build(tiny_build: "Build", tmp_path: Path) -> Path:
-    from tests.crashing_commands import pickled
+    from tests.crash_scenarios import pickled
 
     path = tmp_path / "build.pickle"
     path.write_bytes(pickled(tiny_build))
     return path
 
 
-@pytest.mark.parametrize("how", [(), ("--disk",)], ids=["killed", "disk failing"])
 def test_a_command_that_ends_at_steps_spread_over_its_work_leaves_the_old_bundle_or_the_new_one(
-    build: Path, how: tuple[str, ...]
+    build: Path,
 ) -> None:
-    *each, total = crashes(build, "--sample", 3, *how)
+    *each, total = crashes(build, "--sample", 3, "--by", "both")
     assert len(each) == COMMANDS and all(line.endswith(", all survived") for line in (*each, total))
     for kind in ("mkdir", "open", "write", "fsync", "flock", "truncate", "rename", "replace"):
         assert f" {kind}" in each[0]
@@ -49,14 +48,12 @@ def test_a_command_that_ends_at_steps_spread_over_its_work_leaves_the_old_bundle
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [(), ("--disk",)], ids=["killed", "disk failing"])
-def test_a_command_that_ends_at_any_step_leaves_the_old_bundle_or_the_new_one(
-    build: Path, how: tuple[str, ...]
-) -> None:
-    *each, total = crashes(build, *how)
+@pytest.mark.parametrize("by", ["kill", "disk"])
+def test_a_command_that_ends_at_any_step_leaves_the_old_bundle_or_the_new_one(build: Path, by: str) -> None:
+    *each, total = crashes(build, "--by", by)
     print("", *each, total, sep="\n")
     assert len(each) == COMMANDS and all(line.endswith(", all survived") for line in (*each, total))
-    assert how or all(re.search(r" at (\d+) of \1 steps ", line) for line in each)
+    assert by == "disk" or all(re.search(r" at (\d+) of \1 steps ", line) for line in each)
 
 
 # What the tests above stand on
