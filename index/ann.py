@@ -124,7 +124,9 @@ class AnnIndex:
     ) -> "AnnIndex":
         """Train on the vectors and add them, row by row.
 
-        Repeats exactly for the same vectors, seed and one thread. Prints nothing, however few vectors.
+        Repeats byte for byte for the same vectors, seed and number of threads on one machine; graphs too,
+        whose links the FAISS required here finds in a fixed order, where older ones raced. Prints nothing,
+        however few vectors.
 
         Args:
             vectors: shape (n, d), float32, finite.
@@ -319,7 +321,7 @@ class AnnIndex:
         check_vectors(vectors)
         # Through bytes: a copy of an index that is a view is a view too, and ends the process when added to.
         longer = faiss.deserialize_index(faiss.serialize_index(self._index))
-        # On one thread, or a graph comes out another every time.
+        # On one thread, as a transform's last bits are others on another number of them.
         with faiss_threads(1), parted_by_distance(longer, self.factory):
             longer.add(np.ascontiguousarray(vectors))
         return AnnIndex(longer, self.factory, self.settings, after)

@@ -19,7 +19,18 @@ from index.exact import ExactIndex
 from index.kinds import EXACT, IndexKind, candidate_kinds, ladder
 from index.measuring import OperatingPoint, Workload, evenly_spread, standard_error
 from index.narrowing import narrow
-from index.trials import TIMED, Goal, Trial, build, exact_trial, first_meeting, noise, point, timed
+from index.trials import (
+    TIMED,
+    Goal,
+    Trial,
+    build,
+    effort,
+    exact_trial,
+    first_meeting,
+    noise,
+    point,
+    timed,
+)
 
 _Say = Callable[[str], None]
 
@@ -85,7 +96,8 @@ def tune(
         k: number of candidates.
         exclude: a list of item rows for each query, which are not to be returned.
         kinds: what to choose from; None: `candidate_kinds` and exact search. Where they are named, one of
-            them is taken even if it misses the goal, and exact search is a reference only.
+            them is taken even if it misses the goal, and exact search is a reference only. One alone is
+            set by recall and by `effort`, not by the clock, so that it repeats.
         threads: of FAISS while building; searches are timed one query at a time on one.
         say: is told of what was left out, and why.
 
@@ -113,8 +125,10 @@ def tune(
             say(f"no time left to try {kind.factory}")
             continue
         trials += first_meeting(build(kind, vectors, seed, threads), kind, choosing, goal)
-    trials, points = timed([*trials, exact_trial(choosing, goal)], choosing)
-    order = _by_speed(points, trials)
+    trials.append(exact_trial(choosing, goal))
+    alone = named and len(kinds) == 1
+    trials, points = timed(trials, choosing, [effort(trial, k) for trial in trials] if alone else None)
+    order = _by_effort(trials, k) if alone else _by_speed(points, trials)
     pool = [i for i in order if not named or trials[i].kind.factory != EXACT]
     chosen, held_out = _proved(pool, trials, points, proving, goal, named)
     others = [i for i in pool if not trials[i].kind.is_exact]
@@ -142,6 +156,12 @@ def _by_speed(points: Sequence[OperatingPoint], trials: Sequence[Trial]) -> list
         order.append(simplest)
         left.remove(simplest)
     return order
+
+
+def _by_effort(trials: Sequence[Trial], k: int) -> list[int]:
+    """As `_by_speed`, without the clock; of the same effort the one that was tried first."""
+    meeting = [i for i, trial in enumerate(trials) if trial.meets]
+    return sorted(meeting, key=lambda i: effort(trials[i], k))
 
 
 def _proved(

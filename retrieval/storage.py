@@ -25,13 +25,18 @@ from retrieval.vectors import HISTORY_TABLE, PRIOR, TowerVectors
 if TYPE_CHECKING:
     from index import OperatingPoint
     from retrieval.building import Build
-    from retrieval.evaluation import Evaluated
+    from retrieval.evaluation import Evaluated, EvaluationData
     from retrieval.gate import GateVerdict
 
 INTERACTIONS, CHOICES, REPORT = "evaluated/interactions.parquet", "evaluated/choices.json", "report.json"
 INDEX_CHOICE = "evaluated/index_choice.json"
 PAGE, ITEMS = "report.html", "items.parquet"
 VALIDATION = "evaluated/validation_ndcg.npy"
+TIMES = "evaluated/index_milliseconds.npy"
+# They hold times that were measured: builds of the same data, settings and seed differ in these files alone,
+# and in these keys of the manifest.
+TIMED_FILES = frozenset({INDEX_CHOICE, TIMES, REPORT, PAGE})
+MEASURED = frozenset({"created", "operating_points", "files", "build_id"})
 MADE_WITH = "made_with"  # in a part's model.json: the digests of the part's other files
 # Only where there are such: how the names of the features' files begin, and the rows of a changed index.
 FEATURES, INDEX_ROWS = "features", "index_rows"
@@ -214,34 +219,18 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     from retrieval.alpha import AlphaChoice
-    from retrieval.attribution import outside_catalogue
     from retrieval.baselines import BaselineSet
     from retrieval.curves import TrainingHistory, training_curves
-    from retrieval.encoded import EncodedInteractions
-    from retrieval.evaluation import Evaluated, EvaluationData
+    from retrieval.evaluation import Evaluated
     from retrieval.index_choice import IndexChoice
-    from retrieval.newcomers import newcomers_of_test
     from retrieval.search import SearchResult
-    from retrieval.split import SplitCounts
 
     system = read_system(bundle, "evaluated")
+    data = read_evaluation_data(bundle, system)
 
     def read() -> Evaluated:
-        frame = read_parquet(bundle, INTERACTIONS)
         choices = bundle.json(CHOICES)
-        slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
-        train, validation, test = (
-            EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
-        )
-        threshold = float(bundle.manifest["settings"]["positive_threshold"])
-        cut = bundle.manifest["split"]
-        name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
-        outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
-        newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
-        data = EvaluationData(
-            name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
-        )
-        baselines = BaselineSet.fit(train, threshold, choices["baselines"])
+        baselines = BaselineSet.fit(data.train, data.positive_threshold, choices["baselines"])
         alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
         towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
         curves = training_curves(
@@ -251,6 +240,36 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         tuning = choices["tuning"] and SearchResult.from_json(choices["tuning"])
         index = IndexChoice.from_json(bundle.json(INDEX_CHOICE))
         return Evaluated(system.model, data, baselines, alpha, curves, tuning, index)
+
+    return _fitting_together(bundle, "evaluated", read)
+
+
+def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationData":
+    """The slices that the evaluated system of a bundle was trained on and is judged by, in its rows.
+
+    Raises:
+        ArtifactError: if a file is missing or changed, or the parts do not fit together.
+    """
+    from retrieval.attribution import outside_catalogue
+    from retrieval.encoded import EncodedInteractions
+    from retrieval.evaluation import EvaluationData
+    from retrieval.newcomers import newcomers_of_test
+    from retrieval.split import SplitCounts
+
+    def read() -> EvaluationData:
+        frame = read_parquet(bundle, INTERACTIONS)
+        slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
+        train, validation, test = (
+            EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
+        )
+        threshold = float(bundle.manifest["settings"]["positive_threshold"])
+        cut = bundle.manifest["split"]
+        name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
+        outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
+        newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
+        return EvaluationData(
+            name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
+        )
 
     return _fitting_together(bundle, "evaluated", read)
 
@@ -287,8 +306,11 @@ def _description(build: "Build") -> dict[str, Any]:
     """What the manifest says of a build."""
     from importlib.metadata import version
 
+    from retrieval.machine import made_on
+    from retrieval.training import choose_device
     from retrieval.validation import CHOICE_K
 
+    settings = build.settings
     return {
         "data": {"name": build.name, "sha256": build.digest, "rows": build.split.rows},
         "split": {
@@ -313,6 +335,7 @@ def _description(build: "Build") -> dict[str, Any]:
             "served": [point.to_json() for point in build.served_operating_points],
         },
         "libraries": {name: version(name) for name in LIBRARIES},
+        "made_on": made_on(choose_device(settings.device), settings.resolved_threads),
     }
 
 
@@ -327,7 +350,7 @@ def _write_measurements(writer: BundleWriter, points: "Sequence[OperatingPoint]"
     recalls = np.array([point.recalls for point in points], dtype=np.float32)
     times = np.array([point.milliseconds for point in points], dtype=np.float32)
     writer.write_array("evaluated/index_recalls.npy", recalls)
-    writer.write_array("evaluated/index_milliseconds.npy", times)
+    writer.write_array(TIMES, times)
 
 
 def read_parquet(bundle: Bundle, name: str) -> Any:

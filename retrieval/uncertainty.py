@@ -45,6 +45,46 @@ def mean_estimate(per_user: NDArray[np.float64], seed: int = 0) -> Estimate:
     return Estimate(mean, float(interval.low), float(interval.high))
 
 
+def difference_of_means(one: NDArray[np.float64], other: NDArray[np.float64], seed: int = 0) -> Estimate:
+    """Mean of `other` minus mean of `one`, whose users are different people, so that nothing is paired.
+
+    The interval is the percentile bootstrap's, each side resampled by itself (Efron and Tibshirani, 1993,
+    ch. 8 and 13). Swapping the sides swaps the signs and nothing else.
+
+    Args:
+        one, other: shapes (q,) and (r,), a figure for each user.
+        seed: of the resampling.
+
+    Returns:
+        NaN throughout where one side has no users.
+
+    >>> difference_of_means(np.array([1.0, 1.0]), np.array([3.0])).value
+    2.0
+    """
+    from scipy.stats import bootstrap
+
+    if not len(one) or not len(other):
+        return Estimate(np.nan, np.nan, np.nan)
+    if one.tobytes() > other.tobytes():  # the same draws for either order
+        swapped = difference_of_means(other, one, seed)
+        return Estimate(-swapped.value, -swapped.high, -swapped.low)
+    value = float(other.mean() - one.mean())
+    if np.ptp(one) == 0 and np.ptp(other) == 0:
+        return Estimate(value, value, value)
+
+    def difference(
+        one: NDArray[np.float64], other: NDArray[np.float64], axis: int = -1
+    ) -> NDArray[np.float64]:
+        return np.asarray(other.mean(axis=axis) - one.mean(axis=axis))
+
+    # scipy wants two observations a sample; a constant repeated says no more than a constant.
+    samples = tuple(np.repeat(each, 2) if len(each) == 1 else each for each in (one, other))
+    interval = bootstrap(
+        samples, difference, n_resamples=RESAMPLES, method="percentile", batch=200, rng=seed, vectorized=True
+    ).confidence_interval
+    return Estimate(value, float(interval.low), float(interval.high))
+
+
 def sign_flip_p_value(differences: NDArray[np.float64], seed: int = 0) -> float:
     """Two-sided p-value of a mean paired difference, by flipping signs (Fisher, 1935, section 21).
 

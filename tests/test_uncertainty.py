@@ -7,6 +7,7 @@ from retrieval import uncertainty
 from retrieval.uncertainty import (
     Estimate,
     clustered_estimate,
+    difference_of_means,
     mean_estimate,
     sign_flip_p_value,
 )
@@ -51,6 +52,42 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
     values = np.random.default_rng(3).normal(size=40)
     assert mean_estimate(values) == mean_estimate(values)
     assert mean_estimate(values, seed=1) != mean_estimate(values, seed=2)
+
+
+def test_the_difference_of_two_samples_has_the_width_of_two_samples() -> None:
+    rng = np.random.default_rng(4)
+    one, other = rng.normal(0.0, 1.0, size=300), rng.normal(0.5, 2.0, size=700)
+    found = difference_of_means(one, other)
+    assert found.value == pytest.approx(other.mean() - one.mean())
+    width = 2 * 1.96 * np.sqrt(one.var() / 300 + other.var() / 700)
+    assert found.high - found.low == pytest.approx(width, rel=0.1)
+    # Where each user is as good in both, only pairing would show it.
+    shifted = difference_of_means(one, one + 0.01)
+    assert shifted.low < 0 < shifted.high
+    assert mean_estimate((one + 0.01) - one).low > 0
+
+
+def test_swapping_two_samples_swaps_the_signs(few_resamples: None) -> None:
+    rng = np.random.default_rng(5)
+    for sizes in ((40, 40), (30, 50), (1, 9), (1, 1)):
+        one, other = (rng.exponential(size=size) for size in sizes)
+        there, back = difference_of_means(one, other), difference_of_means(other, one)
+        assert (back.value, back.low, back.high) == (-there.value, -there.high, -there.low)
+
+
+def test_about_95_of_100_intervals_hold_the_true_difference(few_resamples: None) -> None:
+    rng = np.random.default_rng(6)
+    held = 0
+    for seed in range(300):
+        found = difference_of_means(rng.normal(1.0, 1.0, 40), rng.normal(3.0, 2.0, 80), seed)
+        held += found.low <= 2.0 <= found.high
+    assert 0.915 <= held / 300 <= 0.975
+
+
+def test_a_difference_from_nobody_is_not_measured() -> None:
+    for one, other in ((np.empty(0), np.ones(3)), (np.ones(3), np.empty(0)), (np.empty(0), np.empty(0))):
+        assert np.isnan(difference_of_means(one, other).value)
+    assert difference_of_means(np.ones(3), np.zeros(5)) == Estimate(-1, -1, -1)
 
 
 def test_one_user_or_equal_users_have_no_spread() -> None:

@@ -11,7 +11,7 @@ from retrieval.cli.app import LazyGroup
 from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option
 from retrieval.cli.process import ignore_signals
 
-COMMANDS = ("list", "show", "promote", "rollback", "prune", "verify")
+COMMANDS = ("list", "show", "promote", "rollback", "prune", "verify", "diff")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -192,6 +192,29 @@ def verify_command(names: tuple[str, ...], every: bool, artifacts: Path, as_json
         if wrong[0].state == "current":
             advice = way_out(artifacts)
         raise DamagedBundle(found[wrong[0].name][0] + more, advice)
+
+
+@click.command("diff", context_settings=SHARED)
+@click.argument("one", shell_complete=complete_bundle)
+@click.argument("other", required=False, shell_complete=complete_bundle)
+@click.option("--k", type=click.IntRange(min=1), default=10, help="Length of the lists.")
+@click.option("--users", type=click.IntRange(min=1), default=1000, help="At most so many users' lists.")
+@_common
+def diff_command(one: str, other: str | None, k: int, users: int, artifacts: Path, as_json: bool) -> None:
+    """Say what two bundles differ in: settings, data, lists, metrics; without OTHER, ONE and the current one.
+
+    \b
+    Example:
+      retrieval bundles diff 090736 101512
+    """
+    from retrieval.bundle import open_named
+    from retrieval.bundle_diff import diff_bundles
+    from retrieval.bundles import entry_of
+    from retrieval.cli.diff_text import diff_text
+
+    first, second = (open_named(artifacts, entry_of(artifacts, name).name) for name in (one, other))
+    found = diff_bundles(first, second, k=k, users=users)
+    click.echo(json.dumps(found.to_json()) if as_json else diff_text(found))
 
 
 def _say(as_json: bool, text: str, **document: Any) -> None:

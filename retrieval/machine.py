@@ -1,0 +1,92 @@
+"""What a build could differ by when it is repeated: the machine, and what the libraries make of it.
+
+Sums of floating-point numbers depend on the order they are taken in, and that on the vector instructions, the
+number of threads and the device, so weights repeat bit for bit only where all of these are the same.
+"""
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retrieval.settings import usable_cores
+
+if TYPE_CHECKING:
+    import torch
+
+# Variables by which libraries take other code or other numbers of threads. Nothing else of it is kept.
+ENVIRONMENT = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY",
+    "NPY_DISABLE_CPU_FEATURES",
+    "FAISS_SIMD_LEVEL",
+    "CUBLAS_WORKSPACE_CONFIG",
+)
+_CPU_INFO = Path("/proc/cpuinfo")
+_UNKNOWN = "unknown"
+
+
+def made_on(device: "torch.device", threads: int) -> dict[str, Any]:
+    """For a manifest: plain JSON types; no names of hosts or users, no paths.
+
+    Args:
+        device: that was trained on.
+        threads: of torch and FAISS.
+    """
+    import faiss
+    import torch
+
+    shown: Any = np.show_config(mode="dicts")  # its stub says None
+    blas = shown.get("Build Dependencies", {}).get("blas", {})
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": f"{platform.system()} {' '.join(platform.libc_ver())}".strip(),
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "cores": usable_cores(),
+        "threads": threads,
+        "instruction_sets": {
+            "numpy": shown.get("SIMD Extensions", {}).get("found", []),
+            "torch": torch.backends.cpu.get_cpu_capability(),
+            "faiss": faiss.SIMDConfig.get_level_name(),
+        },
+        "blas": {
+            "numpy": f"{blas.get('name', _UNKNOWN)} {blas.get('version', '')}".strip(),
+            "torch": "mkl" if torch.backends.mkl.is_available() else "another",  # type: ignore[no-untyped-call]
+        },
+        "device": _device(device),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+    }
+
+
+def _cpu() -> str:
+    """The model of the processor as it calls itself."""
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or _UNKNOWN)
+
+
+def _device(device: "torch.device") -> dict[str, Any]:
+    """What was trained on; of a GPU also the libraries that compute on it."""
+    import torch
+
+    if device.type != "cuda":
+        return {"type": device.type}
+    return {
+        "type": device.type,
+        "name": torch.cuda.get_device_name(device),
+        "capability": list(torch.cuda.get_device_capability(device)),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+    }
