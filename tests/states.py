@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from retrieval.bundle import Bundle
@@ -14,8 +15,11 @@ from retrieval.storage import read_system
 NO_BUNDLE = "no bundle yet"
 
 
-def state_of(artifacts: Path, named: bool = False) -> str:
+def state_of(artifacts: Path, named: bool = False, pause: Callable[[], None] = lambda: None) -> str:
     """What answers, wholly: every file of the bundle and what it recommends; its name where that counts.
+
+    Args:
+        pause: called before each file.
 
     Raises:
         ArtifactError: if what is current is not whole.
@@ -26,6 +30,7 @@ def state_of(artifacts: Path, named: bool = False) -> str:
     def read(bundle: Bundle) -> str:
         digest = hashlib.sha256()
         for name in bundle.manifest["files"]:
+            pause()
             digest.update(name.encode() + bundle.read(name))
         answer = Recommender(read_system(bundle, "served")).recommend([42], 5)[0]
         digest.update(json.dumps(answer.to_json()).encode())

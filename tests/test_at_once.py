@@ -26,7 +26,8 @@ from tests.states import bundle_names, state_of
 if TYPE_CHECKING:
     from retrieval.building import Build
 
-READERS = 2
+# A reader's pause before each of a bundle's files: in the slow one's time all it reads may be pruned.
+PAUSES = (0.0, 0.005, 0.02)
 
 
 # 28: two that write
@@ -75,18 +76,18 @@ def test_28_the_second_of_two_builds_is_told_of_the_first_and_a_dead_one_holds_n
 # 29: some that read, one that writes
 
 READER = """
-import json, sys
+import json, sys, time
 from collections import Counter
 from pathlib import Path
 from tests.states import state_of
 
-artifacts, stop = map(Path, sys.argv[1:])
+artifacts, stop, pause = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 found = Counter()
 state_of(artifacts)
 print("ready", flush=True)
 while not stop.exists():
     try:
-        found[state_of(artifacts)] += 1
+        found[state_of(artifacts, pause=lambda: time.sleep(pause))] += 1
     except Exception as error:
         found[f"{type(error).__name__}: {error}"] += 1
 print(json.dumps(found))
@@ -136,8 +137,8 @@ def test_29_who_reads_while_bundles_come_and_go_gets_all_of_one(
     answers = [held.recommend([user], 5)[0].to_json() for user in (1, 42)]
     words = [sys.executable, "-c", READER, str(artifacts), str(stop)]
     readers = [
-        subprocess.Popen(words, stdout=subprocess.PIPE, env=environment(), cwd=ROOT, text=True)
-        for _ in range(READERS)
+        subprocess.Popen([*words, str(pause)], stdout=subprocess.PIPE, env=environment(), cwd=ROOT, text=True)
+        for pause in PAUSES
     ]
     for reader in readers:
         assert reader.stdout is not None and reader.stdout.readline() == "ready\n"
@@ -149,7 +150,7 @@ def test_29_who_reads_while_bundles_come_and_go_gets_all_of_one(
     for reader in readers:
         found.update(json.loads(reader.communicate(timeout=60)[0]))
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
-    print(f"\n{found.total():,} reads by {READERS} processes while bundles were {counts}")
+    print(f"\n{found.total():,} reads by {len(PAUSES)} processes while bundles were {counts}")
     assert set(found) == states, {what: found[what] for what in set(found) - states}
     # Who had one open before it was pruned goes on with it.
     assert gone not in bundle_names(artifacts)

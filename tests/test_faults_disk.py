@@ -182,13 +182,14 @@ def test_25_a_read_only_folder_serves_and_refuses_what_writes(
     assert files_of(small_disk.left) == files_of(two_bundles)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_25_a_folder_without_the_right_to_write_serves_and_refuses_a_build(own_artifacts: Path) -> None:
     bench = Bench(own_artifacts.parent, own_artifacts)
     answer = bench.answer()
     for folder in (own_artifacts, own_artifacts / "builds"):
         folder.chmod(0o555)
     try:
+        if os.access(own_artifacts, os.W_OK):
+            pytest.skip("root writes everywhere")
         assert bench.answer() == answer
         assert "(Permission denied); make it writable or" in bench.refused(25, *BUILD, code=6)
     finally:
