@@ -13,6 +13,8 @@ from index import OperatingPoint, faiss_threads
 from retrieval.alpha import AlphaChoice, choose_alpha, choose_newcomer_alpha
 from retrieval.attribution import outside_catalogue
 from retrieval.baselines import BaselineSet
+from retrieval.checkpoint_key import checkpoint_key
+from retrieval.checkpoints import Checkpoints
 from retrieval.curves import TrainingHistory, training_curves
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
@@ -103,6 +105,8 @@ def build(
     name: str | None = None,
     notes: Sequence[str] = (),
     trials: Path | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
 ) -> Build:
     """Run the main job.
 
@@ -112,12 +116,15 @@ def build(
         name: of the data set, for the report; the interactions' source unless given.
         notes: what else to know of the table, told once it has proved usable.
         trials: folder where a search over settings keeps what it tried, and goes on from; None: nowhere.
+        checkpoints: folder where the state of the training is kept, until whoever saves the build removes it;
+            None: nowhere.
+        resume: go on from what is there, to the weights of a build that ran through; else it is removed.
 
     Raises:
         DataError: if the data cannot be split or trained on.
-        UsageError: if the index string cannot work on this data.
-        EnvironmentProblem: if the device is not there, or what a search needs.
-        ArtifactError: if what a search kept is damaged.
+        UsageError: if the index string cannot work on this data, or the checkpoints are of another build.
+        EnvironmentProblem: if the device is not there, or what a search needs, or nothing can be kept.
+        ArtifactError: if what a search kept is damaged, or a checkpoint to go on from.
     """
     settings, progress = settings or BuildSettings(), progress or Silent()
     fitting = Fitting(settings, items, progress, choose_device(settings.device), users)
@@ -136,6 +143,11 @@ def build(
         if not (lists.warm.n_relevant > 0).any():
             raise DataError(_nothing_to_choose_by(table, threshold))
         check_index(settings, len(items_of_train))
+        digest = interactions.digest()
+        if checkpoints is not None:
+            key = checkpoint_key(digest, items, users, settings, fitting.device)
+            kept = Checkpoints.open(checkpoints, key, progress, resume=resume)
+            fitting = replace(fitting, checkpoints=kept)
         for note in (*notes, *own_notes):  # not before: a refusal is one line
             progress.note(f"{name or interactions.source}: {note}")
         progress.phase("Fitting the baselines")
@@ -167,7 +179,7 @@ def build(
             served, served_points = refit(fitting, table, fitted, alpha, index, baselines.window)
     return Build(
         name=data.dataset,
-        digest=interactions.digest(),
+        digest=digest,
         settings=fitting.settings,
         split=split,
         items=items,

@@ -17,8 +17,10 @@ import json
 import math
 import mmap
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError  # NumPy lets it out of a header it cannot read
 from typing import Any, Literal
 
 import numpy as np
@@ -86,13 +88,16 @@ class Bundle:
             version = np.lib.format.read_magic(start)
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, by_columns, dtype = read[version](start)
-            if dtype.hasobject or (by_columns and len(shape) > 1):
+            if dtype.hasobject or not dtype.isnative or (by_columns and len(shape) > 1):
                 raise ValueError(f"an array of {dtype}{', by columns' if by_columns else ''}")
             n_bytes = math.prod(shape) * dtype.itemsize
             if start.tell() + n_bytes != len(data):
                 raise ValueError(f"{len(data) - start.tell()} bytes for {shape} of {dtype}")
-            return np.asarray(data[start.tell() :].view(dtype).reshape(shape))
-        except (ValueError, KeyError, EOFError, MemoryError) as error:
+            values = data[start.tell() :]
+            if dtype.kind == "U" and len(values) and values.view(np.uint32).max() > sys.maxunicode:
+                raise ValueError("text with numbers that are no characters")
+            return np.asarray(values.view(dtype).reshape(shape))
+        except (ValueError, TypeError, KeyError, EOFError, MemoryError, TokenError) as error:
             raise DamagedBundle(f"{self.folder / name}: not a plain .npy file ({error})") from error
 
     def json(self, name: str) -> Any:

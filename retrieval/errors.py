@@ -4,13 +4,25 @@ A message is one line: what was wrong, where, what was expected and what to do n
 Anything that is not a `RetrievalError` is a bug of ours and shows its traceback.
 """
 
+import re
 from typing import ClassVar
+
+# What `str.splitlines` takes for the end of a line: names in files and libraries' messages hold them.
+_LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 class RetrievalError(Exception):
-    """Base class; catch it to catch every error that is not a bug."""
+    """Base class; catch it to catch every error that is not a bug.
+
+    Args:
+        message: whatever ends a line in it is written as an escape.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        escaped = _LINE_ENDS.sub(lambda found: found[0].encode("unicode_escape").decode(), message.strip())
+        super().__init__(escaped)
 
 
 class UsageError(RetrievalError):

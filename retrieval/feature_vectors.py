@@ -22,7 +22,7 @@ class FeatureVectors:
         histories: shape (f, d), float32: what each adds to an item's row in the table of histories.
 
     Raises:
-        ValueError: if shapes do not fit together, or a value is NaN or infinite.
+        ValueError: if shapes do not fit together, a value is NaN or infinite, or a name is no text.
     """
 
     names: tuple[str, ...]
@@ -30,6 +30,8 @@ class FeatureVectors:
     histories: NDArray[np.float32]
 
     def __post_init__(self) -> None:
+        if not all(isinstance(name, str) for name in self.names):
+            raise ValueError("names of features must be texts")
         shapes = (self.items.shape, self.histories.shape)
         if self.items.ndim != 2 or shapes[0] != (len(self.names), self.items.shape[1]):
             raise ValueError(f"feature vectors have shape {shapes[0]}; expected {len(self.names)} rows")

@@ -1,6 +1,6 @@
 """One fit: both models; on train with early stopping, or on all interactions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from index import EXACT, ExactIndex, check_factory
 from retrieval.attributes import ItemAttributes
 from retrieval.baselines import Scores, popular_now
+from retrieval.checkpoints import NOWHERE, Checkpoint, Checkpoints
 from retrieval.closed_form import TowerStart
-from retrieval.curves import EpochRecord, TrainingHistory
+from retrieval.curves import NEURAL_MF, TOWERS, EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import UsageError
 from retrieval.evaluation import EvaluationData
@@ -28,7 +29,8 @@ from retrieval.search import Judge
 from retrieval.settings import BuildSettings, TowerSettings
 from retrieval.split import latest_of_each_pair
 from retrieval.tower_training import FittedTowers, TowerFeatures, fit_towers, start_of
-from retrieval.training import Merits, OnEpoch
+from retrieval.training import OnEpoch
+from retrieval.training_state import Merits
 from retrieval.two_stage import TwoStageModel, recent_demand
 from retrieval.validation import ValidationLists
 from retrieval.vectors import TowerVectors
@@ -36,6 +38,8 @@ from retrieval.vectors import TowerVectors
 if TYPE_CHECKING:
     from retrieval.items import ItemTable
     from retrieval.users import UserTable
+
+TRAINING, REFITTING = "Training", "Refitting"
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,18 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Fitting:
-    """Fits both models, first on train with early stopping, then on everything."""
+    """Fits both models, first on train with early stopping, then on everything.
+
+    Attributes:
+        checkpoints: what both go on from, and where their state is kept.
+    """
 
     settings: BuildSettings
     items: "ItemTable | None"
     progress: Progress
     device: torch.device
     users: "UserTable | None" = None
+    checkpoints: Checkpoints = NOWHERE
 
     def on_train(
         self,
@@ -77,7 +86,7 @@ class Fitting:
             window: share of the positives that counts as recent, as chosen on validation.
         """
         return self._fit(
-            "Training",
+            TRAINING,
             data.train,
             users,
             items,
@@ -126,7 +135,7 @@ class Fitting:
         # What the table of items alone knows is served too, by its side features.
         items = IdMap.from_values([*items.ids.tolist(), *self._cold_item_ids(items).tolist()])
         everything = EncodedInteractions.from_frame(frame, users, items)
-        return self._fit("Refitting", everything, users, items, epochs=epochs, window=window)
+        return self._fit(REFITTING, everything, users, items, epochs=epochs, window=window)
 
     def _fit(
         self,
@@ -143,7 +152,8 @@ class Fitting:
         """Both models, stopped by validation or after so many epochs, and what belongs to them."""
         settings = self.settings
         positives = interactions.positives(settings.positive_threshold)
-        self.progress.phase(f"{word} TwoTowerBPR on {len(positives):,} positives")
+        members = [self._member(word, member) for member in range(settings.towers.members)]
+        self._phase(word, TOWERS, f"on {len(positives):,} positives", members)
         towers = fit_towers(
             positives,
             settings.towers,
@@ -154,10 +164,12 @@ class Fitting:
             validate=validate,
             epochs=epochs[0],
             on_epoch=self._shown_of_members(epochs[0]),
+            checkpoint=members.__getitem__,
         )
         neural_mf = None
         if interactions.ratings is not None:
-            self.progress.phase(f"{word} NeuralMF on {len(interactions):,} ratings")
+            checkpoint = self._checkpoint(word, NEURAL_MF)
+            self._phase(word, NEURAL_MF, f"on {len(interactions):,} ratings", [checkpoint])
             neural_mf = fit_neural_mf(
                 interactions,
                 settings.neural_mf,
@@ -166,6 +178,7 @@ class Fitting:
                 validation=validation,
                 epochs=epochs[1],
                 on_epoch=self._shown(epochs[1] or settings.neural_mf.max_epochs, "RMSE"),
+                checkpoint=checkpoint,
             )
         popularity = popular_now(positives, window)
         return self._assemble(interactions, users, items, popularity, towers, neural_mf)
@@ -210,6 +223,20 @@ class Fitting:
         """Ids of the items that only the table of items knows, if the towers can take such."""
         takes_features = self.settings.towers.user_tower == "history"
         return cold_item_ids(self.items if takes_features else None, items)
+
+    def _checkpoint(self, word: str, model: str) -> Checkpoint:
+        return self.checkpoints.of(f"refit of {model}" if word == REFITTING else model)
+
+    def _member(self, word: str, member: int) -> Checkpoint:
+        many = self.settings.towers.members > 1
+        return self._checkpoint(word, f"{TOWERS} member {member + 1}" if many else TOWERS)
+
+    def _phase(self, word: str, model: str, data: str, checkpoints: Sequence[Checkpoint]) -> None:
+        """Tell what begins; what was trained before is not trained again."""
+        if all(each.is_finished for each in checkpoints):
+            self.progress.phase(f"Reading {model} from its checkpoint")
+        else:
+            self.progress.phase(f"{word} {model} {data}")
 
     def _shown_of_members(self, epochs: tuple[int, ...] | None) -> Callable[[int, EpochRecord], None]:
         """As `_shown`, for towers of several members."""

@@ -1,5 +1,6 @@
 """Titles, genres and other categories of items, from whatever file came with the interactions."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -192,6 +193,6 @@ def _genre_names(path: Path) -> Sequence[str]:
         return ML_100K_GENRES
     text = beside.read_text(encoding="latin-1")
     pairs = [line.split("|") for line in text.splitlines() if line.strip()]
-    if not all(len(pair) == 2 and pair[1].strip().isdecimal() for pair in pairs):
+    if not all(len(pair) == 2 and re.fullmatch(r"\d{1,9}", pair[1].strip()) for pair in pairs):
         raise DataError(f"{beside}: expected lines of a genre's name, '|' and its number")
     return [name for name, _ in sorted(pairs, key=lambda pair: int(pair[1]))]

@@ -7,14 +7,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from retrieval.curves import TrainingHistory
+from retrieval.checkpoints import NOWHERE, Checkpoint
+from retrieval.curves import NEURAL_MF, TrainingHistory
 from retrieval.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.neural_mf import NeuralMF, RatingScale
 from retrieval.rating_model import RatingModel
 from retrieval.settings import NeuralMFSettings
 from retrieval.towers import to_numpy
-from retrieval.training import Loop, Merits, OnEpoch, mean_loss
+from retrieval.training import Loop, OnEpoch, mean_loss
+from retrieval.training_state import Merits
 from retrieval.vectors import Weights
 
 
@@ -39,6 +41,7 @@ def fit_neural_mf(
     validation: EncodedInteractions | None = None,
     epochs: int | None = None,
     on_epoch: OnEpoch = lambda record: None,
+    checkpoint: Checkpoint | None = None,
 ) -> FittedNeuralMF:
     """Train NeuralMF on ratings with a squared loss.
 
@@ -46,10 +49,13 @@ def fit_neural_mf(
         ratings: all interactions of train, not only the positives.
         validation: ratings to stop early by, see `training.Loop`.
         epochs: exactly this many instead, without validation: for the refit on all data.
+        checkpoint: what it goes on from, and where its state is kept.
 
     Raises:
         ValueError: if the interactions have no ratings.
         DataError: if there is nothing to train on, or the loss or a weight stops being a number.
+        ArtifactError: if the checkpoint is damaged.
+        EnvironmentProblem: if the checkpoint cannot be written.
     """
     if not len(ratings):
         raise DataError("no rating to train NeuralMF on; give more data")
@@ -86,11 +92,14 @@ def fit_neural_mf(
 
     loop = Loop(
         model,
+        optimizer,
+        rng,
         lambda: mean_loss(steps()) * scale.std**2,
         None if held_out is None else merits,
         lambda negative_squares: float(np.sqrt(-negative_squares.mean())),
         settings,
         on_epoch,
+        checkpoint or NOWHERE.of(NEURAL_MF),
     )
     kept, history = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = scale.fold_into({name: to_numpy(tensor) for name, tensor in kept.state_dict().items()})

@@ -41,6 +41,8 @@ MADE_WITH = "made_with"  # in a part's model.json: the digests of the part's oth
 # Only where there are such: how the names of the features' files begin, and the rows of a changed index.
 FEATURES, INDEX_ROWS = "features", "index_rows"
 Read = TypeVar("Read")
+# What Python and NumPy say of values of other types, shapes or sizes than were written.
+UNFIT = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
 
@@ -294,7 +296,7 @@ def _fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Re
     """What every reader ends in: parts that do not fit are a damaged bundle, not a bug."""
     try:
         return read()
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except UNFIT as error:
         raise DamagedBundle(f"{bundle.folder / part}: {error}") from error
 
 
@@ -357,10 +359,13 @@ def read_parquet(bundle: Bundle, name: str) -> Any:
     """A .parquet file of a bundle, as a polars frame; ValueError where it is none."""
     import polars as pl
 
+    from retrieval.reading.panics import DAMAGED, without_panic_messages
+
     data = bundle.read(name)
     try:
-        return pl.read_parquet(io.BytesIO(data))
-    except pl.exceptions.PolarsError as error:
+        with without_panic_messages():
+            return pl.read_parquet(io.BytesIO(data))
+    except DAMAGED as error:
         raise ValueError(f"{name} is not a Parquet file ({error})") from error
 
 

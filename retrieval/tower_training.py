@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from index import ItemLists
 from retrieval.baselines import popularity
 from retrieval.batches import TripletBatches
+from retrieval.checkpoints import NOWHERE, Checkpoint
 from retrieval.closed_form import TowerStart, closed_form_start
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.encoded import EncodedInteractions
@@ -20,7 +21,8 @@ from retrieval.histories import HistoryBatches
 from retrieval.joining import join
 from retrieval.settings import TowerSettings
 from retrieval.towers import IdUserTower, TwoTowerBPR
-from retrieval.training import Loop, Merits, OnEpoch, mean_loss
+from retrieval.training import Loop, OnEpoch, mean_loss
+from retrieval.training_state import Merits
 from retrieval.vectors import TowerVectors, Weights
 
 
@@ -64,6 +66,7 @@ def fit_towers(
     validate: Callable[[TowerVectors], Merits] | None = None,
     epochs: tuple[int, ...] | None = None,
     on_epoch: Callable[[int, EpochRecord], None] = lambda member, record: None,
+    checkpoint: Callable[[int], Checkpoint] = lambda member: NOWHERE.of(f"member {member + 1}"),
 ) -> FittedTowers:
     """Train TwoTowerBPR on positives: as many members as the settings say, joined into one.
 
@@ -77,13 +80,18 @@ def fit_towers(
             validation, larger is better; with it training stops early, see `training.Loop`.
         epochs: exactly this many of each member instead, without validation: for the refit on all data.
         on_epoch: told the member, from 0, and its epoch.
+        checkpoint: of each member, from 0: what it goes on from, and where its state is kept.
 
     Raises:
         DataError: if there is nothing to train on, or the loss or a weight stops being a number.
+        ArtifactError: if a checkpoint is damaged.
+        EnvironmentProblem: if a checkpoint cannot be written.
     """
     if not len(positives):
         raise DataError("no positive interaction to train on; lower --positive-threshold or give more data")
-    features, start = features or TowerFeatures(), start or start_of(positives, settings, seed)
+    features, checkpoints = features or TowerFeatures(), list(map(checkpoint, range(settings.members)))
+    if start is None and not all(each.exists for each in checkpoints):  # else nobody begins at the start
+        start = start_of(positives, settings, seed)
     trained = [
         _fit_member(
             positives,
@@ -97,6 +105,7 @@ def fit_towers(
             validate=validate,
             epochs=None if epochs is None else epochs[member],
             on_epoch=partial(on_epoch, member),
+            checkpoint=checkpoints[member],
         )
         for member in range(settings.members)
     ]
@@ -125,6 +134,7 @@ def _fit_member(
     validate: Callable[[TowerVectors], Merits] | None,
     epochs: int | None,
     on_epoch: OnEpoch,
+    checkpoint: Checkpoint,
 ) -> tuple[TwoTowerBPR, TrainingHistory]:
     """One pair of towers."""
     catalogue = np.arange(positives.n_items) if catalogue is None else catalogue
@@ -165,7 +175,17 @@ def _fit_member(
         assert validate is not None
         return validate(candidate.export(histories))
 
-    loop = Loop(model, run_epoch, validate and merits, lambda ndcg: float(ndcg.mean()), settings, on_epoch)
+    loop = Loop(
+        model,
+        optimizer,
+        rng,
+        run_epoch,
+        validate and merits,
+        lambda ndcg: float(ndcg.mean()),
+        settings,
+        on_epoch,
+        checkpoint,
+    )
     return loop.run(settings.max_epochs if epochs is None else epochs)
 
 

@@ -1,23 +1,19 @@
 """What the fit loops share: epochs, averaged weights, early stopping on validation, and torch itself."""
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Generic
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from index import standard_error
+from retrieval.checkpoints import Checkpoint
 from retrieval.curves import EpochRecord, TrainingHistory
 from retrieval.errors import DataError, EnvironmentProblem
 from retrieval.settings import NeuralMFSettings, TowerSettings
+from retrieval.training_state import Merits, Model, TrainingState
 
-Model = TypeVar("Model", bound=torch.nn.Module)
-Merits = NDArray[np.float64]
 OnEpoch = Callable[[EpochRecord], None]
 
 
@@ -60,50 +56,64 @@ class Loop(Generic[Model]):
     that is no more than one standard error behind the best so far: on few validation users the best
     is best by chance. Without `early_stopping` the last epoch is kept, whatever validation says.
 
+    With a checkpoint it goes on from what is kept there, which for a finished fit is nothing more to do,
+    and keeps its own state there, from time to time and when it is done.
+
     Attributes:
         model: what `run_epoch` trains.
+        optimizer: it does so with.
+        rng: it draws from, beside torch's own chance.
         run_epoch: one pass over the data; returns the mean loss.
         merits: of a model, one figure for each validation user or rating, larger is better.
         summary: the figure of those merits that people read.
     """
 
     model: Model
+    optimizer: torch.optim.Optimizer
+    rng: np.random.Generator
     run_epoch: Callable[[], float]
     merits: Callable[[Model], Merits] | None
     summary: Callable[[Merits], float]
     settings: TowerSettings | NeuralMFSettings
     on_epoch: OnEpoch
+    checkpoint: Checkpoint
 
     def run(self, epochs: int) -> tuple[Model, TrainingHistory]:
         """The kept model and how it came about.
 
         Raises:
-            DataError: if the loss or a weight stops being a number.
+            DataError: if the loss or a weight stops being a number; what was kept before still is.
+            ArtifactError: if what is to go on is damaged.
+            EnvironmentProblem: if a checkpoint cannot be written.
         """
-        moving_average = get_ema_multi_avg_fn(self.settings.averaging_decay)  # type: ignore[no-untyped-call]
-        averaging = AveragedModel(self.model, multi_avg_fn=moving_average)
-        averaged = cast(Model, averaging.module.eval())
-        best: Merits | None = None
-        kept, kept_epoch, curve = averaged, epochs, list[EpochRecord]()
-        for epoch in range(1, epochs + 1):
-            self.model.train()
-            loss = self.run_epoch()
-            self._check(loss, epoch)
-            averaging.update_parameters(self.model)
-            merits = None if self.merits is None else self.merits(averaged)
-            if merits is not None and not (np.isfinite(merits).all() and len(merits)):
-                raise DataError(f"nothing to validate by in epoch {epoch}: {len(merits)} figures, or NaN")
-            curve.append(EpochRecord(epoch, loss, None if merits is None else self.summary(merits)))
-            self.on_epoch(curve[-1])
-            if merits is None or not self.settings.early_stopping:
-                continue
-            if best is None or merits.mean() > best.mean():
-                best = merits
-            if (best - merits).mean() <= standard_error(best - merits):
-                kept, kept_epoch = copy.deepcopy(averaged), epoch
-            elif epoch - kept_epoch >= self.settings.patience:
+        state = TrainingState(self.model, self.optimizer, self.rng, self.settings.averaging_decay)
+        saved = self.checkpoint.read()
+        if saved is not None:
+            state.restore(saved)
+            if saved.epoch is None:
+                return state.kept, state.history
+        while state.epoch < epochs:
+            self._run_epoch(state)
+            if state.epoch - (state.kept_epoch or state.epoch) >= self.settings.patience:
                 break
-        return kept, TrainingHistory(kept_epoch, tuple(curve))
+            if state.epoch < epochs and self.checkpoint.is_due:
+                self.checkpoint.save(state.epoch, state.tensors(), state.document())
+        self.checkpoint.save(None, *state.finished())
+        return state.kept, state.history
+
+    def _run_epoch(self, state: TrainingState[Model]) -> None:
+        epoch = state.epoch + 1
+        self.model.train()
+        loss = self.run_epoch()
+        self._check(loss, epoch)
+        state.average()
+        merits = None if self.merits is None else self.merits(state.averaged)
+        if merits is not None and not (np.isfinite(merits).all() and len(merits)):
+            raise DataError(f"nothing to validate by in epoch {epoch}: {len(merits)} figures, or NaN")
+        state.curve.append(EpochRecord(epoch, loss, None if merits is None else self.summary(merits)))
+        self.on_epoch(state.curve[-1])
+        if merits is not None and self.settings.early_stopping:
+            state.choose(merits)
 
     def _check(self, loss: float, epoch: int) -> None:
         # The last step can break the weights after the last loss was taken.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from retrieval.checkpoints import Saved
 from retrieval.encoded import EncodedInteractions
-from retrieval.errors import UsageError
+from retrieval.errors import ArtifactError, UsageError
 from retrieval.features import SideFeatures
 from retrieval.fitting import Fitting, check_index
 from retrieval.ids import IdMap
@@ -27,6 +28,8 @@ from retrieval.validation import CHOICE_K, ValidationLists
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+SEARCH = "search for settings"  # the title of its checkpoint
+
 
 def tune(
     fitting: Fitting,
@@ -39,6 +42,8 @@ def tune(
 ) -> tuple[Fitting, SearchResult | None]:
     """The fitting with the settings that the search chose, and how; as it was where none is asked for.
 
+    A build that goes on after its search takes what that chose: more minutes could choose otherwise.
+
     Args:
         slices: train and validation, by which trials of other data are told apart. Nothing here knows the
             test slice.
@@ -46,12 +51,16 @@ def tune(
 
     Raises:
         DataError: if training breaks down with the settings as given.
-        ArtifactError: if the file of the trials is damaged.
+        ArtifactError: if the file of the trials is damaged, or the checkpoint.
         EnvironmentProblem: if optuna is missing or the file cannot be written.
     """
     settings, plan = fitting.settings, fitting.settings.tune
     if plan is None:
         return fitting, None
+    checkpoint = fitting.checkpoints.of(SEARCH)
+    saved = checkpoint.read()
+    if saved is not None:
+        return _tuned(fitting, _result_in(saved))
     base = settings.towers
     space = searched_space(
         base,
@@ -63,7 +72,7 @@ def tune(
     with open_study(path) as study:
         if study.tried:
             fitting.progress.note(f"tuning goes on after {study.tried:,} trials: {path}")
-        towers, result = search_settings(
+        _, result = search_settings(
             fitting.judge(train, users, items, lists),
             base,
             plan,
@@ -73,8 +82,26 @@ def tune(
             seed=settings.seed,
             k=CHOICE_K,
         )
+    checkpoint.save(None, {}, {"result": result.to_json()})
+    return _tuned(fitting, result)
+
+
+def _tuned(fitting: Fitting, result: SearchResult) -> tuple[Fitting, SearchResult]:
+    """The fitting with what was chosen, which is said."""
     fitting.progress.note(f"tuning: {_outcome(result)}")
-    return replace(fitting, settings=replace(settings, towers=towers)), result
+    towers = fitting.settings.towers
+    if result.is_chosen:
+        towers = replace(towers, **result.settings)
+    return replace(fitting, settings=replace(fitting.settings, towers=towers)), result
+
+
+def _result_in(saved: Saved) -> SearchResult:
+    try:
+        return SearchResult.from_json(saved.document["result"])
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{saved.path}: not the outcome of a search; delete it, or build without --resume"
+        ) from error
 
 
 def _outcome(result: SearchResult) -> str:

@@ -15,6 +15,7 @@ from retrieval.rerank import RankedItems, blend, in_retrieval_order
 from retrieval.vectors import Matrix, TowerVectors
 
 SearchKind = Literal["exact", "ann"]
+MOST_WEIGHT = 1e6  # of a z-score in the blend; far above what is ever chosen, and far from overflowing
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class TwoStageModel:
         serves: what answers unless asked otherwise: "exact" where the index is no faster.
 
     Raises:
-        ValueError: if the parts are of different sizes.
+        ValueError: if the parts are of different sizes, or a weight or the number of candidates is senseless.
     """
 
     vectors: TowerVectors
@@ -71,6 +72,11 @@ class TwoStageModel:
             raise ValueError(f"item row {self.seen.items.max()} was seen, but there are {items} items")
         if self.trend is not None and self.trend.shape != (items,):
             raise ValueError(f"there is a trend of {self.trend.shape} items, but {items} items")
+        for name in ("alpha", "trend_weight", "newcomer_alpha", "newcomer_trend_weight"):
+            if not 0 <= getattr(self, name) <= MOST_WEIGHT:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to {MOST_WEIGHT:g}")
+        if self.n_candidates < 1:
+            raise ValueError(f"{self.n_candidates} candidates; expected 1 or more")
         object.__setattr__(self, "_exact", ExactIndex(self.vectors.items))
 
     @property
@@ -211,7 +217,13 @@ class TwoStageModel:
 
 
 def recent_demand(popularity: Matrix) -> Matrix:
-    """The trend of items, from how many liked each of late: shape (n_items,), float32."""
+    """The trend of items, from how many liked each of late: shape (n_items,), float32.
+
+    Raises:
+        ValueError: if one is negative, NaN or infinite.
+    """
+    if popularity.dtype != np.float32 or not np.isfinite(popularity).all() or (popularity < 0).any():
+        raise ValueError("popularity must be finite float32 numbers from 0 on")
     return np.log1p(popularity)
 
 

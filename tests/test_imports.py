@@ -208,10 +208,10 @@ def test_every_import_is_declared_and_everything_declared_is_imported() -> None:
                 (optional if guarded else needed).update(distributions[name])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = dict(project["optional-dependencies"])
-    # Of the two that are for this checkout only, one is what its scripts compare with.
-    compared, _ = extras.pop("benchmark"), extras.pop("dev")
+    # Of the three that are for this checkout only, two are what its scripts compare and search with.
+    of_scripts, _ = [*extras.pop("benchmark"), *extras.pop("fuzz")], extras.pop("dev")
     scripts = set().union(*(imports_of(path) for path in (ROOT / "scripts").glob("*.py")))
-    assert names_of(compared) <= {name.split(".")[0] for name in scripts}
+    assert names_of(of_scripts) <= {name.split(".")[0] for name in scripts}
     # What was asked for where its absence is caught may be imported plainly behind that.
     assert names_of(list(needed - optional)) == names_of(project["dependencies"])
     assert optional == set().union(*map(names_of, extras.values()))

@@ -1,5 +1,6 @@
 """Ctrl-C and its relatives, at every phase and at any moment: one line, the right code, nothing lost."""
 
+import hashlib
 import json
 import os
 import pty
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.checkpoints import DIGEST_BYTES, FOLDER, SUFFIX
+from retrieval.cli.build_index import RESUME_ADVICE
 from retrieval.publishing import LOCK
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +47,14 @@ PHASES = [
     "Refitting NeuralMF",
     "Publishing the bundle",
 ]
+# No fit is over yet.
+FIRST_PHASES = {
+    "Reading the data",
+    "Loading torch",
+    "Splitting",
+    "Fitting the baselines",
+    "Training TwoTowerBPR",
+}
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -58,8 +69,19 @@ def hear_signals() -> None:
 
 
 def files_of(folder: Path) -> set[str]:
-    """Everything in an artifacts folder but the lock, which stays."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != LOCK}
+    """Everything in an artifacts folder but the lock, which stays, and the checkpoints; see `kept_in`."""
+    paths = {path.relative_to(folder) for path in folder.rglob("*") if path.name != LOCK}
+    return {str(path) for path in paths if path.parts[0] != FOLDER}
+
+
+def kept_in(folder: Path) -> set[str]:
+    """The checkpoints in an artifacts folder, each of them whole, and nothing beside them."""
+    paths = list((folder / FOLDER).rglob("*"))
+    for path in paths:
+        data = path.read_bytes()
+        assert path.suffix == SUFFIX and hashlib.sha256(data[DIGEST_BYTES:]).digest() == data[:DIGEST_BYTES]
+    assert paths or not (folder / FOLDER).exists()
+    return {path.name for path in paths}
 
 
 @dataclass(frozen=True)
@@ -70,13 +92,18 @@ class Ended:
     out: str
     err: str
 
-    def stopped_by(self, signum: signal.Signals) -> None:
-        """It ended in the one line, whatever a live line drew before."""
+    def stopped_by(self, signum: signal.Signals, artifacts: Path | None = None) -> None:
+        """It ended in the one line, whatever a live line drew before.
+
+        Args:
+            artifacts: of a build; the line says how to go on where there is something to go on from.
+        """
+        advice = RESUME_ADVICE if artifacts is not None and kept_in(artifacts) else ""
         code, word = ENDS[signum]
         shown = re.sub(r"[^\n]*\r\x1b\[K", "", self.err.replace("\r\n", "\n"))
         last = shown.splitlines()[-1] if shown else ""
         assert (self.code, self.out) == (code, ""), self
-        assert last == f"error: {word}; what was there before is unchanged", self.err
+        assert last == f"error: {word}; what was there before is unchanged{advice}", self.err
         assert self.err.count("error:") == 1 and self.err.endswith("\n"), self.err
         assert "Traceback" not in self.err and "ignored" not in self.err, self.err
 
@@ -251,7 +278,9 @@ def test_a_build_stopped_in_any_phase_leaves_one_line_and_the_old_bundle(
 ) -> None:
     path = stopped / case.name
     code, out, err = (path.with_name(f"{path.name}.{end}").read_text() for end in ("code", "out", "err"))
-    Ended(int(code), out, err).stopped_by(case.signum)
+    Ended(int(code), out, err).stopped_by(case.signum, path)
+    if case.phase not in FIRST_PHASES or not case.delay:
+        assert bool(kept_in(path)) == (case.phase not in FIRST_PHASES)
     assert files_of(path) == (files_of(artifacts) if case.has_bundle else {"builds"})
     if case.phase in PHASES[-3:]:
         assert answer_of(path) == answer_of(artifacts)
@@ -264,7 +293,7 @@ def test_the_key_in_a_real_terminal(standing: Path, phase: str) -> None:
     time.sleep(0.3)
     build.press_ctrl_c()
     ended = build.end()
-    ended.stopped_by(signal.SIGINT)
+    ended.stopped_by(signal.SIGINT, standing)
     assert "^C" in ended.err and "\x1b[?25l" not in ended.err  # the cursor was never hidden
 
 
@@ -280,9 +309,10 @@ def test_a_signal_once_the_bundle_is_current_does_not_deny_it(stopped: Path, art
     path = stopped / PUBLISHED.name
     code, out, err = (path.with_name(f"{path.name}.{end}").read_text() for end in ("code", "out", "err"))
     assert (code, err) == ("0", "")
-    current = (path / "current").read_text().strip()
+    current = (path / "current").read_text().split()[0]
     assert out.endswith(f"Published {path / 'builds' / current}\n")
     assert f"builds/{current}" not in files_of(artifacts) and answer_of(path)
+    assert not kept_in(path)  # it is published: there is nothing to go on with
 
 
 def test_a_signal_waits_until_torch_is_loaded(standing: Path, tmp_path: Path) -> None:
@@ -326,14 +356,14 @@ def stop_at(words: Sequence[str], seconds: float, signum: signal.Signals) -> End
     return Ended(process.returncode, out, err)
 
 
-def check_any_moment(ended: Ended, signum: signal.Signals) -> None:
+def check_any_moment(ended: Ended, signum: signal.Signals, artifacts: Path | None = None) -> None:
     """It was stopped, or done already, or Python itself had hardly begun."""
     if ended.code == -signum or any(words in ended.err for words in PYTHONS_OWN):
         assert ended.out == "" and not re.search(r", in (start|work|run)$", ended.err, re.M), ended
     elif ended.code == 0:
         assert (ended.err, ended.out.count("\n")) == ("", 1)
     else:
-        ended.stopped_by(signum)
+        ended.stopped_by(signum, artifacts)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +382,7 @@ def test_other_commands_can_be_stopped_at_any_moment(
 def test_the_first_moments_of_a_build(standing: Path) -> None:
     for milliseconds in (1, 15, 30, 60, 90, 130):
         ended = stop_at(command(*BUILD, "--artifacts", standing), milliseconds / 1000, signal.SIGINT)
-        check_any_moment(ended, signal.SIGINT)
+        check_any_moment(ended, signal.SIGINT, standing)
 
 
 def test_signals_are_under_control_before_click_is_there(tmp_path: Path) -> None:
@@ -377,7 +407,7 @@ def test_a_build_can_be_stopped_at_any_moment(standing: Path, artifacts: Path, s
     signum = chance.choice(list(ENDS))
     words = command(*BUILD, "--quiet", "--json", "--artifacts", standing)
     ended = stop_at(words, chance.uniform(0, 5), signum)
-    check_any_moment(ended, signum)
+    check_any_moment(ended, signum, standing)
     if ended.code == 0:  # done before
         shutil.rmtree(standing)
         shutil.copytree(artifacts, standing)

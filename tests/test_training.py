@@ -302,7 +302,7 @@ def test_averaging_nothing_keeps_exactly_the_last_weights(monkeypatch: pytest.Mo
             super().update_parameters(model)
             trained.append(model)
 
-    monkeypatch.setattr("retrieval.training.AveragedModel", Spy)
+    monkeypatch.setattr("retrieval.training_state.AveragedModel", Spy)
     train, ratings = checkerboard()[0], checkerboard_ratings()[0]
     by_towers = fit_towers(train, tower_settings(averaging_decay=0.0), seed=1, device=CPU, epochs=(3,))
     raw = mf_settings(averaging_decay=0.0, standardise=False)

@@ -1,6 +1,7 @@
 """`build-index`: read, split, train, index, evaluate, refit, publish."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,10 +17,10 @@ from retrieval.cli.options import (
     json_option,
     progress_option,
 )
-from retrieval.cli.process import holding_signals, ignore_signals
+from retrieval.cli.process import advise_when_stopped, holding_signals, ignore_signals
 from retrieval.cli.quantities import Bytes, Days
 from retrieval.cli.tables import wrap
-from retrieval.errors import DataError, HeldBack, UsageError
+from retrieval.errors import DataError, EnvironmentProblem, HeldBack, UsageError
 from retrieval.settings import (
     LARGEST_COUNT,
     BuildSettings,
@@ -60,6 +61,7 @@ TUNED_FLAGS = {
     "recency_half_life": "recency_half_life_days",
 }
 TRIALS = "tuning"  # beside the bundles
+RESUME_ADVICE = ", and the same command with --resume goes on from the last checkpoint"
 PATH = click.Path(path_type=Path)
 ID_TOWERS = id_towers()
 COUNT = click.IntRange(1, LARGEST_COUNT)
@@ -210,6 +212,12 @@ Table = TypeVar("Table")
     "Given again, it goes on. Needs: pip install optuna.",
 )
 @click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the checkpoints of a build that was stopped, to the weights it would have had; data and "
+    "settings must be the same.",
+)
+@click.option(
     "--max-regression",
     type=float,
     metavar="LOSS",
@@ -227,6 +235,7 @@ def build_index(
     users: Path | None,
     data: Path,
     artifacts: Path,
+    resume: bool,
     max_regression: float | None,
     progress_mode: "ProgressMode",
     as_json: bool,
@@ -239,6 +248,7 @@ def build_index(
       build-index --dataset ml-100k
       build-index --ratings ratings.csv --items movies.csv --artifacts shop
       build-index --ratings ratings.csv --tune 30
+      build-index --ratings ratings.csv --tune 30 --resume
     """
     # Nothing heavy is imported before the flags are known to be right.
     if dataset and ratings:
@@ -258,6 +268,8 @@ def build_index(
 
         require_optuna()
 
+    from retrieval.checkpoints import FOLDER as CHECKPOINTS
+    from retrieval.checkpoints import remove_checkpoints
     from retrieval.cli.progress import progress_for
     from retrieval.datasets import load_dataset
     from retrieval.publishing import new_bundle
@@ -270,6 +282,8 @@ def build_index(
         else:
             table = _read(ratings, items, users, ColumnNames(**columns), progress)
         with new_bundle(artifacts) as writer:
+            kept = artifacts / CHECKPOINTS
+            _advise(kept, resume)
             # It takes seconds: not before the data is read and the folder can be written.
             progress.phase("Loading torch")
             with holding_signals():
@@ -286,10 +300,14 @@ def build_index(
                 name=table.name,
                 notes=table.notes(),
                 trials=artifacts / TRIALS,
+                checkpoints=kept,
+                resume=resume,
             )
             progress.phase("Publishing the bundle")
             gate = None if max_regression is None else judge(built, artifacts, max_regression)
             folder = write_build(writer, built, before_publishing=ignore_signals, gate=gate)
+            with suppress(EnvironmentProblem):  # it is published; the next build removes them
+                remove_checkpoints(kept)
     held = gate is not None and gate.held
     document, text = _report(built)
     document |= {"bundle": str(folder), "published": not held, "gate": gate and gate.to_json()}
@@ -304,6 +322,18 @@ def build_index(
             f"{folder}: kept, not published: {gate.text()}; --max-regression allows {max_regression:g} less; "
             f"compare: retrieval bundles diff {short}; publish: retrieval bundles promote {short}"
         )
+
+
+def _advise(checkpoints: Path, resume: bool) -> None:
+    """Say how to go on when a signal stops the build, where it left something to go on from."""
+    from retrieval.checkpoints import stamps
+
+    of_others = set() if resume else stamps(checkpoints)
+
+    def advice() -> str:
+        return RESUME_ADVICE if stamps(checkpoints) - of_others else ""
+
+    advise_when_stopped(advice)
 
 
 def _report(built: "Build") -> tuple[dict[str, Any], str]:

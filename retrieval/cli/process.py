@@ -30,6 +30,7 @@ CLEAR_LINE, RED, PLAIN = "\r\x1b[K", "\x1b[1;31m", "\x1b[0m"
 
 _stopped_by: signal.Signals | None = None
 _is_holding = False
+_advice: Callable[[], str] = str
 
 
 class Stopped(BaseException):
@@ -55,7 +56,7 @@ def start(work: Callable[[], int]) -> NoReturn:
         word, code = STOPPED_BY[stopped_by]
         if is_live(sys.stderr):
             write_stderr(CLEAR_LINE)  # of the ^C that the terminal shows
-        report(f"{word}; what was there before is unchanged", error)
+        report(f"{word}; what was there before is unchanged{_advice()}", error)
         # Not through Python's own way out: a half-imported library may not survive it.
         os._exit(code)
     _deafen()
@@ -106,6 +107,12 @@ def holding_signals() -> Iterator[None]:
         _is_holding = False
     if _stopped_by is not None:
         raise Stopped(_stopped_by)
+
+
+def advise_when_stopped(advice: Callable[[], str]) -> None:
+    """What the one line that a signal leaves goes on with; asked for when everything is cleaned up."""
+    global _advice
+    _advice = advice
 
 
 def ignore_signals() -> None:

@@ -1,10 +1,11 @@
 """Tables that lie beside a table of interactions: which file belongs to it."""
 
 import re
-import zipfile
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+from retrieval.reading.kinds import zip_names
 
 _KINDS = (".dat", ".data", ".csv", ".inter", ".parquet")
 
@@ -20,9 +21,8 @@ def find_beside(ratings_path: Path, files: Sequence[str]) -> Path | None:
             ``*.item``) and ``.parquet``, in this order.
     """
     path = Path(ratings_path)
-    if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = [Path(member).name for member in archive.namelist()]
+    if path.is_file():
+        inside = [Path(member).name for member in zip_names(path)]
         if any(fnmatchcase(name, pattern) for name in inside for pattern in files):
             return path
     if path.is_dir():

@@ -14,6 +14,7 @@ from retrieval.reading.kinds import (
     PARQUET,
     WORKBOOK,
     ZIP,
+    ZIP_ERRORS,
     kind_of,
     refuse_other_archives,
     refuse_other_kinds,
@@ -83,7 +84,7 @@ def load(path: Path, names: Sequence[str], what: str) -> tuple[bytes, str]:
                 if member is None:
                     raise DataError(f"{path}: {_no_member(archive, names, what)}")
                 data, label = archive.read(member), f"{path}/{member}"
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (OSError, EOFError, zlib.error, *ZIP_ERRORS) as error:
         raise _unreadable(path, error) from error
     if kind_of(data) in (GZIP, ZIP):
         raise DataError(f"{label}: packed twice; unpack it and give the {what} file itself")

@@ -1,12 +1,18 @@
 """What a file is, by its first bytes: what is read, and what is refused with a word on what to do instead."""
 
 import io
+import lzma
 import re
+import struct
 import zipfile
+from pathlib import Path
 
 from retrieval.errors import DataError
 
 GZIP, ZIP, PARQUET, WORKBOOK = "gzip", "zip", "Parquet", "Excel workbook"
+# What zipfile says of a damaged archive: not only that it is one, but also "negative seek value -1".
+# RuntimeError is of encrypted ones, and NotImplementedError one of its kinds.
+ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, struct.error, lzma.LZMAError)
 
 _EXPORT = "export it as CSV or Parquet"
 _UNPACK = "unpack it first"
@@ -45,7 +51,7 @@ def kind_of(data: bytes) -> str | None:
     if data[:4] in (b"PAR1", b"PARE") and not _PRINTABLE.match(data, 4):  # "PAR1,2,5" is text
         return PARQUET
     if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return WORKBOOK if "xl/workbook.xml" in _zip_names(data) else ZIP
+        return WORKBOOK if "xl/workbook.xml" in zip_names(data) else ZIP
     return None
 
 
@@ -74,7 +80,7 @@ def refuse_other_archives(data: bytes, label: str, what: str) -> None:
     Raises:
         DataError: if it is a document that only its program packs as a zip.
     """
-    names = _zip_names(data)
+    names = zip_names(data)
     found = next((kind for member, kind in _OFFICE if member in names), None)
     if found:
         raise DataError(f"{label}: not a table of {what}: this looks like {found}; {_EXPORT}")
@@ -91,9 +97,10 @@ def _refused_text(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _zip_names(data: bytes) -> set[str]:
+def zip_names(source: bytes | Path) -> set[str]:
+    """Names of what a zip holds; none where it is damaged, or no zip."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             return set(archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except ZIP_ERRORS:
         return set()

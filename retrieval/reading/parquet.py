@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from retrieval.errors import DataError
+from retrieval.reading.panics import DAMAGED, without_panic_messages
 from retrieval.reading.tables import Rows
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -136,8 +137,9 @@ def _concatenated(frames: list[pl.DataFrame], parts: Sequence[Part], label: str)
 def _one_line(label: str) -> Iterator[None]:
     """Whatever is wrong with a Parquet file, as one line."""
     try:
-        yield
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        with without_panic_messages():
+            yield
+    except (*DAMAGED, OSError) as error:
         raise DataError(
             f"{label}: a damaged Parquet file: {_first_line(error)}; write or download it again"
         ) from error

@@ -1,13 +1,23 @@
 """Excel workbooks, through an optional package."""
 
+import io
 import logging
+import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from retrieval.errors import DataError, EnvironmentProblem
+from retrieval.reading.kinds import ZIP_ERRORS
 from retrieval.reading.tables import Rows
+
+# The reader holds every cell up to the last column and row that are named: it takes for ever to make so many
+# columns, and ends the process where there is not so much memory.
+MOST_COLUMNS, MOST_CELLS = 2**12, 2**24
+_PLACE = re.compile(rb"""\br(?:ef)?=["'](?:[A-Za-z]+[0-9]+:)?([A-Za-z]+)([0-9]+)["']""")
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ def read_workbook(data: bytes, label: str) -> WorkbookTable:
             f"{label}: an Excel workbook, which needs an optional package: "
             "pip install fastexcel; or save the sheet as CSV"
         ) from error
+    _check_extent(data, label)
     # Its warnings about empty columns would stand on stderr.
     logging.getLogger("fastexcel").addHandler(logging.NullHandler())
     try:
@@ -69,3 +80,33 @@ def read_workbook(data: bytes, label: str) -> WorkbookTable:
     more = (f"only the first of {len(sheets)} sheets was read, {sheets[0]!r}",) if len(sheets) > 1 else ()
     is_blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
     return WorkbookTable(label, frame.filter(~is_blank), (~is_blank).arg_true().to_list(), more)
+
+
+def _check_extent(data: bytes, label: str) -> None:
+    """Nothing, where no sheet has a cell far from the others; what is damaged is told by the reader.
+
+    Raises:
+        DataError: naming the cell.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            sheets = [archive.read(name) for name in archive.namelist() if name.startswith("xl/worksheets/")]
+    except (*ZIP_ERRORS, zlib.error):
+        return
+    for sheet in sheets:
+        last_column, last_row = 1, 1
+        for column, row in _PLACE.findall(sheet):
+            last_column, last_row = max(last_column, _number(column)), max(last_row, int(row[:20]))
+            if last_column > MOST_COLUMNS or last_column * last_row > MOST_CELLS:
+                raise DataError(
+                    f"{label}: too large a sheet, with a cell at {(column + row)[:20].decode()}; "
+                    f"expected up to {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells; save it as CSV"
+                )
+
+
+def _number(letters: bytes) -> int:
+    """A column's number from 1 on, as its letters count: A to Z, AA, AB, ..."""
+    number = 0
+    for letter in letters[:8]:
+        number = 26 * number + (letter & 31)
+    return number
