@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from retrieval.bundle import Bundle, open_bundle
+from retrieval.bundle import Bundle
 from retrieval.bundles import read_current
 from retrieval.changing import interactions_of
 from retrieval.fitted import FittedSystem
@@ -81,7 +81,7 @@ def changing_bundle(artifacts: Path) -> Iterator[Changing]:
         ArtifactError: if there is none, or it is damaged.
         EnvironmentProblem: if the folder cannot be written, or another process holds it.
     """
-    open_bundle(artifacts)  # where there is none, nothing is to be written
+    read_current(artifacts, lambda _: None)  # where there is none, nothing is to be written
     with new_bundle(artifacts) as writer:
         bundle, system = read_current(artifacts, lambda bundle: (bundle, read_system(bundle, SERVED)))
         yield Changing(bundle, system, writer)

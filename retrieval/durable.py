@@ -13,6 +13,7 @@ from pathlib import Path
 
 from retrieval.errors import EnvironmentProblem
 
+NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # What file systems say, network ones mostly, that do not sync folders.
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOTTY)
 UNFINISHED = ".unfinished-"  # how the names of what is not whole yet begin
@@ -92,9 +93,10 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        advice = "make it writable" if error.errno in NOT_ALLOWED else "free space"
         raise EnvironmentProblem(
             f"{error.filename or folder}: cannot be written ({error.strerror or error}); "
-            "free space or give another --artifacts; what was current still is"
+            f"{advice} or give another --artifacts; what was current still is"
         ) from error
 
 

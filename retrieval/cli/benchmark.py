@@ -74,12 +74,11 @@ def benchmark(
         os.environ.update(dict.fromkeys(BLAS_THREADS, str(threads)))
 
     from retrieval.benchmarking import measure, read_subject
-    from retrieval.bundle import open_bundle
     from retrieval.bundles import read_current
     from retrieval.cli.benchmark_text import benchmark_text
     from retrieval.cli.progress import progress_for
 
-    open_bundle(artifacts)  # where there is none, nothing is to be written
+    read_current(artifacts, lambda _: None)  # where there is none, nothing is to be written
     _prepare(output, artifacts)
     with progress_for(progress_mode) as progress:
         progress.phase("Reading the bundle")
