@@ -14,12 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
+from small_build import small_build, small_settings
 
 from retrieval.bundle import MANIFEST, open_bundle, open_named
 from retrieval.bundles import problems
@@ -189,27 +190,12 @@ def corrupt_pointer(shelf: Shelf, n: int, seed: int, tally: Tally) -> None:
 
 def small_shelf(folder: Path) -> Shelf:
     """Two builds of the sample, as small as they come, and two bundles of the first in one folder."""
-    from retrieval.building import build
-    from retrieval.datasets import load_dataset
     from retrieval.publishing import copy_bundle, new_bundle
-    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
     from retrieval.storage import write_build
 
-    sample = load_dataset("sample", Path("unused"), print)
-    settings = BuildSettings(
-        towers=TowerSettings(dimension=8, max_epochs=1),
-        neural_mf=NeuralMFSettings(dimension=4, max_epochs=1),
-        index="IVF8,Flat",
-        recall_target=0.5,
-        candidates=20,
-        threads=1,
-        device="cpu",
-    )
     published = []
     for seed in (42, 7):
-        built = build(
-            sample.interactions, items=sample.items, settings=replace(settings, seed=seed), name="sample"
-        )
+        built = small_build(small_settings(seed=seed))
         with new_bundle(folder / str(seed)) as writer:
             published.append(write_build(writer, built))
     copy_bundle(published[0], folder / "42")

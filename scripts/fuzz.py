@@ -134,7 +134,7 @@ def manifest(work: Path, corpus: Path) -> Callable[[bytes], object]:
     """The first byte chooses the file of a small bundle that the others replace; digests are made right."""
     from fuzz_targets import Forge, small_bundle
 
-    forge = Forge(small_bundle(SAMPLE, work))
+    forge = Forge(small_bundle(work))
     for number, name in enumerate(forge.names):
         (corpus / name.replace("/", "-")).write_bytes(bytes([number]) + forge.content(name))
 

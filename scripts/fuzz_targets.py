@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from small_build import small_build
 
 from retrieval.bundle import MANIFEST, manifest_bytes, manifest_digest, open_folder
 from retrieval.errors import ArtifactError, RetrievalError
@@ -205,25 +206,12 @@ def _entry(data: bytes) -> dict[str, Any]:
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def small_bundle(ratings: Path, folder: Path) -> Path:
-    """A bundle of the tracked sample in `folder`, of narrow towers trained for moments; its own folder."""
-    from retrieval.building import build
+def small_bundle(folder: Path) -> Path:
+    """A bundle of the tracked sample in `folder`; its own folder."""
     from retrieval.publishing import new_bundle
-    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
     from retrieval.storage import write_build
 
-    settings = BuildSettings(
-        towers=TowerSettings(dimension=4, max_epochs=1),
-        neural_mf=NeuralMFSettings(dimension=4, max_epochs=1),
-        index="IVF4,Flat",
-        recall_target=0.5,
-        candidates=20,
-        threads=1,
-        device="cpu",
-    )
-    built = build(
-        read_interactions(ratings), items=read_items(ratings.with_name("movies.csv")), settings=settings
-    )
+    built = small_build()
     with new_bundle(folder) as writer:
         written = write_build(writer, built)
     return written.rename(folder / "bundle")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from small_build import small_settings
 
 from tests.commands import Bench, standing_bundle
 
@@ -45,17 +46,7 @@ def sample_set() -> "Dataset":
 @pytest.fixture(scope="session")
 def tiny_settings() -> "BuildSettings":
     """Two epochs of narrow towers; an index that misses items, and fewer candidates than items."""
-    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
-
-    return BuildSettings(
-        towers=TowerSettings(dimension=8, max_epochs=2),
-        neural_mf=NeuralMFSettings(dimension=4, max_epochs=2),
-        index="IVF8,Flat",
-        recall_target=0.5,
-        candidates=20,
-        threads=1,
-        device="cpu",
-    )
+    return small_settings(epochs=2)
 
 
 @pytest.fixture(scope="session")

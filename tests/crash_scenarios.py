@@ -2,6 +2,7 @@
 
 import copyreg
 import pickle
+import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 from index import AnnIndex
 from retrieval import building, publishing, storage
-from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
 
 NEW_ITEMS = "movieId,title,genres\n5000,Late (1999),Comedy|Drama\n"
 BUILD = "build-index --dataset sample --threads 1"
@@ -60,19 +60,10 @@ def _ann(data: Any, factory: str, settings: Any, size: int, dimension: int) -> A
 
 def make_build(path: Path) -> None:
     """The sample, built in a moment."""
-    from retrieval.datasets import load_dataset
+    sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+    from small_build import small_build
 
-    table = load_dataset("sample", Path("unused"), print)
-    settings = BuildSettings(
-        towers=TowerSettings(dimension=8, max_epochs=1),
-        neural_mf=NeuralMFSettings(dimension=4, max_epochs=1),
-        index="IVF8,Flat",
-        candidates=20,
-        threads=1,
-        device="cpu",
-    )
-    build = building.build(table.interactions, items=table.items, settings=settings, name=table.name)
-    path.write_bytes(pickled(build))
+    path.write_bytes(pickled(small_build()))
 
 
 class Clock(datetime):
