@@ -107,9 +107,13 @@ class BundleWriter:
                 sync_folder(final.parent)
                 if current:
                     write_pointer(self._artifacts, with_current(name, history(self._artifacts)))
-            except OSError:
-                if history(self._artifacts)[:1] != (name,):
-                    remove_folder(final)
+            except OSError as error:
+                if history(self._artifacts)[:1] == (name,):
+                    raise EnvironmentProblem(
+                        f"{final}: answers now, but the disk did not make that certain ({error.strerror}), "
+                        "and a power cut may undo it; check the disk and build again"
+                    ) from error
+                remove_folder(final)
                 raise
         return final
 

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import io
 import json
@@ -17,6 +18,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import load as load_safetensors
 
+from retrieval import durable
 from retrieval.bundle import (
     FORMAT_VERSION,
     manifest_bytes,
@@ -547,6 +549,20 @@ def test_a_second_writer_is_told_which_process_writes(tmp_path: Path) -> None:
         holder.kill()
         holder.communicate()
     write_small(tmp_path, "new")  # the dead process holds nothing
+    assert text_of(tmp_path) == "new"
+
+
+def test_where_the_last_sync_fails_it_is_not_denied_that_the_new_bundle_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_small(tmp_path, "old")
+
+    def broken(folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+
+    monkeypatch.setattr(durable, "sync_folder", broken)
+    with pytest.raises(EnvironmentProblem, match=r"answers now, but the disk did not make that certain"):
+        write_small(tmp_path, "new")
     assert text_of(tmp_path) == "new"
 
 
