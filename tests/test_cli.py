@@ -213,7 +213,8 @@ def test_what_was_understood_rather_than_read_is_said(tmp_path: Path) -> None:
     header, *rows = text
     assert header.endswith("timestamp")
     (tmp_path / "ms.csv").write_text("\n".join([header, *(f"{row}000" for row in rows)]))
-    quick = ("--epochs", "1", "--dimension", "4", "--threads", "1", "--no-refit", "--artifacts", tmp_path)
+    quick = ["--epochs", "1", "--dimension", "4", "--threads", "1", "--index", "IVF1,Flat", "--no-refit"]
+    quick += ["--artifacts", str(tmp_path)]
     ran = run("build-index", "--ratings", tmp_path / "ms.csv", *quick)
     assert ran.code == 0
     assert ran.err.splitlines() == ["ms.csv: timestamps were read as milliseconds"]

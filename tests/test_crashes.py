@@ -40,7 +40,7 @@ def build(tiny_build: "Build", tmp_path: Path) -> Path:
 def test_a_command_that_ends_at_steps_spread_over_its_work_leaves_the_old_bundle_or_the_new_one(
     build: Path,
 ) -> None:
-    *each, total = crashes(build, "--sample", 3, "--by", "both")
+    *each, total = crashes(build, "--sample", 2, "--by", "both")
     assert len(each) == COMMANDS and all(line.endswith(", all survived") for line in (*each, total))
     for kind in ("mkdir", "open", "write", "fsync", "flock", "truncate", "rename", "replace"):
         assert f" {kind}" in each[0]

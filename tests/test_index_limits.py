@@ -93,7 +93,7 @@ def test_the_smallest_whole_index_is_within_them(factory: str, n: int) -> None:
     assert AnnIndex.from_bytes(data, factory=factory, size=n, dimension=8).size == n
 
 
-@pytest.mark.parametrize("shape", [(40, 3), (300, 33)], ids=str)
+@pytest.mark.parametrize("shape", [(40, 3), pytest.param((300, 33), marks=pytest.mark.slow)])
 def test_whole_indexes_of_every_kind_are_within_them(shape: tuple[int, int]) -> None:
     vectors = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     quantized = [f"IVF8,PQ{shape[1]}x{bits}" for bits in ("4", "5", "4fs", "4fsr", "4np")]

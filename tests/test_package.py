@@ -189,6 +189,8 @@ def main_job(scripts: Path, cwd: Path, *flags: str) -> None:
         assert Path(path).is_relative_to(scripts.parent / "lib")
 
     settings = ["--dataset", "sample", "--epochs", "2", "--threads", "1"]
+    if flags:  # the choice of an index is tried without
+        settings += ["--index", "IVF8,Flat", "--candidates", "20"]
     built = ran([*python, scripts / "build-index", *settings], cwd).stdout
     assert "ann+rerank" in built and f"Published {Path('artifacts', 'builds')}" in built
     answer = ran([*python, scripts / "query", "--user", "42", "--k", "10"], cwd).stdout.splitlines()

@@ -137,6 +137,7 @@ def ended(artifacts: Path, *more: str) -> tuple[int, str]:
     return ran.code, ran.err
 
 
+@pytest.mark.slow
 def test_the_scripts_themselves_killed_at_a_moment_of_their_own(killed: Path, tmp_path: Path) -> None:
     """No driver: the installed command, killed as soon as a fit is over, then resumed."""
     artifacts = tmp_path / "artifacts"
