@@ -25,7 +25,7 @@ from retrieval.pointer import (
 from retrieval.publishing import build_lock, remove_folder, remove_leftovers
 
 Read = TypeVar("Read")
-State = Literal["current", "earlier", "held back", "unpublished", "unreadable"]
+State = Literal["current", "earlier", "held back", "kept", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Entry:
 
     Attributes:
         name: of its folder.
-        state: "current" answers; "earlier" did; "held back" was found worse than what answered, see `gate`;
-            "unpublished" never answered; "unreadable" has a manifest that cannot be read.
+        state: "current" answers; "earlier" did before it; "held back" was found worse than what answered,
+            see `gate`; "kept" is any other, such as one that was rolled back from; "unreadable" has a
+            manifest that cannot be read.
         manifest: None where it is unreadable.
         problem: why it is.
     """
@@ -266,14 +267,14 @@ def _earlier(names: Sequence[str]) -> list[str]:
 
 
 def _entry(artifacts: Path, name: str, published: Sequence[str]) -> Entry:
-    state: State = "unpublished"
+    state: State = "kept"
     if name in published:
         state = "current" if name == published[0] else "earlier"
     try:
         manifest = open_named(artifacts, name).manifest
     except ArtifactError as error:
         return Entry(name, "current" if state == "current" else "unreadable", None, _what(error))
-    if state == "unpublished" and (manifest.get("gate") or {}).get("held"):
+    if state == "kept" and (manifest.get("gate") or {}).get("held"):
         state = "held back"
     return Entry(name, state, manifest)
 

@@ -321,7 +321,7 @@ def test_the_commands_say_what_is_there_and_what_they_did(shelf: Shelf, tmp_path
         "1 bundle removed, 0.5 MiB",
         f"  {built[1]}",
     ]
-    assert json.loads(said("list", "--json"))["bundles"][0]["state"] == "unpublished"
+    assert json.loads(said("list", "--json"))["bundles"][0]["state"] == "kept"
     shown = json.loads(said("show", built[3][-6:], "--json"))
     assert (shown["name"], shown["manifest"]["settings"]["seed"], shown["report"]["k"]) == (built[3], 42, 10)
     assert json.loads(said("verify", "--all", "--json"))["problems"] == {

@@ -30,7 +30,10 @@ def list_text(entries: Sequence[Entry]) -> str:
     """The table of `bundles list`."""
     header = ["name", "state", "data", "rows", "NDCG@10", "MiB"]
     text = format_table(header, [_line(entry) for entry in entries], right=[3, 4, 5], shrink=[2])
-    lines = [text, "", wrap("NDCG@10: of the served lists on validation. Times in names are UTC.")]
+    words = "NDCG@10: of the served lists on validation. Times in names are UTC."
+    if any(entry.manifest and entry.manifest.get("changes") for entry in entries):
+        words += " +1: the catalogue was changed once since the build."
+    lines = [text, "", wrap(words)]
     unreadable = [entry for entry in entries if entry.problem]
     lines += [wrap(printable(f"{entry.name}: {entry.problem}")) for entry in unreadable]
     return "\n".join(lines)
@@ -41,7 +44,7 @@ def _line(entry: Entry) -> list[str]:
     if manifest is None:
         return [entry.name, entry.state, "", "", "", ""]
     changes = len(manifest.get("changes", []))
-    changed = f", {changes} change{'' if changes == 1 else 's'}" if changes else ""
+    changed = f" +{changes}" if changes else ""
     return [
         entry.name,
         entry.state,

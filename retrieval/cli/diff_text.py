@@ -216,7 +216,7 @@ def _standing(stage: StageDiff, quality: QualityDiff) -> str:
     phrases = {
         "better": "better" if quality.paired else "higher",
         "worse": "worse" if quality.paired else "lower",
-        "no clear difference": "unclear",
+        "no clear difference": "not clearly different",
     }
     found: dict[str, list[str]] = {}
     for each in stage.metrics:
