@@ -220,6 +220,7 @@ def test_the_installed_wheel_does_the_main_job_among_a_users_own_files(
     assert {name.split("/")[0] for name in files_below(own_files) - before} == {"artifacts"}
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_does_the_main_job_under_python_o(installed: Path, tmp_path: Path) -> None:
     main_job(installed, tmp_path, "-O")
     assert [path.name for path in tmp_path.iterdir()] == ["artifacts"]

@@ -328,6 +328,7 @@ def test_the_command_tunes_goes_on_and_is_measured_again(bench: Bench) -> None:
     assert sorted(each.name for each in artifacts.iterdir()) == [".lock", "builds", "current", "tuning"]
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_or_interrupted_goes_on(tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
     words = [str(SCRIPTS / "build-index"), *TINY, "--artifacts", str(artifacts), "--tune"]
