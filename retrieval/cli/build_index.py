@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from retrieval.building import Build
     from retrieval.cli.options import ProgressMode
     from retrieval.datasets import Dataset
+    from retrieval.gate import GateVerdict
     from retrieval.progress import Progress
     from retrieval.reading.columns import ColumnNames
 
@@ -308,6 +309,15 @@ def build_index(
             folder = write_build(writer, built, before_publishing=ignore_signals, gate=gate)
             with suppress(EnvironmentProblem):  # it is published; the next build removes them
                 remove_checkpoints(kept)
+    _finish(built, folder, gate, as_json)
+
+
+def _finish(built: "Build", folder: Path, gate: "GateVerdict | None", as_json: bool) -> None:
+    """Print the report, and whether the build answers now.
+
+    Raises:
+        HeldBack: if the gate said no.
+    """
     held = gate is not None and gate.held
     document, text = _report(built)
     document |= {"bundle": str(folder), "published": not held, "gate": gate and gate.to_json()}
@@ -319,8 +329,8 @@ def build_index(
 
         short = folder.name[-ID_LENGTH:]
         raise HeldBack(
-            f"{folder}: kept, not published: {gate.text()}; --max-regression allows {max_regression:g} less; "
-            f"compare: retrieval bundles diff {short}; publish: retrieval bundles promote {short}"
+            f"{folder}: kept, not published: {gate.text()}; --max-regression allows {gate.max_regression:g} "
+            f"less; compare: retrieval bundles diff {short}; publish: retrieval bundles promote {short}"
         )
 
 
