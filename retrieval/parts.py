@@ -1,5 +1,6 @@
 """A fitted system as a part of a bundle, "served" or "evaluated": to its files, and back."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ MADE_WITH = "made_with"  # in model.json: the digests of the part's other files
 FEATURES, INDEX_ROWS, NEURAL_MF = "features", "index_rows", "neural_mf.safetensors"
 # What Python and NumPy say of values of other types, shapes or sizes than were written.
 UNFIT = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+ADVICE_OF_INDEX = re.compile(r"[;,] build the index again.*")  # for those who have an index alone
 Read = TypeVar("Read")
 
 
@@ -191,7 +193,8 @@ class _Part:
                 rows=rows,
             )
         except (ValueError, TypeError) as error:
-            raise DamagedBundle(f"{self.bundle.folder / name}: {error}") from error
+            what = ADVICE_OF_INDEX.sub("", str(error))
+            raise DamagedBundle(f"{self.bundle.folder / name}: {what}") from error
 
 
 def fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Read:
