@@ -77,6 +77,17 @@ def own_artifacts(artifacts: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(artifacts, tmp_path / "own artifacts"))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread of torch during a test."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def few_resamples(tiny_build: "Build") -> Iterator[None]:
     """Intervals from few resamples. The session's own build is made before, with as many as ever."""

@@ -1,6 +1,6 @@
 """Training that goes on from a checkpoint is to the bit the one that ran through; damage is refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,7 @@ Fitted = FittedTowers | FittedNeuralMF
 OnEpoch = Callable[[str, EpochRecord], None]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def ratings() -> tuple[EncodedInteractions, EncodedInteractions]:

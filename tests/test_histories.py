@@ -30,12 +30,7 @@ LIKED = [
 TRAINABLE = {0, 1, 4, 5, 6}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def encoded(liked: list[list[int]], n_items: int = N_ITEMS) -> EncodedInteractions:

@@ -23,6 +23,7 @@ from retrieval.checkpoint_files import DIGEST_BYTES
 from retrieval.checkpoints import FOLDER, SUFFIX
 from retrieval.cli.build_index import RESUME_ADVICE
 from retrieval.publishing import LOCK
+from tests.forking import FORK_EACH
 
 ROOT = Path(__file__).parent.parent
 BUILD = [
@@ -208,18 +209,9 @@ def run(name, phase, signum, delay, times):
             os.kill(os.getpid(), signum)
         return published
     TerminalProgress.phase, BundleWriter.publish = tell, publish_and_tell
-    for number, stream in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{folder}/{name}.{stream}", os.O_WRONLY | os.O_CREAT), number)
+    redirect(name)
     sys.argv = ["build-index", *arguments, "--artifacts", f"{folder}/{name}"]
     build_index_main()
-
-for case in cases:
-    child = os.fork()
-    if not child:
-        run(*case)
-    _, status = os.waitpid(child, 0)
-    with open(f"{folder}/{case[0]}.code", "w") as file:
-        file.write(str(os.waitstatus_to_exitcode(status)))
 """
 
 
@@ -262,7 +254,7 @@ def stopped(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cases = [(case.name, case.phase, case.signum, case.delay, case.times) for case in (*CASES, PUBLISHED)]
     arguments = json.dumps([BUILD[1:], str(folder), cases])
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, arguments],
+        [sys.executable, "-c", DRIVER + FORK_EACH, arguments],
         capture_output=True,
         text=True,
         check=False,

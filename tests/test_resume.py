@@ -17,6 +17,7 @@ import pytest
 from retrieval.bundle import open_bundle
 from retrieval.checkpoints import FOLDER, SUFFIX
 from tests.commands import SCRIPTS, Bench, environment, record, run
+from tests.forking import FORK_EACH
 
 BUILD = shlex.split(
     "--dataset sample --dimension 8 --members 2 --epochs 2 --threads 1 --index IVF8,Flat --candidates 20"
@@ -52,18 +53,9 @@ def run(name, artifacts, more, at, when):
         if count == at:
             die()
     checkpoints.replace_file = replacing
-    for number, stream in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{folder}/{name}.{stream}", os.O_WRONLY | os.O_CREAT), number)
+    redirect(name)
     sys.argv = ["build-index", *arguments, "--artifacts", f"{folder}/{artifacts}", *more]
     build_index_main()
-
-for case in cases:
-    child = os.fork()
-    if not child:
-        run(*case)
-    _, status = os.waitpid(child, 0)
-    with open(f"{folder}/{case[0]}.code", "w") as file:
-        file.write(str(os.waitstatus_to_exitcode(status)))
 """
 
 
@@ -108,7 +100,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     breaking = ["--learning-rate", "1.5e17", "--epochs", "9"]
     cases += [("broken", "broken", breaking, 0, ""), ("again", "broken", [*breaking, "--resume"], 0, "")]
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps([[*BUILD, "--json"], str(folder), cases])],
+        [sys.executable, "-c", DRIVER + FORK_EACH, json.dumps([[*BUILD, "--json"], str(folder), cases])],
         capture_output=True,
         text=True,
         check=False,

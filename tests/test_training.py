@@ -30,12 +30,7 @@ BOTH: list[UserTowerKind] = ["history", "id"]
 N_USERS, N_ITEMS = 60, 40
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def encoded(users: Any, items: Any, ratings: Any, n_users: int, n_items: int) -> EncodedInteractions:
