@@ -4,7 +4,7 @@ Whatever changes which of them answers holds the build lock, and takes effect in
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -137,6 +137,7 @@ def problems(artifacts: Path, name: str) -> tuple[str, ...]:
             found.append(f"{path}: not listed in {MANIFEST}")
     if found:
         return tuple(found)
+    bundle = replace(bundle, verify="fast")  # all is hashed already
     for part in ("served", "evaluated"):
         try:
             read_system(bundle, part)

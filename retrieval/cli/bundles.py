@@ -147,12 +147,13 @@ def prune_command(keep: int, dry_run: bool, artifacts: Path, as_json: bool) -> N
       retrieval bundles prune --keep 5
     """
     from retrieval.bundles import prune
+    from retrieval.cli.bundles_text import mebibytes
 
     gone = prune(artifacts, keep, rehearse=dry_run)
     words = "would be removed" if dry_run else "removed"
     size = sum(entry.n_bytes for entry in gone)
     count = f"{len(gone)} bundle{'' if len(gone) == 1 else 's'}"
-    lines = [f"{count} {words}, {size / 1024**2:,.1f} MiB", *(f"  {entry.name}" for entry in gone)]
+    lines = [f"{count} {words}, {mebibytes(size)} MiB", *(f"  {entry.name}" for entry in gone)]
     _say(as_json, "\n".join(lines), removed=[entry.name for entry in gone], bytes=size, dry_run=dry_run)
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from retrieval.bundles import Entry
 from retrieval.cli.figures import share
 from retrieval.cli.tables import format_table, printable, wrap
-
-MEBIBYTE = 1024**2
+from retrieval.memory import MEBIBYTE
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def _line(entry: Entry) -> list[str]:
         f"{manifest['data']['name']}{changed}",
         f"{manifest['data']['rows']:,}",
         _share(manifest["validation"]["value"]),
-        _mebibytes(entry),
+        mebibytes(entry.n_bytes),
     ]
 
 
@@ -98,7 +97,7 @@ def show_text(entry: Entry, manifest: dict[str, Any], report: dict[str, Any], mo
         )
     for change in manifest.get("changes", []):
         rows.append(("change", f"{change['at']} {change['what']}, {change['items']:,} items"))
-    rows.append(("files", f"{len(manifest['files'])}, {_mebibytes(entry)} MiB"))
+    rows.append(("files", f"{len(manifest['files'])}, {mebibytes(entry.n_bytes)} MiB"))
     width = max(len(name) for name, _ in rows)
     return "\n".join(wrap(printable(f"{name:<{width}}  {text}")) for name, text in rows)
 
@@ -106,12 +105,13 @@ def show_text(entry: Entry, manifest: dict[str, Any], report: dict[str, Any], mo
 def whole_text(entry: Entry) -> str:
     """What `bundles verify` says of a bundle that is whole."""
     files = len((entry.manifest or {"files": {}})["files"])
-    return f"{entry.name}: whole, {files} files, {_mebibytes(entry)} MiB"
+    return f"{entry.name}: whole, {files} files, {mebibytes(entry.n_bytes)} MiB"
 
 
 def _share(value: float | None) -> str:
     return share(math.nan if value is None else value)
 
 
-def _mebibytes(entry: Entry) -> str:
-    return f"{entry.n_bytes / MEBIBYTE:,.1f}"
+def mebibytes(n_bytes: int) -> str:
+    """A size in MiB, without the unit."""
+    return f"{n_bytes / MEBIBYTE:,.1f}"
