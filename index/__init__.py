@@ -5,18 +5,18 @@ Knows rows and vectors, nothing of recommending; imports numpy and faiss only.
 
 from typing import TYPE_CHECKING, Any
 
-from index.ann import AnnIndex, faiss_threads
 from index.base import ItemIndex, ItemLists, SearchResult, check_queries, check_vectors
 from index.exact import ExactIndex
-from index.factory import check_factory, default_factory
-from index.filtered import FilteredResult, search_filtered
-from index.settings import SearchSettings
+from index.factory_strings import check_factory, default_factory
+from index.faiss_index import AnnIndex, faiss_threads
+from index.filtered_search import FilteredResult, search_filtered
+from index.search_settings import SearchSettings
 from index.topk import order_result, top_k
 
 if TYPE_CHECKING:
-    from index.growth import enlarged, pays_from
-    from index.kinds import EXACT, IndexKind, candidate_kinds, kind_of, warning
-    from index.measuring import (
+    from index.choosing.break_even import enlarged, pays_from
+    from index.choosing.kinds import EXACT, IndexKind, candidate_kinds, kind_of, warning
+    from index.choosing.measuring import (
         OperatingPoint,
         Workload,
         evenly_spread,
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         standard_error,
         time_singles,
     )
-    from index.trials import Goal
-    from index.tuning import HeldOut, NothingMeetsError, Tuned, sweep, tune
+    from index.choosing.trials import Goal
+    from index.choosing.tuning import HeldOut, NothingMeetsError, Tuned, sweep, tune
 
 __all__ = [
     "EXACT",
@@ -70,7 +70,7 @@ __all__ = [
 
 # Whoever only searches measures nothing.
 _HOMES = {
-    "growth": ("enlarged", "pays_from"),
+    "break_even": ("enlarged", "pays_from"),
     "kinds": ("EXACT", "IndexKind", "candidate_kinds", "kind_of", "warning"),
     "measuring": (
         "OperatingPoint",
@@ -93,5 +93,5 @@ def __getattr__(name: str) -> Any:
 
     for home, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(f"index.{home}"), name)
+            return getattr(import_module(f"index.choosing.{home}"), name)
     raise AttributeError(f"module 'index' has no attribute {name!r}")

@@ -12,7 +12,7 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.factory import split_factory
+from index.factory_strings import split_factory
 
 faiss: Any = _faiss
 

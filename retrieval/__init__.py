@@ -8,7 +8,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval.interactions import Interactions
+    from retrieval.data.interactions import Interactions
     from retrieval.recommender import Recommender
     from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings, TuneSettings
 
@@ -23,7 +23,7 @@ __all__ = [
 
 _HOMES = {
     "BuildSettings": "retrieval.settings",
-    "Interactions": "retrieval.interactions",
+    "Interactions": "retrieval.data.interactions",
     "NeuralMFSettings": "retrieval.settings",
     "Recommender": "retrieval.recommender",
     "TowerSettings": "retrieval.settings",

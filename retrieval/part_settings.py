@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from index import SearchSettings
-from retrieval.two_stage import SearchKind
+from retrieval.serving.two_stage import SearchKind
 
 
 @dataclass(frozen=True)

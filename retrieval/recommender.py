@@ -8,30 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import ExactIndex, ItemLists, SearchResult, top_k
+from retrieval.data.ids import Id, IdMap, known_instead, shown
 from retrieval.errors import NotFoundError, UsageError
-from retrieval.filters import ItemFilter, Rules
-from retrieval.fitted import FittedSystem
-from retrieval.ids import Id, IdMap, known_instead, shown
-from retrieval.recommendations import (
+from retrieval.serving.fitted_system import FittedSystem
+from retrieval.serving.item_filters import ItemFilter, Rules
+from retrieval.serving.recommendations import (
     Fallback,
     RecommendationLists,
     Recommendations,
     RecommendedItem,
     Status,
 )
-from retrieval.rerank import RankedItems, in_retrieval_order
+from retrieval.serving.rerank import RankedItems, in_retrieval_order
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from retrieval.building import Build
-    from retrieval.bundle import Bundle, Verification
-    from retrieval.interactions import Interactions
-    from retrieval.items import ItemTable
+    from retrieval.bundles.bundle import Bundle, Verification
+    from retrieval.data.interactions import Interactions
+    from retrieval.data.items import ItemTable
+    from retrieval.data.users import UserTable
+    from retrieval.pipeline.build import Build
     from retrieval.progress import Progress
     from retrieval.settings import BuildSettings
-    from retrieval.users import UserTable
 
 
 class Recommender:
@@ -66,10 +66,10 @@ class Recommender:
         Raises:
             DataError: if the table cannot be read, split or trained on.
         """
-        from retrieval.building import build
-        from retrieval.interactions import Interactions
-        from retrieval.items import ItemTable
-        from retrieval.users import UserTable
+        from retrieval.data.interactions import Interactions
+        from retrieval.data.items import ItemTable
+        from retrieval.data.users import UserTable
+        from retrieval.pipeline.build import build
 
         if not isinstance(interactions, Interactions):
             interactions = Interactions.from_frame(interactions)
@@ -110,8 +110,8 @@ class Recommender:
             ArtifactError: if there is no bundle, or it is damaged.
             EnvironmentProblem: if it takes more memory than allowed.
         """
-        from retrieval.bundles import read_current
-        from retrieval.parts import read_system
+        from retrieval.bundles.fitted_system_files import read_system
+        from retrieval.bundles.registry import read_current
 
         if part not in ("served", "evaluated"):
             raise UsageError(f"a bundle has the parts served and evaluated, not {part!r}")
@@ -131,13 +131,13 @@ class Recommender:
             ValueError: if this recommender was put together by hand.
             EnvironmentProblem: if the folder cannot be written or another build is running there.
         """
-        from retrieval.publishing import copy_bundle, new_bundle
+        from retrieval.bundles.writer import copy_bundle, new_bundle
 
         if self._origin is None:
             raise ValueError("only a recommender made by fit or load can be saved")
         if isinstance(self._origin, Path):
             return copy_bundle(self._origin, Path(artifacts))
-        from retrieval.storage import write_build
+        from retrieval.pipeline.save import write_build
 
         with new_bundle(Path(artifacts)) as writer:
             return write_build(writer, self._origin)
@@ -152,7 +152,7 @@ class Recommender:
         if self._origin is None:
             raise ValueError("only a recommender made by fit or load has a report")
         if isinstance(self._origin, Path):
-            from retrieval.bundle import open_folder
+            from retrieval.bundles.bundle import open_folder
 
             document: dict[str, Any] = open_folder(self._origin).json("report.json")
             return document

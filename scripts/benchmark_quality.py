@@ -35,22 +35,22 @@ import numpy as np
 from peers import PEERS, Peer, Setting, Space, set_lenskit_threads, settings_to_try
 from quality_tables import Paired, Row, Trial, installed_versions, mean_ndcg, text
 
-from retrieval.baselines import BaselineSet
-from retrieval.building import build, encode_split, usable
-from retrieval.datasets import Dataset, load_dataset
+from retrieval.data.datasets import Dataset, load_dataset
+from retrieval.data.interactions import read_interactions
+from retrieval.data.items import find_items_beside, read_items
+from retrieval.data.split import Split, split_interactions
+from retrieval.data.users import find_users_beside, read_users
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.evaluation import EvaluationData
-from retrieval.fitting import Fitting, ids_of
-from retrieval.interactions import read_interactions
-from retrieval.items import find_items_beside, read_items
-from retrieval.judgements import Judgements, Scorer, StageScores, rank_by_scores, score_lists
+from retrieval.evaluation.baselines import BaselineSet
+from retrieval.evaluation.evaluate import EvaluationData
+from retrieval.evaluation.judgements import Judgements, Scorer, StageScores, rank_by_scores, score_lists
+from retrieval.evaluation.validation import ValidationLists
+from retrieval.pipeline.build import build, encode_split, usable
+from retrieval.pipeline.fit import Fitting, ids_of
 from retrieval.progress import Silent
 from retrieval.settings import BuildSettings, SplitSettings, usable_cores
-from retrieval.split import Split, split_interactions
-from retrieval.tower_training import fit_towers
-from retrieval.training import borrowed_torch, choose_device
-from retrieval.users import find_users_beside, read_users
-from retrieval.validation import ValidationLists
+from retrieval.training.fit_towers import fit_towers
+from retrieval.training.loop import borrowed_torch, choose_device
 
 SPACE: Space = {
     "dimension": (32, 64, 128),

@@ -42,14 +42,14 @@ def comparisons_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> f
     import numpy as np
     import torch
 
-    from retrieval.datasets import load_dataset
-    from retrieval.encoded import EncodedInteractions
-    from retrieval.fitting import ids_of
-    from retrieval.histories import HistoryBatches
-    from retrieval.interactions import read_interactions
+    from retrieval.data.datasets import load_dataset
+    from retrieval.data.encoded import EncodedInteractions
+    from retrieval.data.interactions import read_interactions
+    from retrieval.data.split import split_by_time
+    from retrieval.pipeline.fit import ids_of
     from retrieval.settings import TowerSettings
-    from retrieval.split import split_by_time
-    from retrieval.tower_training import fit_towers
+    from retrieval.training.fit_towers import fit_towers
+    from retrieval.training.history_batches import HistoryBatches
 
     interactions = (
         read_interactions(ratings) if ratings else load_dataset("ml-100k", data, print).interactions
@@ -79,7 +79,7 @@ def main(ratings: Path | None, data: Path, user: str) -> None:
     bin_folder = Path(sys.executable).parent
     source = ["--ratings", str(ratings)] if ratings else ["--dataset", "ml-100k", "--data", str(data)]
     if not ratings:
-        from retrieval.datasets import load_dataset
+        from retrieval.data.datasets import load_dataset
 
         load_dataset("ml-100k", data, click.echo)  # so that no download is in the time
     with tempfile.TemporaryDirectory() as folder:

@@ -22,12 +22,12 @@ import click
 import numpy as np
 from small_build import small_build, small_settings
 
-from retrieval.bundle import MANIFEST, open_bundle, open_named
-from retrieval.bundles import problems
+from retrieval.bundles.bundle import MANIFEST, open_bundle, open_named
+from retrieval.bundles.current import BUILDS, CURRENT, read_pointer
+from retrieval.bundles.fitted_system_files import read_system
+from retrieval.bundles.registry import problems
 from retrieval.errors import ArtifactError
-from retrieval.parts import read_system
-from retrieval.pointer import BUILDS, CURRENT, read_pointer
-from retrieval.storage import read_evaluated
+from retrieval.pipeline.save import read_evaluated
 
 SINGLE = ("flipped bit", "truncated")
 OTHERS = ("bytes appended", "another file of the bundle", "the same file of another build")
@@ -190,8 +190,8 @@ def corrupt_pointer(shelf: Shelf, n: int, seed: int, tally: Tally) -> None:
 
 def small_shelf(folder: Path) -> Shelf:
     """Two builds of the sample, as small as they come, and two bundles of the first in one folder."""
-    from retrieval.publishing import copy_bundle, new_bundle
-    from retrieval.storage import write_build
+    from retrieval.bundles.writer import copy_bundle, new_bundle
+    from retrieval.pipeline.save import write_build
 
     published = []
     for seed in (42, 7):

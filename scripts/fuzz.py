@@ -26,7 +26,12 @@ import click
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample" / "ratings.csv"
-INSTRUMENTED = ["retrieval.reading", "retrieval.interactions", "retrieval.bundle", "retrieval.storage"]
+INSTRUMENTED = [
+    "retrieval.data.reading",
+    "retrieval.data.interactions",
+    "retrieval.bundles.bundle",
+    "retrieval.pipeline.save",
+]
 LONGEST = 65_536  # bytes of an input
 SEED_LINES = 40
 SECONDS_EACH, MEGABYTES = 30, 4096  # beyond which atheris ends the process, with a finding
@@ -96,7 +101,7 @@ def readers(work: Path, corpus: Path) -> Callable[[bytes], object]:
     """The first byte chooses the reader, the others are the file."""
     from fuzz_targets import READERS, read_table
 
-    from retrieval.interactions import read_interactions
+    from retrieval.data.interactions import read_interactions
 
     ratings = b"".join(SAMPLE.read_bytes().splitlines(keepends=True)[:SEED_LINES])
     movies = b"".join(SAMPLE.with_name("movies.csv").read_bytes().splitlines(keepends=True)[:SEED_LINES])

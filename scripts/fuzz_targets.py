@@ -1,6 +1,7 @@
 """What bytes from outside may do: give an answer, or an error of one line that names the file. Nothing else.
 
-`fuzz.py` holds readers and bundles to it by coverage, `tests/test_fuzz_inputs.py` by chosen kinds of bytes.
+`fuzz.py` holds readers and bundles to it by coverage,
+`tests/robustness/test_fuzz_inputs.py` by chosen kinds of bytes.
 """
 
 import hashlib
@@ -13,15 +14,15 @@ from typing import Any
 import polars as pl
 from small_build import small_build
 
-from retrieval.bundle import MANIFEST, manifest_bytes, manifest_digest, open_folder
+from retrieval.bundles.bundle import MANIFEST, manifest_bytes, manifest_digest, open_folder
+from retrieval.bundles.fitted_system_files import read_system
+from retrieval.data.interactions import Interactions, read_interactions
+from retrieval.data.items import ItemTable, find_items_beside, read_items
+from retrieval.data.users import UserTable, find_users_beside, read_users
 from retrieval.errors import ArtifactError, RetrievalError
-from retrieval.fitted import FittedSystem
-from retrieval.interactions import Interactions, read_interactions
-from retrieval.items import ItemTable, find_items_beside, read_items
-from retrieval.parts import read_system
+from retrieval.pipeline.save import read_evaluated
 from retrieval.recommender import Recommender
-from retrieval.storage import read_evaluated
-from retrieval.users import UserTable, find_users_beside, read_users
+from retrieval.serving.fitted_system import FittedSystem
 
 TableReader = Callable[[Path], Interactions | ItemTable | UserTable]
 # The name decides little: files are known by content, and members of a zip by name.
@@ -208,8 +209,8 @@ def _entry(data: bytes) -> dict[str, Any]:
 
 def small_bundle(folder: Path) -> Path:
     """A bundle of the tracked sample in `folder`; its own folder."""
-    from retrieval.publishing import new_bundle
-    from retrieval.storage import write_build
+    from retrieval.bundles.writer import new_bundle
+    from retrieval.pipeline.save import write_build
 
     built = small_build()
     with new_bundle(folder) as writer:

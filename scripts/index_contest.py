@@ -15,7 +15,7 @@ from index_tables import EXACT, OURS, OURS_EXACT, OURS_SMALL, Document
 from index_vectors import Vectors
 
 from index import ExactIndex, Goal, NothingMeetsError, OperatingPoint, Workload, candidate_kinds, tune
-from index.trials import build, exact_trial, first_meeting, timed
+from index.choosing.trials import build, exact_trial, first_meeting, timed
 
 K = 100
 SLOWER = 2.0  # than FAISS Flat: nobody looks for a setting there

@@ -6,8 +6,8 @@ from typing import Any
 
 from index_measuring import growth
 
-from retrieval.cli.tables import format_table
 from retrieval.errors import DataError
+from retrieval.reporting.text.tables import format_table
 
 Document = dict[str, Any]
 EXACT, OURS, OURS_SMALL, OURS_EXACT = "FAISS Flat", "ours", "ours, half memory", "ours, exact"

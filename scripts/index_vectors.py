@@ -81,8 +81,8 @@ def read_towers(artifacts: Path) -> tuple[Matrix, Matrix]:
     Raises:
         ArtifactError: if there is no bundle, or it is damaged.
     """
-    from retrieval.bundle import open_bundle
-    from retrieval.parts import read_system
+    from retrieval.bundles.bundle import open_bundle
+    from retrieval.bundles.fitted_system_files import read_system
 
     vectors = read_system(open_bundle(artifacts), "served").model.vectors
     return vectors.items, vectors.users

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.baselines import popularity
-from retrieval.encoded import EncodedInteractions
-from retrieval.judgements import Rows, Scorer
-from retrieval.linear_models import positive_matrix
+from retrieval.data.encoded import EncodedInteractions
+from retrieval.evaluation.baselines import popularity
+from retrieval.evaluation.judgements import Rows, Scorer
+from retrieval.training.linear_models import positive_matrix
 
 Setting = dict[str, Any]
 Space = dict[str, tuple[Any, ...]]

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from peers import Setting
 
-from retrieval.cli.tables import format_table
-from retrieval.judgements import StageScores
-from retrieval.uncertainty import Estimate, mean_estimate, sign_flip_p_value
+from retrieval.evaluation.judgements import StageScores
+from retrieval.evaluation.uncertainty import Estimate, mean_estimate, sign_flip_p_value
+from retrieval.reporting.text.tables import format_table
 
 PACKAGES = ("two-stage-retrieval", "numpy", "scipy", "torch", "implicit", "lenskit", "pandas")
 

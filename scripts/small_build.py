@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from retrieval.building import Build
+    from retrieval.pipeline.build import Build
     from retrieval.settings import BuildSettings
 
 
@@ -26,8 +26,8 @@ def small_settings(epochs: int = 1, seed: int = 42) -> "BuildSettings":
 
 def small_build(settings: "BuildSettings | None" = None) -> "Build":
     """The sample's 150 users and 120 items."""
-    from retrieval.building import build
-    from retrieval.datasets import load_dataset
+    from retrieval.data.datasets import load_dataset
+    from retrieval.pipeline.build import build
 
     table = load_dataset("sample", Path("unused"), print)
     return build(

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import settings
 from small_build import small_settings
 
-from tests.commands import Bench, standing_bundle
+from tests.support.commands import Bench, standing_bundle
 
 if TYPE_CHECKING:
-    from retrieval.building import Build
-    from retrieval.datasets import Dataset
+    from retrieval.data.datasets import Dataset
+    from retrieval.pipeline.build import Build
     from retrieval.settings import BuildSettings
 
 # Before anything imports torch or FAISS; the commands that tests start inherit it.
@@ -38,7 +38,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 @pytest.fixture(scope="session")
 def sample_set() -> "Dataset":
     """The tracked sample: 4,822 ratings of 150 users and 120 items."""
-    from retrieval.datasets import load_dataset
+    from retrieval.data.datasets import load_dataset
 
     return load_dataset("sample", Path("unused"), print)
 
@@ -52,7 +52,7 @@ def tiny_settings() -> "BuildSettings":
 @pytest.fixture(scope="session")
 def tiny_build(sample_set: "Dataset", tiny_settings: "BuildSettings") -> "Build":
     """The sample, built with the tiny settings. Leave it as it is."""
-    from retrieval.building import build
+    from retrieval.pipeline.build import build
 
     return build(
         sample_set.interactions, items=sample_set.items, settings=tiny_settings, name=sample_set.name
@@ -62,8 +62,8 @@ def tiny_build(sample_set: "Dataset", tiny_settings: "BuildSettings") -> "Build"
 @pytest.fixture(scope="session")
 def artifacts(tiny_build: "Build", tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifacts folder with the tiny build. Only for reading; see `own_artifacts`."""
-    from retrieval.publishing import new_bundle
-    from retrieval.storage import write_build
+    from retrieval.bundles.writer import new_bundle
+    from retrieval.pipeline.save import write_build
 
     folder = tmp_path_factory.mktemp("built") / "artifacts"
     with new_bundle(folder) as writer:
@@ -91,7 +91,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def few_resamples(tiny_build: "Build") -> Iterator[None]:
     """Intervals from few resamples. The session's own build is made before, with as many as ever."""
-    from retrieval import uncertainty
+    from retrieval.evaluation import uncertainty
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uncertainty, "RESAMPLES", 200)

@@ -6,7 +6,7 @@ Entry points load next to nothing before signals are under control.
 
 def main() -> None:
     """Entry point of `retrieval`."""
-    _start("retrieval", "retrieval.cli.group:retrieval")
+    _start("retrieval", "retrieval.cli.commands:retrieval")
 
 
 def build_index_main() -> None:

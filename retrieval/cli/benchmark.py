@@ -17,11 +17,11 @@ from retrieval.cli.options import (
     progress_option,
     verify_option,
 )
-from retrieval.cli.tables import printable
 from retrieval.errors import EnvironmentProblem, UsageError
+from retrieval.reporting.text.tables import printable
 
 if TYPE_CHECKING:
-    from retrieval.bundle import Verification
+    from retrieval.bundles.bundle import Verification
 
 DOCUMENT, PICTURE = "benchmark.json", "benchmark.png"
 # BLAS reads them when it is loaded, and exact search is as many threads as it says.
@@ -73,10 +73,10 @@ def benchmark(
     if "numpy" not in sys.modules:
         os.environ.update(dict.fromkeys(BLAS_THREADS, str(threads)))
 
-    from retrieval.benchmarking import measure, read_subject
-    from retrieval.bundles import read_current
-    from retrieval.cli.benchmark_text import benchmark_text
+    from retrieval.bundles.registry import read_current
     from retrieval.cli.progress import progress_for
+    from retrieval.evaluation.index_benchmark.measure import measure, read_subject
+    from retrieval.reporting.text.index_benchmark import benchmark_text
 
     read_current(artifacts, lambda _: None)  # where there is none, nothing is to be written
     _prepare(output, artifacts)
@@ -85,7 +85,7 @@ def benchmark(
         subject = read_current(artifacts, read_subject, verify)
         found = measure(subject, k, queries=queries, threads=threads, progress=progress)
         progress.phase("Drawing")
-        from retrieval.page.benchmark_figure import benchmark_png
+        from retrieval.reporting.figure.benchmark_figure import benchmark_png
 
         document = found.to_json()
         _write(output / DOCUMENT, (json.dumps(document, indent=1) + "\n").encode())

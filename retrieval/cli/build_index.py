@@ -19,8 +19,8 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.process import advise_when_stopped, holding_signals, ignore_signals
 from retrieval.cli.quantities import Bytes, Days
-from retrieval.cli.tables import wrap
 from retrieval.errors import DataError, EnvironmentProblem, HeldBack, UsageError
+from retrieval.reporting.text.tables import wrap
 from retrieval.settings import (
     LARGEST_COUNT,
     BuildSettings,
@@ -34,12 +34,12 @@ from retrieval.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from retrieval.building import Build
     from retrieval.cli.options import ProgressMode
-    from retrieval.datasets import Dataset
-    from retrieval.gate import GateVerdict
+    from retrieval.data.datasets import Dataset
+    from retrieval.data.reading.columns import ColumnNames
+    from retrieval.pipeline.build import Build
+    from retrieval.pipeline.gate import GateVerdict
     from retrieval.progress import Progress
-    from retrieval.reading.columns import ColumnNames
 
 COLUMN_FLAGS = {"user": "user", "item": "item", "rating": "rating", "timestamp": "time"}
 # What a preset decides; a flag beside it would silently win or lose.
@@ -265,16 +265,16 @@ def build_index(
         raise UsageError(f"--max-regression must be from 0 to 1, not {max_regression:g}; 0.01 is usual")
     settings = _settings(options)
     if settings.tune is not None:
-        from retrieval.studies import require_optuna
+        from retrieval.pipeline.tuning_trials import require_optuna
 
         require_optuna()
 
-    from retrieval.checkpoints import FOLDER as CHECKPOINTS
-    from retrieval.checkpoints import remove_checkpoints
+    from retrieval.bundles.writer import new_bundle
     from retrieval.cli.progress import progress_for
-    from retrieval.datasets import load_dataset
-    from retrieval.publishing import new_bundle
-    from retrieval.reading.columns import ColumnNames
+    from retrieval.data.datasets import load_dataset
+    from retrieval.data.reading.columns import ColumnNames
+    from retrieval.training.checkpoints import FOLDER as CHECKPOINTS
+    from retrieval.training.checkpoints import remove_checkpoints
 
     with progress_for(progress_mode) as progress:
         progress.phase("Reading the data")
@@ -288,9 +288,9 @@ def build_index(
             # It takes seconds: not before the data is read and the folder can be written.
             progress.phase("Loading torch")
             with holding_signals():
-                from retrieval.building import build
-                from retrieval.gate import judge
-                from retrieval.storage import write_build
+                from retrieval.pipeline.build import build
+                from retrieval.pipeline.gate import judge
+                from retrieval.pipeline.save import write_build
 
             built = build(
                 table.interactions,
@@ -325,7 +325,7 @@ def _finish(built: "Build", folder: Path, gate: "GateVerdict | None", as_json: b
     where = f"{'Kept, not published:' if held else 'Published'} {folder}"
     click.echo(json.dumps(document) if as_json else f"{text}\n{told}\n{where}")
     if gate is not None and held:
-        from retrieval.bundle import ID_LENGTH
+        from retrieval.bundles.bundle import ID_LENGTH
 
         short = folder.name[-ID_LENGTH:]
         raise HeldBack(
@@ -336,7 +336,7 @@ def _finish(built: "Build", folder: Path, gate: "GateVerdict | None", as_json: b
 
 def _advise(checkpoints: Path, resume: bool) -> None:
     """Say how to go on when a signal stops the build, where it left something to go on from."""
-    from retrieval.checkpoints import stamps
+    from retrieval.training.checkpoints import stamps
 
     of_others = set() if resume else stamps(checkpoints)
 
@@ -348,12 +348,12 @@ def _advise(checkpoints: Path, resume: bool) -> None:
 
 def _report(built: "Build") -> tuple[dict[str, Any], str]:
     """What is printed at the end, for programs and for people."""
-    from retrieval.cli.report_text import report_text
+    from retrieval.reporting.text.report import report_text
 
     document, text = built.report.to_json(), report_text(built.report)
     if built.settings.preset == "notebook":
-        from retrieval.cli.notebook_text import Curves, notebook_json, notebook_text
-        from retrieval.evaluation import evaluate
+        from retrieval.evaluation.evaluate import evaluate
+        from retrieval.reporting.text.notebook import Curves, notebook_json, notebook_text
 
         report = evaluate(built.evaluation, built.report.k, "notebook")
         curves = Curves.of(built.towers[0], built.neural_mf)
@@ -378,7 +378,7 @@ def _settings(options: dict[str, Any]) -> BuildSettings:
     for flag in flags:
         name = "--" + flag.replace("_", "-")
         raise UsageError(f"--preset {options['preset']} sets {name} itself; leave one of the two out")
-    from retrieval.presets import notebook
+    from retrieval.pipeline.presets import notebook
 
     return notebook(settings)
 
@@ -420,10 +420,10 @@ def _read(
     ratings: Path, items: Path | None, users: Path | None, columns: "ColumnNames", progress: "Progress"
 ) -> "Dataset":
     """Somebody's own table, and what was named or lies beside it."""
-    from retrieval.datasets import Dataset
-    from retrieval.interactions import read_interactions
-    from retrieval.items import find_items_beside, read_items
-    from retrieval.users import find_users_beside, read_users
+    from retrieval.data.datasets import Dataset
+    from retrieval.data.interactions import read_interactions
+    from retrieval.data.items import find_items_beside, read_items
+    from retrieval.data.users import find_users_beside, read_users
 
     def beside(found: Path | None, read: "Callable[[Path], Table]", what: str) -> "Table | None":
         try:

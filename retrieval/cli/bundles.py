@@ -40,7 +40,7 @@ def bundles(context: click.Context) -> None:
 
 def complete_bundle(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of bundles with what is typed in them, for the shell."""
-    from retrieval.bundles import entries
+    from retrieval.bundles.registry import entries
 
     artifacts = context.params.get("artifacts") or Path("artifacts")
     return [entry.name for entry in entries(artifacts) if incomplete in entry.name]
@@ -59,9 +59,9 @@ def list_command(artifacts: Path, as_json: bool) -> None:
     Example:
       retrieval bundles list
     """
-    from retrieval.bundles import entries
-    from retrieval.cli.bundles_text import entry_json, list_text
-    from retrieval.pointer import read_pointer
+    from retrieval.bundles.current import read_pointer
+    from retrieval.bundles.registry import entries
+    from retrieval.reporting.text.bundles import entry_json, list_text
 
     found = entries(artifacts)
     if not found:
@@ -83,9 +83,9 @@ def show_command(name: str | None, artifacts: Path, as_json: bool) -> None:
       retrieval bundles show
       retrieval bundles show 5accbf --json
     """
-    from retrieval.bundle import open_named
-    from retrieval.bundles import entry_of
-    from retrieval.cli.bundles_text import entry_json, show_text
+    from retrieval.bundles.bundle import open_named
+    from retrieval.bundles.registry import entry_of
+    from retrieval.reporting.text.bundles import entry_json, show_text
 
     entry = entry_of(artifacts, name)
     bundle = open_named(artifacts, entry.name)  # what cannot be read is an error here
@@ -106,7 +106,7 @@ def promote_command(name: str, artifacts: Path, as_json: bool) -> None:
     Example:
       retrieval bundles promote 20261126-090736-5accbfb136b2
     """
-    from retrieval.bundles import entry_of, promote
+    from retrieval.bundles.registry import entry_of, promote
 
     entry = entry_of(artifacts, name)
     promote(artifacts, entry.name, before=ignore_signals)
@@ -125,7 +125,7 @@ def rollback_command(artifacts: Path, as_json: bool) -> None:
     Example:
       retrieval bundles rollback
     """
-    from retrieval.bundles import rollback
+    from retrieval.bundles.registry import rollback
 
     name, skipped = rollback(artifacts, before=ignore_signals)
     over = f"; passed over, as damaged or gone: {', '.join(skipped)}" if skipped else ""
@@ -146,8 +146,8 @@ def prune_command(keep: int, dry_run: bool, artifacts: Path, as_json: bool) -> N
     Example:
       retrieval bundles prune --keep 5
     """
-    from retrieval.bundles import prune
-    from retrieval.cli.bundles_text import mebibytes
+    from retrieval.bundles.registry import prune
+    from retrieval.reporting.text.bundles import mebibytes
 
     gone = prune(artifacts, keep, rehearse=dry_run)
     words = "would be removed" if dry_run else "removed"
@@ -169,9 +169,9 @@ def verify_command(names: tuple[str, ...], every: bool, artifacts: Path, as_json
       retrieval bundles verify
       retrieval bundles verify --all
     """
-    from retrieval.bundles import entries, entry_of, problems, way_out
-    from retrieval.cli.bundles_text import whole_text
+    from retrieval.bundles.registry import entries, entry_of, problems, way_out
     from retrieval.errors import DamagedBundle
+    from retrieval.reporting.text.bundles import whole_text
 
     chosen = [entry_of(artifacts, name) for name in names]
     if every:
@@ -208,10 +208,10 @@ def diff_command(one: str, other: str | None, k: int, users: int, artifacts: Pat
     Example:
       retrieval bundles diff 090736 101512
     """
-    from retrieval.bundle import open_named
-    from retrieval.bundle_diff import diff_bundles
-    from retrieval.bundles import entry_of
-    from retrieval.cli.diff_text import diff_text
+    from retrieval.bundles.bundle import open_named
+    from retrieval.bundles.registry import entry_of
+    from retrieval.evaluation.diff.bundles import diff_bundles
+    from retrieval.reporting.text.diff import diff_text
 
     first, second = (open_named(artifacts, entry_of(artifacts, name).name) for name in (one, other))
     found = diff_bundles(first, second, k=k, users=users)

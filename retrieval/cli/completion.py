@@ -6,7 +6,7 @@ from retrieval.cli.app import load
 from retrieval.cli.options import SHARED, debug_option
 
 COMMANDS = {
-    "retrieval": "retrieval.cli.group:retrieval",
+    "retrieval": "retrieval.cli.commands:retrieval",
     "build-index": "retrieval.cli.build_index:build_index",
     "query": "retrieval.cli.query:query",
 }

@@ -17,9 +17,8 @@ from retrieval.cli.options import (
     json_option,
     progress_option,
 )
-from retrieval.cli.tables import format_table, shorten, wrap
-from retrieval.downloads.fetching import TIMEOUT, size_text
-from retrieval.downloads.named_sets import (
+from retrieval.data.downloads.fetching import TIMEOUT, size_text
+from retrieval.data.downloads.named_sets import (
     NAMED_SETS,
     SAMPLE,
     TERMS,
@@ -29,9 +28,10 @@ from retrieval.downloads.named_sets import (
     find_set,
     standing,
 )
+from retrieval.reporting.text.tables import format_table, shorten, wrap
 
 if TYPE_CHECKING:
-    from retrieval.datasets import Verified
+    from retrieval.data.datasets import Verified
 
 HERE_WIDTH = 24
 
@@ -76,7 +76,7 @@ def datasets(
     wanted = [find_set(name) for name in dict.fromkeys(names)]
 
     from retrieval.cli.progress import progress_for
-    from retrieval.datasets import obtain
+    from retrieval.data.datasets import obtain
 
     documents = []
     for named in wanted:

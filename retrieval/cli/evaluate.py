@@ -16,8 +16,8 @@ from retrieval.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from retrieval.bundle import Verification
-    from retrieval.protocols import ProtocolName
+    from retrieval.bundles.bundle import Verification
+    from retrieval.evaluation.protocols import ProtocolName
 
 NOTEBOOK_K = 10
 
@@ -45,16 +45,16 @@ def evaluate(
       retrieval evaluate --protocol notebook
       retrieval evaluate --json > report.json
     """
-    from retrieval.bundles import read_current
-    from retrieval.cli.report_text import report_text
-    from retrieval.evaluation import evaluate as measure
-    from retrieval.storage import read_evaluated
+    from retrieval.bundles.registry import read_current
+    from retrieval.evaluation.evaluate import evaluate as measure
+    from retrieval.pipeline.save import read_evaluated
+    from retrieval.reporting.text.report import report_text
 
     bundle, evaluated = read_current(artifacts, lambda bundle: (bundle, read_evaluated(bundle)), verify)
     report = measure(evaluated, k, protocol)
     document, text = report.to_json(), report_text(report)
     if protocol == "notebook" and bundle.manifest["settings"]["preset"] == "notebook" and k == NOTEBOOK_K:
-        from retrieval.cli.notebook_text import Curves, notebook_json, notebook_text
+        from retrieval.reporting.text.notebook import Curves, notebook_json, notebook_text
 
         curves = Curves.from_manifest(bundle.manifest["training"])
         document["notebook"] = notebook_json(report, curves)

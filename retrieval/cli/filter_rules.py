@@ -1,12 +1,12 @@
-"""`--only` and `--exclude`: from what is typed to the rules of `retrieval.filters`. Reads no table."""
+"""`--only` and `--exclude`: parses what is typed into rules of `serving.item_filters`. Reads no table."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrieval.attributes import ItemAttributes
+from retrieval.data.reading.decoding import to_utf8
 from retrieval.errors import DataError, UsageError
-from retrieval.filters import Rule
-from retrieval.reading.decoding import to_utf8
+from retrieval.serving.item_attributes import ItemAttributes
+from retrieval.serving.item_filters import Rule
 
 _FORMS = "expected COLUMN=VALUE, item ids with commas between them, or @FILE with an id a line"
 

@@ -12,9 +12,9 @@ from retrieval.cli.process import ignore_signals
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
-    from retrieval.changed_bundles import Changing
-    from retrieval.fitted import FittedSystem
-    from retrieval.items import ItemTable
+    from retrieval.catalogue.publish import Changing
+    from retrieval.data.items import ItemTable
+    from retrieval.serving.fitted_system import FittedSystem
 
 PATH = click.Path(path_type=Path)
 # Above this share of tombstones an index is worth building again: searches pass, and memory holds, as many.
@@ -66,10 +66,10 @@ def add(items: Path, vectors: Path | None, artifacts: Path, as_json: bool) -> No
       retrieval index add --items new.csv
       retrieval index add --items new.csv --vectors new.npy --json
     """
-    from retrieval.changed_bundles import changing_bundle
-    from retrieval.changing import with_items
-    from retrieval.items import read_items
-    from retrieval.new_items import items_of_table, known_columns, read_vectors
+    from retrieval.catalogue.change import with_items
+    from retrieval.catalogue.new_items import items_of_table, known_columns, read_vectors
+    from retrieval.catalogue.publish import changing_bundle
+    from retrieval.data.items import read_items
 
     given = None if vectors is None else read_vectors(vectors)
     with changing_bundle(artifacts) as changing:
@@ -108,8 +108,8 @@ def remove(item: str | None, items: Path | None, artifacts: Path, as_json: bool)
         which = "both were given" if item is not None else "neither was given"
         raise UsageError(f"give one of --item and --items, as in remove --item 50,181; {which}")
 
-    from retrieval.changed_bundles import changing_bundle
-    from retrieval.changing import without_items
+    from retrieval.catalogue.change import without_items
+    from retrieval.catalogue.publish import changing_bundle
     from retrieval.cli.filter_rules import read_ids
 
     ids = [part.strip() for part in (item or "").split(",") if part.strip()]
@@ -136,8 +136,8 @@ def compact(artifacts: Path, as_json: bool) -> None:
     Example:
       retrieval index compact
     """
-    from retrieval.changed_bundles import changing_bundle
-    from retrieval.changing import compacted
+    from retrieval.catalogue.change import compacted
+    from retrieval.catalogue.publish import changing_bundle
 
     with changing_bundle(artifacts) as changing:
         system, settings = changing.system, changing.bundle.manifest["settings"]

@@ -45,7 +45,7 @@ json_option = click.option(
 
 def complete_set_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of data sets that begin with what is typed, for the shell; not those that are given already."""
-    from retrieval.downloads.named_sets import NAMED_SETS
+    from retrieval.data.downloads.named_sets import NAMED_SETS
 
     given = context.params.get(parameter.name or "") if parameter.nargs == -1 else None
     return [name for name in NAMED_SETS if name.startswith(incomplete) and name not in (given or ())]

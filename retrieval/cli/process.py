@@ -143,7 +143,7 @@ def _prepare_streams() -> None:
 
 def report(message: str, error: BaseException) -> None:
     """Write the one line of an error to stderr, whatever is in the message; first its traceback if asked."""
-    from retrieval.cli.tables import printable
+    from retrieval.reporting.text.tables import printable
 
     if is_debugging():
         import traceback

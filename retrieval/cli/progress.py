@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from retrieval.cli.process import CLEAR_LINE, is_live, write_stderr
-from retrieval.cli.tables import WIDTH, printable, shorten
 from retrieval.progress import Progress, Silent
+from retrieval.reporting.text.tables import WIDTH, printable, shorten
 
 if TYPE_CHECKING:
     from retrieval.cli.options import ProgressMode
@@ -73,7 +73,7 @@ class TerminalProgress:
 
     def downloaded(self, received: int, total: int | None) -> None:
         """Show how far a download of the current phase is, in bytes; `total` is None where nobody knows."""
-        from retrieval.downloads.fetching import progress_text
+        from retrieval.data.downloads.fetching import progress_text
 
         self._last = progress_text(received, total)
         self._show(f"{self._phase or 'Downloading'}: {self._last}")

@@ -15,12 +15,12 @@ from retrieval.cli.options import (
     verify_option,
 )
 from retrieval.cli.quantities import Bytes
-from retrieval.cli.tables import format_table, printable
 from retrieval.errors import UsageError
+from retrieval.reporting.text.tables import format_table, printable
 
 if TYPE_CHECKING:
-    from retrieval.bundle import Verification
-    from retrieval.recommendations import Fallback, Recommendations
+    from retrieval.bundles.bundle import Verification
+    from retrieval.serving.recommendations import Fallback, Recommendations
 
 
 @click.command(context_settings=SHARED)

@@ -1,0 +1,448 @@
+"""FAISS indexes by inner product: build from a factory string, search, save, load.
+
+What a factory string means: https://github.com/facebookresearch/faiss/wiki/The-index-factory; `UPCA` and
+`UPCAR` are ours, see `transforms`, and so are the lists of an IVF index that follows them, see `partition`.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import faiss as _faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from index.base import SearchResult, check_queries, check_vectors
+from index.factory_strings import check_factory, default_factory
+from index.faiss_wrappers import check_finite, find, inner, prepare_training, search_parameters
+from index.ivf_lists import parted_by_distance
+from index.loading import most_bytes, reading_at_most
+from index.row_map import RowMap, as_bits
+from index.search_settings import SearchSettings
+from index.topk import order_result, top_k
+from index.transforms import new_index
+
+faiss: Any = _faiss  # its stubs lack much of what it exports
+
+LARGEST_EF = 2**20
+# As views on the file, and without tables that only Euclidean distances use.
+_READING = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
+_DEFAULT_K_FACTOR = 4.0
+
+
+@contextmanager
+def faiss_threads(threads: int) -> Iterator[None]:
+    """Let FAISS use this many threads inside the block; the process-wide setting is put back after it.
+
+    Raises:
+        ValueError: if `threads` is below 1.
+    """
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; expected at least 1")
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+class AnnIndex:
+    """An approximate index. Search settings belong to the object and are passed with each search.
+
+    The FAISS index inside is never changed after it is built, so objects made by `with_settings` share it
+    and do not disturb each other.
+
+    Args:
+        faiss_index: trained and filled.
+        factory: the string it was built from.
+        settings: how hard it looks. Where they are left out: a quarter of the lists of an IVF index, a start
+            for tuning; four times k candidates where they are refined; FAISS's own breadth in a graph.
+        row_map: which row each of its vectors is, see `changed`; None: row i is the i-th vector added.
+
+    Raises:
+        ValueError: if the index is empty, untrained or not by inner product, or a setting does not fit it.
+    """
+
+    def __init__(
+        self,
+        faiss_index: Any,
+        factory: str,
+        settings: SearchSettings | None = None,
+        row_map: RowMap | None = None,
+        *,
+        _keep: Any = None,
+    ) -> None:
+        _check_metric(faiss_index, factory)
+        if not faiss_index.is_trained or faiss_index.ntotal < 1:
+            raise ValueError(
+                f"{factory!r} holds {faiss_index.ntotal} vectors; expected a trained, filled index"
+            )
+        self.factory = factory
+        self._index = faiss_index
+        self._keep = _keep  # the bytes that a loaded index is a view on
+        self._positions = int(faiss_index.ntotal)
+        if row_map is not None and len(row_map) != self._positions:
+            raise ValueError(f"the row map is of {len(row_map)} vectors, the index of {self._positions}")
+        self.row_map = None if row_map is None or row_map.is_identity else row_map
+        self.size = self._positions if self.row_map is None else self.row_map.size
+        self.dimension = int(faiss_index.d)
+        ivf, graph = find(faiss_index, faiss.IndexIVF), find(faiss_index, faiss.IndexHNSW)
+        self.nlist: int | None = None if ivf is None else int(ivf.nlist)
+        panorama = find(faiss_index, faiss.IndexFlatPanorama)
+        self._widest: int | None = None if panorama is None else int(panorama.batch_size)
+        self._refines = find(faiss_index, faiss.IndexRefine) is not None
+        self.settings = self._complete(settings or SearchSettings(), graph)
+        self._parameters: dict[float | None, Any] = {}
+
+    def _complete(self, settings: SearchSettings, graph: Any) -> SearchSettings:
+        """Check the settings and fill in what was left out."""
+        nprobe = _whole("nprobe", settings.nprobe, self.nlist, self.factory)
+        ef_search = _whole("ef_search", settings.ef_search, graph and LARGEST_EF, self.factory)
+        k_factor = settings.k_factor
+        if k_factor is not None:
+            if not self._refines:
+                raise ValueError(f"{self.factory!r} has no k_factor, received {k_factor}; leave it out")
+            if not 1 <= k_factor < math.inf:
+                raise ValueError(f"k_factor is {k_factor!r}; expected a number of at least 1")
+        if self.nlist is not None and nprobe is None:
+            nprobe = math.ceil(self.nlist / 4)
+        if graph is not None and ef_search is None:
+            ef_search = int(graph.hnsw.efSearch)
+        if self._refines and k_factor is None:
+            k_factor = _DEFAULT_K_FACTOR
+        return SearchSettings(nprobe, ef_search, None if k_factor is None else float(k_factor))
+
+    @classmethod
+    def build(
+        cls,
+        vectors: NDArray[np.float32],
+        factory: str,
+        *,
+        seed: int,
+        threads: int,
+        settings: SearchSettings | None = None,
+    ) -> "AnnIndex":
+        """Train on the vectors and add them, row by row.
+
+        Repeats byte for byte for the same vectors, seed and number of threads on one machine; graphs too,
+        whose links the FAISS required here finds in a fixed order, where older ones raced. Prints nothing,
+        however few vectors.
+
+        Args:
+            vectors: shape (n, d), float32, finite.
+            factory: a factory string; `check_factory` says which.
+            seed: of the k-means runs and of what trains on a sample.
+            threads: FAISS threads while building.
+            settings: see the class.
+
+        Raises:
+            ValueError: for what `check_vectors` and `check_factory` refuse, and what FAISS does.
+        """
+        check_vectors(vectors)
+        size, dimension = vectors.shape
+        check_factory(factory, size, dimension)
+        vectors = np.ascontiguousarray(vectors)
+        try:
+            with faiss_threads(threads):
+                faiss_index = new_index(factory, vectors, seed)
+                _check_metric(faiss_index, factory)  # some kinds ignore the metric asked for
+                kept_alive = prepare_training(faiss_index, seed)
+                with parted_by_distance(faiss_index, factory):
+                    faiss_index.train(vectors)
+                    faiss_index.add(vectors)
+                del kept_alive
+        except (RuntimeError, MemoryError) as error:
+            raise ValueError(
+                f"FAISS cannot build {factory!r} over {size} vectors of {dimension} numbers "
+                f'({_reason(error)}); use "{default_factory(size)}"'
+            ) from None
+        return cls(faiss_index, factory, settings)
+
+    @property
+    def name(self) -> str:
+        """Kind and settings, such as ``IVF32,Flat nprobe=8``."""
+        return f"{self.factory}{self.settings}"
+
+    @property
+    def takes_selectors(self) -> bool:
+        """Whether a search can be told which rows it may return."""
+        base = self._index
+        while (inside := inner(base)) is not None:
+            base = inside
+        kinds = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexHNSW, faiss.IndexIVF)
+        return isinstance(base, kinds) and "Panorama" not in type(base).__name__
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes on disk, and in memory but for a few bytes."""
+        counter = _ByteCounter()
+        faiss.write_index(self._index, faiss.PyCallbackIOWriter(counter))
+        return counter.total
+
+    def with_settings(self, settings: SearchSettings) -> "AnnIndex":
+        """The same index looking as hard as told; ValueError where a setting does not fit it."""
+        return AnnIndex(self._index, self.factory, settings, self.row_map, _keep=self._keep)
+
+    def with_nprobe(self, nprobe: int) -> "AnnIndex":
+        """The same index looking at `nprobe` lists; ValueError unless it has that many."""
+        return self.with_settings(replace(self.settings, nprobe=nprobe))
+
+    def with_ef_search(self, ef_search: int) -> "AnnIndex":
+        """The same HNSW index keeping `ef_search` candidates; ValueError for other kinds."""
+        return self.with_settings(replace(self.settings, ef_search=ef_search))
+
+    def deeper(self) -> "AnnIndex":
+        """The same index looking at twice as much, at most at everything."""
+        nprobe, ef_search, k_factor = self.settings.nprobe, self.settings.ef_search, self.settings.k_factor
+        return self.with_settings(
+            SearchSettings(
+                None if nprobe is None or self.nlist is None else min(2 * nprobe, self.nlist),
+                None if ef_search is None else min(2 * ef_search, LARGEST_EF),
+                None if k_factor is None else min(2 * k_factor, float(self._positions)),
+            )
+        )
+
+    def exhaustive(self) -> "AnnIndex":
+        """The same index looking at everything, which makes its answers exact search's.
+
+        But for compressed vectors that nothing refines: their scores are not the products themselves. A
+        graph is asked for the vectors it was built on, as a walk need not come by all of them.
+        """
+        graph = find(self._index, faiss.IndexHNSW)
+        if graph is self._index:
+            storage = faiss.downcast_index(graph.storage)
+            return AnnIndex(storage, self.factory, row_map=self.row_map, _keep=(self._index, self._keep))
+        ef_search = None if graph is None else LARGEST_EF
+        k_factor = float(self._positions) if self._refines else None
+        return self.with_settings(SearchSettings(self.nlist, ef_search, k_factor))
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> SearchResult:
+        """Up to min(k, size) items for each query, by the index's own (perhaps compressed) scores.
+
+        Args:
+            queries: shape (q, dimension), float32, finite.
+            k: at least 1.
+            allowed: shape (size,): the rows that may be returned; None: all.
+
+        Returns:
+            min(k, size) columns; a line is padded at its end where the index looked at too few items.
+
+        Raises:
+            ValueError: for what `check_queries` refuses, if the index takes no selectors or `allowed` is of
+                another shape, or if the index names a row it cannot hold.
+        """
+        check_queries(queries, self.dimension, k)
+        width = min(int(k), self.size)
+        if not len(queries):
+            return SearchResult(np.empty((0, width), np.float32), np.empty((0, width), np.int64))
+        if allowed is not None:
+            self._check_allowed(allowed)
+        if self.row_map is None:
+            return self._search(queries, width, None if allowed is None else as_bits(allowed))
+        if allowed is None and not self.takes_selectors:
+            return self.row_map.search(self._search, queries, width)
+        bits = self.row_map.live_bits if allowed is None else self.row_map.bits_of(allowed)
+        return self.row_map.translate(self._search(queries, width, bits))
+
+    def _search(
+        self, queries: NDArray[np.float32], depth: int, bits: NDArray[np.uint8] | None = None
+    ) -> SearchResult:
+        """As `search`, by positions in the FAISS index, allowed or not by a bit each."""
+        if self._widest is not None and depth > self._widest:
+            return self._scan(queries, depth)
+        parameters = self._parameters_for(depth, bits)
+        scores, found = self._index.search(np.ascontiguousarray(queries), depth, params=parameters)
+        if found.max() >= self._positions:
+            raise ValueError(
+                f"{self.factory!r} answers row {found.max()} of {self._positions}; build the index again"
+            )
+        return order_result(scores, found)
+
+    def _scan(self, queries: NDArray[np.float32], depth: int) -> SearchResult:
+        """All products, where FAISS' early termination does not go so deep."""
+        base, asked = self._index, np.ascontiguousarray(queries)
+        while isinstance(base, faiss.IndexPreTransform):
+            asked = base.chain.at(0).apply(asked)
+            base = inner(base)
+        return SearchResult(*top_k(asked @ base.reconstruct_n(0, self._positions).T, depth))
+
+    def _parameters_for(self, k: int, bits: NDArray[np.uint8] | None) -> Any:
+        """Settings as FAISS takes them. Asked for more than all items it would fill memory with padding."""
+        k_factor = self.settings.k_factor
+        if k_factor is not None and k * k_factor > self._positions:
+            k_factor = (self._positions + 0.5) / k
+        if bits is not None:
+            return search_parameters(self._index, self.settings, k_factor, faiss.IDSelectorBitmap(bits))
+        if k_factor not in self._parameters:
+            self._parameters = {k_factor: search_parameters(self._index, self.settings, k_factor, None)}
+        return self._parameters[k_factor]
+
+    def _check_allowed(self, allowed: NDArray[np.bool_]) -> None:
+        if not self.takes_selectors:
+            raise ValueError(f"{self.factory!r} cannot be told which rows to return; use search_filtered")
+        if allowed.shape != (self.size,) or allowed.dtype != np.bool_:
+            raise ValueError(
+                f"allowed is {allowed.dtype} of shape {allowed.shape}; expected a bool for each of "
+                f"{self.size} items"
+            )
+
+    @property
+    def tombstones(self) -> int:
+        """How many vectors are left of items that were removed or replaced."""
+        return self._positions - self.size
+
+    def changed(
+        self, kept: NDArray[np.int64], vectors: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> "AnnIndex":
+        """The index of a changed catalogue; this one goes on answering as before.
+
+        Nothing is trained again: vectors are appended, and those of items that are gone are left as
+        tombstones, which take memory and time. To be rid of them, build from the vectors again.
+
+        Args:
+            kept: shape (size,), int64: the new row of each item, -1 where it is removed or replaced.
+            vectors: shape (m, dimension), float32, finite: of new items and of replaced ones.
+            rows: shape (m,), int64: their rows; with those of `kept` all from 0 to the new size - 1.
+
+        Raises:
+            ValueError: if vectors or rows do not fit, or no item is left.
+        """
+        before = RowMap(np.arange(self._positions)) if self.row_map is None else self.row_map
+        after = before.moved(kept, rows)
+        if len(vectors) != len(rows) or vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise ValueError(
+                f"{len(rows)} rows for vectors of shape {vectors.shape}; expected one each, of "
+                f"{self.dimension} numbers"
+            )
+        if not len(vectors):
+            return AnnIndex(self._index, self.factory, self.settings, after, _keep=self._keep)
+        check_vectors(vectors)
+        # Through bytes: a copy of an index that is a view is a view too, and ends the process when added to.
+        longer = faiss.deserialize_index(faiss.serialize_index(self._index))
+        # On one thread, as a transform's last bits are others on another number of them.
+        with faiss_threads(1), parted_by_distance(longer, self.factory):
+            longer.add(np.ascontiguousarray(vectors))
+        return AnnIndex(longer, self.factory, self.settings, after)
+
+    def to_bytes(self) -> NDArray[np.uint8]:
+        """The FAISS index as a flat array; `factory`, settings and `row_map` are to be kept beside it."""
+        return np.asarray(faiss.serialize_index(self._index), dtype=np.uint8)
+
+    @classmethod
+    def from_bytes(
+        cls,
+        data: bytes | NDArray[np.uint8],
+        *,
+        factory: str,
+        size: int,
+        dimension: int,
+        settings: SearchSettings | None = None,
+        rows: NDArray[np.int64] | None = None,
+    ) -> "AnnIndex":
+        """Load what `to_bytes` gave. Check a digest first: FAISS trusts much of what it reads.
+
+        The vectors and lists stay where they are: where `data` is a mapped file, they are read from it page
+        by page as searches come by, and processes share them.
+
+        Args:
+            data: the bytes; kept, not copied, and not to be changed.
+            factory: the string it was built from.
+            size: number of items it must hold.
+            dimension: numbers in a vector it must have.
+            settings: as in the class.
+            rows: of a changed index, the rows of its `row_map`.
+
+        Raises:
+            ValueError: if the bytes are no FAISS index, or one of another size, dimension or metric, or its
+                rows are not 0 to size - 1, or a setting does not fit it.
+        """
+        array = np.frombuffer(data, dtype=np.uint8)
+        if not len(array):
+            raise ValueError("not a whole FAISS index (0 bytes); build the index again")
+        row_map = None if rows is None else RowMap(rows)
+        if row_map is not None and row_map.size != size:
+            raise ValueError(f"the row map has {row_map.size} items; expected {size}, build the index again")
+        positions = size if row_map is None else len(row_map)
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(array), len(array))
+        try:
+            with reading_at_most(most_bytes(len(array), factory), positions):
+                loaded = faiss.read_index(reader, _READING)
+        except (RuntimeError, MemoryError) as error:
+            raise ValueError(f"not a whole FAISS index ({_reason(error)}); build the index again") from None
+        if reader.rp_ > len(array):  # it hands out views without looking at the end
+            raise ValueError("not a whole FAISS index (cut off); build the index again")
+        if reader.rp_ < len(array):
+            raise ValueError(f"{len(array) - reader.rp_} bytes follow the FAISS index; build the index again")
+        if (loaded.ntotal, loaded.d) != (positions, dimension):
+            raise ValueError(
+                f"the FAISS index holds {loaded.ntotal} vectors of {loaded.d} numbers; expected "
+                f"{positions} of {dimension}, build the index again from these vectors"
+            )
+        index = cls(loaded, factory, settings, row_map, _keep=(array, data))
+        _check_rows(find(loaded, faiss.IndexIVF), positions)
+        check_finite(loaded)
+        return index
+
+
+class _ByteCounter:
+    """Counts what is written to it and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def __call__(self, data: bytes) -> int:
+        self.total += len(data)
+        return len(data)
+
+
+def _check_metric(index: Any, factory: str) -> None:
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ValueError(
+            f"{factory!r} measures with FAISS metric {index.metric_type}, not by inner product; "
+            'use a kind that does, such as "HNSW32" or "Flat"'
+        )
+
+
+def _whole(name: str, value: int | None, largest: int | None, factory: str) -> int | None:
+    """Check a search setting; `largest` is None where the index does not have it."""
+    if value is None:
+        return None
+    if largest is None:
+        raise ValueError(f"{factory!r} has no {name}, received {value}; leave it out")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
+        raise ValueError(f"{name} is {value!r}; expected an integer from 1 to {largest} for {factory!r}")
+    return int(value)
+
+
+def _check_rows(ivf: Any, size: int) -> None:
+    """Refuse inverted lists that do not hold each row once."""
+    if ivf is None:
+        return
+    lists = ivf.invlists
+    lengths = [lists.list_size(i) for i in range(lists.nlist)]
+    found = np.zeros(size, dtype=np.bool_)
+    whole = sum(lengths) == size
+    for i, length in enumerate(lengths):
+        if length and whole:
+            rows = faiss.rev_swig_ptr(lists.get_ids(i), length)
+            whole = int(rows.min()) >= 0 and int(rows.max()) < size
+            if whole:
+                found[rows] = True
+    if not (whole and found.all()):
+        raise ValueError(
+            f"the FAISS index does not hold each row from 0 to {size - 1} once; build the index again"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """FAISS's message without the C++ signature, path and condition in front."""
+    text = " ".join(str(error).split())
+    return (
+        text.rsplit("failed: ", 1)[-1].rsplit(".cpp:", 1)[-1].lstrip("0123456789: ")[:160]
+        or type(error).__name__
+    )

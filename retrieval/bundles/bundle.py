@@ -1,0 +1,209 @@
+"""A bundle on disk, read only when whole. `publishing` writes them, `bundles` knows all of a folder.
+
+    artifacts/
+        current                 names the bundle that answers, see `pointer`; replaced in one step
+        builds/<time>-<id>/     one bundle: manifest.json and the files it lists
+        checkpoints/            of the build that is running or was stopped
+        .lock                   held by the build that is running
+
+A bundle is never edited. Its manifest holds the size and SHA-256 of every other file and a digest of
+itself, and no byte is parsed before it has been checked: FAISS, safetensors and NumPy load most
+damaged files without a word.
+"""
+
+import hashlib
+import io
+import json
+import math
+import mmap
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError  # NumPy lets it out of a header it cannot read
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.bundles.current import BUILDS, BUNDLE_NAME, read_pointer
+from retrieval.errors import ArtifactError, DamagedBundle
+from retrieval.plain_files import check_folder, opened_plain_file, read_plain_file
+from retrieval.serving.tower_vectors import Weights
+
+Verification = Literal["full", "fast"]
+FORMAT_VERSION = 5
+MANIFEST = "manifest.json"
+FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
+MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
+# What Python and NumPy say of a file that is not what its name says.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+ID_LENGTH = 12  # of the build id, in the folder's name
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its manifest is checked, its files are checked as they are read.
+
+    Attributes:
+        folder: where it lies.
+        manifest: see `publishing.BundleWriter.publish`.
+        verify: "full" checks the size and SHA-256 of a file before anything parses it; "fast", for bundles
+            too large for that, its size only, and trusts the disk for the rest.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    verify: Verification = "full"
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file, after its size and digest.
+
+        Raises:
+            DamagedBundle: if it is not listed, missing, not a plain file, or changed.
+        """
+        entry = self._entry(name)
+        data = read_plain_file(self.folder / name, int(entry["size"]))
+        self._check(name, data)
+        return data
+
+    def mapped(self, name: str) -> NDArray[np.uint8]:
+        """As `read`, but the bytes stay in the file: processes share them, and no copy is made.
+
+        A bundle is never edited, and what is mapped stays readable after the file is removed.
+        """
+        entry = self._entry(name)
+        with opened_plain_file(self.folder / name, int(entry["size"])) as file:
+            if not entry["size"]:  # nothing to map
+                return np.empty(0, dtype=np.uint8)
+            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+        if len(data) != entry["size"]:
+            raise DamagedBundle(f"{self.folder / name}: changed while it was opened")
+        self._check(name, data)
+        return data
+
+    def array(self, name: str) -> NDArray[Any]:
+        """An .npy file, mapped and read-only; arrays of Python objects are refused."""
+        data = self.mapped(name)
+        try:
+            start = io.BytesIO(data[:MAX_HEADER_BYTES].tobytes())
+            version = np.lib.format.read_magic(start)
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, by_columns, dtype = read[version](start)
+            if dtype.hasobject or not dtype.isnative or (by_columns and len(shape) > 1):
+                raise ValueError(f"an array of {dtype}{', by columns' if by_columns else ''}")
+            n_bytes = math.prod(shape) * dtype.itemsize
+            if start.tell() + n_bytes != len(data):
+                raise ValueError(f"{len(data) - start.tell()} bytes for {shape} of {dtype}")
+            values = data[start.tell() :]
+            if dtype.kind == "U" and len(values) and values.view(np.uint32).max() > sys.maxunicode:
+                raise ValueError("text with numbers that are no characters")
+            return np.asarray(values.view(dtype).reshape(shape))
+        except (*UNREADABLE, EOFError, MemoryError, TokenError) as error:
+            raise DamagedBundle(f"{self.folder / name}: not a plain .npy file ({error})") from error
+
+    def json(self, name: str) -> Any:
+        """A .json file; NaN and infinity, which are not JSON and nobody wrote, are refused."""
+
+        def refuse(constant: str) -> None:
+            raise ValueError(f"it holds {constant}")
+
+        try:
+            return json.loads(self.read(name), parse_constant=refuse)
+        except UNREADABLE as error:
+            raise DamagedBundle(f"{self.folder / name}: not JSON ({error})") from error
+
+    def tensors(self, name: str) -> Weights:
+        """A .safetensors file as numpy arrays."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        data = self.read(name)
+        try:
+            return dict(load(data))
+        except (SafetensorError, *UNREADABLE) as error:  # the latter of types NumPy does not have
+            raise DamagedBundle(f"{self.folder / name}: not safetensors ({error})") from error
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """What the manifest says of a file, whose folder must be one."""
+        entry: dict[str, Any] | None = self.manifest["files"].get(name)
+        if entry is None:
+            raise DamagedBundle(f"{self.folder / name}: not listed in {MANIFEST}")
+        for folder in (self.folder / name).relative_to(self.folder).parents[:-1]:
+            check_folder(self.folder / folder)
+        return entry
+
+    def _check(self, name: str, data: Any) -> None:
+        if (
+            self.verify == "full"
+            and hashlib.sha256(data).hexdigest() != self.manifest["files"][name]["sha256"]
+        ):
+            raise DamagedBundle(f"{self.folder / name}: its SHA-256 is not the manifest's")
+
+
+def open_bundle(artifacts: Path, verify: Verification = "full") -> Bundle:
+    """The current bundle of an artifacts folder; see `bundles.read_current` for who reads it at once.
+
+    Raises:
+        ArtifactError: if there is none, or it is damaged.
+    """
+    return open_named(artifacts, read_pointer(artifacts)[0], verify)
+
+
+def open_named(artifacts: Path, name: str, verify: Verification = "full") -> Bundle:
+    """A bundle of an artifacts folder by the name of its folder.
+
+    Raises:
+        ArtifactError: as `open_folder`.
+    """
+    for folder in (artifacts / BUILDS, artifacts / BUILDS / name):
+        check_folder(folder)
+    return open_folder(artifacts / BUILDS / name, verify)
+
+
+def open_folder(folder: Path, verify: Verification = "full") -> Bundle:
+    """One bundle's own folder.
+
+    Args:
+        verify: see `Bundle`; the manifest is always checked in full.
+
+    Raises:
+        ArtifactError: if its manifest is missing, damaged, of another format or another folder's.
+    """
+    path = folder / MANIFEST
+    data = read_plain_file(path, None)
+    try:
+        manifest = json.loads(data)
+        version = manifest["format_version"]
+        if not isinstance(version, int):
+            raise TypeError
+        if version != FORMAT_VERSION:
+            newer = "use a newer version of it, or " if version > FORMAT_VERSION else ""
+            raise ArtifactError(
+                f"{path}: format version {version}, but this program reads {FORMAT_VERSION}; "
+                f"{newer}run build-index again"
+            )
+        build_id, files = manifest["build_id"], manifest["files"]
+        plain = all(
+            FILE_NAME.fullmatch(name) and isinstance(entry["size"], int) and isinstance(entry["sha256"], str)
+            for name, entry in files.items()
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedBundle(f"{path}: not a manifest ({type(error).__name__})") from None
+    # The bytes too: JSON has many spellings of the same content, the writer only one.
+    if not plain or build_id != manifest_digest(manifest) or data != manifest_bytes(manifest):
+        raise DamagedBundle(f"{path}: its digest is not the build id it carries")
+    if BUNDLE_NAME.fullmatch(folder.name) and not folder.name.endswith(build_id[:ID_LENGTH]):
+        raise DamagedBundle(f"{path}: of the build {build_id[:ID_LENGTH]}, not of this folder's")
+    return Bundle(folder, manifest, verify)
+
+
+def manifest_digest(manifest: dict[str, Any]) -> str:
+    """SHA-256 of everything in the manifest but the build id itself."""
+    content = {key: value for key, value in manifest.items() if key != "build_id"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    """The one way a manifest is spelled on disk."""
+    return (json.dumps(manifest, indent=1) + "\n").encode()

@@ -1,0 +1,50 @@
+"""How much memory a bundle takes and may take, found out before anything of it is loaded."""
+
+import mmap
+import resource
+from pathlib import Path
+
+from retrieval.bundles.bundle import Bundle
+from retrieval.errors import EnvironmentProblem
+
+MEBIBYTE = 1024**2
+
+
+def check_memory(bundle: Bundle, part: str, limit: int | None) -> None:
+    """Refuse a part of a bundle that does not fit.
+
+    Args:
+        part: "served" or "evaluated".
+        limit: bytes it may take; None: as many as the process can get (`ulimit -v`).
+
+    Raises:
+        EnvironmentProblem: with the size needed.
+    """
+    files = bundle.manifest["files"]
+    needed = sum(int(entry["size"]) for name, entry in files.items() if name.startswith(f"{part}/"))
+    left = _address_space_left()
+    for allowed, by, more in (
+        (limit, "--memory-limit allows", "allow more"),
+        (left, "the limit of this process (ulimit -v) leaves", "raise it"),
+    ):
+        if allowed is not None and needed > allowed:
+            raise EnvironmentProblem(
+                f"{bundle.folder / part}: takes {_shown(needed)}, but {by} {_shown(allowed)}; {more}, or "
+                "build a smaller one with build-index --dimension or --memory-limit"
+            )
+
+
+def _address_space_left() -> int | None:
+    """Bytes that this process may still map; None where nothing limits it or nobody says."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError, IndexError):  # not Linux
+        return limit
+    return max(0, limit - pages * mmap.PAGESIZE)
+
+
+def _shown(n_bytes: int) -> str:
+    return f"{n_bytes / MEBIBYTE:,.1f} MiB" if n_bytes >= MEBIBYTE else f"{n_bytes / 1024:,.1f} KiB"

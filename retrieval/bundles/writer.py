@@ -1,0 +1,198 @@
+"""Writing a bundle: beside the old one, whole before anyone can see it, made current in one step."""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.bundles.bundle import (
+    FILE_NAME,
+    FORMAT_VERSION,
+    ID_LENGTH,
+    MANIFEST,
+    Bundle,
+    manifest_bytes,
+    manifest_digest,
+    open_folder,
+)
+from retrieval.bundles.current import BUILDS, history, with_current, write_pointer
+from retrieval.disk import UNFINISHED, make_folder, sync_folder, write_file, writing_to
+from retrieval.errors import EnvironmentProblem
+from retrieval.serving.tower_vectors import Weights
+
+LOCK = ".lock"
+
+
+class BundleWriter:
+    """Collects the files of a new bundle in a folder that nobody reads yet. See `new_bundle`."""
+
+    def __init__(self, artifacts: Path, folder: Path) -> None:
+        self._artifacts = artifacts
+        self._folder = folder
+        self._files: dict[str, dict[str, Any]] = {}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Add a file; `name` may have one folder in it.
+
+        Raises:
+            ValueError: if `name` is not plain lower case with an ending, in at most one folder.
+            EnvironmentProblem: if it cannot be written.
+        """
+        if not FILE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be a bundle's file; expected a name such as served/model.json")
+        path = self._folder / name
+        with writing_to(self._artifacts):
+            path.parent.mkdir(exist_ok=True)
+            write_file(path, data)
+        self._files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    def write_array(self, name: str, array: NDArray[Any]) -> None:
+        """Add an .npy file."""
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+        self.write(name, buffer.getvalue())
+
+    def write_json(self, name: str, document: Any) -> None:
+        """Add a .json file."""
+        self.write(name, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+    def write_tensors(self, name: str, tensors: Weights) -> None:
+        """Add a .safetensors file."""
+        from safetensors.numpy import save
+
+        self.write(name, save({key: np.ascontiguousarray(value) for key, value in tensors.items()}))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file so far, by name."""
+        return {name: entry["sha256"] for name, entry in self._files.items()}
+
+    def publish(self, description: dict[str, Any], *, current: bool = True) -> Path:
+        """Write the manifest, give the folder its final name and make it current; returns the folder.
+
+        Args:
+            description: what the manifest says of the build besides format version, time and files.
+            current: whether it is to answer; a bundle that is only kept can be promoted later.
+
+        Raises:
+            EnvironmentProblem: if it cannot be written; what was current still is.
+        """
+        created = datetime.now(UTC)
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            # To the microsecond, so that saving the same build twice gives two bundles.
+            "created": created.isoformat(timespec="microseconds"),
+            **description,
+            "files": dict(sorted(self._files.items())),
+        }
+        manifest["build_id"] = manifest_digest(manifest)
+        name = f"{created:%Y%m%d-%H%M%S}-{manifest['build_id'][:ID_LENGTH]}"
+        final = self._artifacts / BUILDS / name
+        with writing_to(self._artifacts):
+            write_file(self._folder / MANIFEST, manifest_bytes(manifest))
+            for folder in {(self._folder / file).parent for file in self._files} | {self._folder}:
+                sync_folder(folder)
+            self._folder.rename(final)
+            try:
+                sync_folder(final.parent)
+                if current:
+                    write_pointer(self._artifacts, with_current(name, history(self._artifacts)))
+            except OSError as error:
+                if history(self._artifacts)[:1] == (name,):
+                    raise EnvironmentProblem(
+                        f"{final}: answers now, but the disk did not make that certain ({error.strerror}), "
+                        "and a power cut may undo it; check the disk and build again"
+                    ) from error
+                remove_folder(final)
+                raise
+        return final
+
+
+@contextmanager
+def new_bundle(artifacts: Path) -> Iterator[BundleWriter]:
+    """A writer for the next bundle; whatever it wrote is gone again unless it published.
+
+    Raises:
+        EnvironmentProblem: if the folder cannot be written, or another build holds the lock.
+    """
+    with build_lock(artifacts):
+        folder = artifacts / BUILDS / f"{UNFINISHED}{os.getpid()}"
+        with writing_to(artifacts):
+            make_folder(folder.parent)
+            remove_leftovers(artifacts)
+            folder.mkdir()
+        try:
+            yield BundleWriter(artifacts, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a bundle, which has another name from the first file on that is gone.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    unfinished = folder.with_name(UNFINISHED + folder.name)
+    folder.rename(unfinished)
+    shutil.rmtree(unfinished)
+
+
+def remove_leftovers(artifacts: Path) -> None:
+    """Remove what a dead build left unfinished. The lock must be held: then nobody else's is."""
+    for leftover in (*(artifacts / BUILDS).glob(UNFINISHED + "*"), *artifacts.glob(UNFINISHED + "*")):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def build_lock(artifacts: Path) -> Iterator[None]:
+    """Held while a bundle is written; the kernel releases it when its holder ends, however that happens.
+
+    Raises:
+        EnvironmentProblem: if another process holds it.
+    """
+    with writing_to(artifacts):
+        make_folder(artifacts)
+        file = (artifacts / LOCK).open("a+b", buffering=0)
+    with file:
+        with writing_to(artifacts):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
+                raise EnvironmentProblem(
+                    f"{artifacts}: another build is writing here (process {holder}); "
+                    "wait for it, or give another --artifacts"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
+        yield
+
+
+def copy_bundle(folder: Path, artifacts: Path) -> Path:
+    """Publish a checked copy of a bundle in another artifacts folder; returns the copy's own folder."""
+    bundle = open_folder(folder)
+    with new_bundle(artifacts) as writer:
+        for name in bundle.manifest["files"]:
+            writer.write(name, bundle.read(name))
+        return writer.publish(description_of(bundle))
+
+
+def description_of(bundle: Bundle) -> dict[str, Any]:
+    """What a manifest says beside what `BundleWriter.publish` finds out itself."""
+    found_out = {"format_version", "created", "files", "build_id"}
+    return {key: value for key, value in bundle.manifest.items() if key not in found_out}

@@ -1,0 +1,1 @@
+"""Adds items to a bundle and removes them, without training."""

@@ -1,0 +1,102 @@
+"""A changed catalogue on disk: the next bundle, which differs from the current one in what is served."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from retrieval.bundles.bundle import Bundle
+from retrieval.bundles.fitted_system_files import read_system, write_system
+from retrieval.bundles.registry import read_current
+from retrieval.bundles.writer import BundleWriter, description_of, new_bundle
+from retrieval.catalogue.change import interactions_of
+from retrieval.data.items import ItemTable
+from retrieval.pipeline.save import ITEMS, read_parquet, to_parquet
+from retrieval.serving.fitted_system import FittedSystem
+
+SERVED, CHANGES = "served", "changes"
+
+
+@dataclass(frozen=True)
+class Changing:
+    """The current bundle of an artifacts folder, held while it is changed; see `changing_bundle`.
+
+    Attributes:
+        bundle: as it is.
+        system: what it serves.
+    """
+
+    bundle: Bundle
+    system: FittedSystem
+    _writer: BundleWriter
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """What was changed since the build, first to last."""
+        return list(self.bundle.manifest.get(CHANGES, []))
+
+    def publish(
+        self,
+        system: FittedSystem,
+        what: dict[str, Any],
+        *,
+        table: ItemTable | None = None,
+        before_publishing: Callable[[], None] = lambda: None,
+    ) -> Path:
+        """Write the next bundle and make it current; returns its folder. The current one stays as it is.
+
+        What was evaluated, and the report on it, are the same files again.
+
+        Args:
+            system: what it serves.
+            what: of the change, for the manifest.
+            table: of the items that are new or were replaced, for their genres.
+            before_publishing: called when every file is written and only the one step is left.
+
+        Raises:
+            ArtifactError: if a file of the current bundle is damaged.
+            EnvironmentProblem: if the folder cannot be written.
+        """
+        for name in self.bundle.manifest["files"]:
+            if name == ITEMS:
+                frame = _item_frame(read_parquet(self.bundle, name), system, table)
+                self._writer.write(name, to_parquet(frame))
+            elif not name.startswith(f"{SERVED}/"):
+                self._writer.write(name, self.bundle.read(name))
+        write_system(self._writer, SERVED, system)
+        change = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **what}
+        before_publishing()
+        return self._writer.publish(description_of(self.bundle) | {CHANGES: [*self.changes, change]})
+
+
+@contextmanager
+def changing_bundle(artifacts: Path) -> Iterator[Changing]:
+    """The current bundle, held so that no build and no other change comes between.
+
+    Raises:
+        ArtifactError: if there is none, or it is damaged.
+        EnvironmentProblem: if the folder cannot be written, or another process holds it.
+    """
+    read_current(artifacts, lambda _: None)  # where there is none, nothing is to be written
+    with new_bundle(artifacts) as writer:
+        bundle, system = read_current(artifacts, lambda bundle: (bundle, read_system(bundle, SERVED)))
+        yield Changing(bundle, system, writer)
+
+
+def _item_frame(old: pl.DataFrame, system: FittedSystem, table: ItemTable | None) -> pl.DataFrame:
+    """The served items, for people, as `Build.item_table` has them."""
+    genres = [old.select("item", "genres")]
+    if table is not None:
+        ids = system.items.ids[system.items.rows(table.ids.to_list())]
+        own = pl.DataFrame({"item": ids, "genres": table.frame["genres"]})
+        genres.insert(0, own)
+    known = pl.concat(genres).unique("item", keep="first")
+    items = pl.DataFrame(
+        {"item": system.items.ids, "title": system.titles, "interactions": interactions_of(system)}
+    )
+    joined = items.join(known, on="item", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("genres").fill_null([])).select(old.columns)

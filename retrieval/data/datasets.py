@@ -1,0 +1,247 @@
+"""Data sets by name: read from the data folder or downloaded into it, and never used unverified."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from retrieval.data.downloads.archives import Source, ZipArchive, ZipOnDisk, extract, file_sha256
+from retrieval.data.downloads.download_folder import own_workshop
+from retrieval.data.downloads.fetching import TIMEOUT, Log, OnBytes, SourceFailedError, Watch, size_text
+from retrieval.data.downloads.named_sets import (
+    SAMPLE,
+    NamedSet,
+    Shape,
+    archives_by_hand,
+    find_set,
+    ratings_on_disk,
+    sample_folder,
+    sources,
+)
+from retrieval.data.ids import IdMap
+from retrieval.data.interactions import Interactions, read_interactions
+from retrieval.data.items import ItemTable, find_items_beside, read_items
+from retrieval.data.reading.columns import ITEM, RATING, USER
+from retrieval.data.users import UserTable, find_users_beside, read_users
+from retrieval.errors import DataError, EnvironmentProblem
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Interactions, and what is known of their items and users where anything is."""
+
+    name: str
+    interactions: Interactions
+    items: ItemTable | None
+    users: UserTable | None = None
+
+    def notes(self) -> list[str]:
+        """What whoever gave the data should know: what was guessed, and tables that do not fit."""
+        notes = list(self.interactions.notes)
+        if self.items is not None:
+            ids = self.interactions.frame["item"].unique().to_numpy()
+            titled = sum(title is not None for title in self.items.titles_for(ids))
+            if titled < len(ids) / 2:
+                notes.append(f"only {titled:,} of {len(ids):,} items have a title; are the ids the same?")
+        if self.users is not None:
+            ids = self.interactions.frame[USER].unique().to_numpy()
+            known = IdMap.from_values(ids).rows(self.users.ids.to_list())
+            described = len(set(known[known >= 0].tolist()))
+            if described < len(ids) / 2:
+                notes.append(
+                    f"only {described:,} of {len(ids):,} users are in the users' table; are the ids the same?"
+                )
+        return notes
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The ratings of a set, read and found to be the right rows.
+
+    Attributes:
+        path: the file on disk.
+        checked_by: what was compared: "the digest of its rows", "the digest of its file", "the digest of its
+            archive" or "these numbers" (rows, users, items); None for the sample, a part of the package.
+    """
+
+    path: Path
+    interactions: Interactions
+    checked_by: str | None
+
+
+def load_dataset(
+    name: str,
+    data_dir: Path,
+    log: Log,
+    *,
+    on_bytes: OnBytes | None = None,
+    timeout: float = TIMEOUT,
+) -> Dataset:
+    """A data set by name, from `data_dir` or downloaded into it once.
+
+    Args:
+        log: receives what a user should know, a line each.
+        on_bytes: receives the progress of a download: bytes there are, and of the whole or None.
+        timeout: seconds a server may stay silent.
+
+    Raises:
+        UsageError: no set has this name, or RETRIEVAL_MIRROR is no URL.
+        EnvironmentProblem: no source delivers, the disk refuses, or files on disk hold other rows.
+    """
+    found = obtain(name, data_dir, log, on_bytes=on_bytes, timeout=timeout)
+    beside = find_items_beside(found.path)
+    users = find_users_beside(found.path)
+    return Dataset(
+        name,
+        found.interactions,
+        read_items(beside) if beside else None,
+        read_users(users) if users else None,
+    )
+
+
+def obtain(
+    name: str,
+    data_dir: Path,
+    log: Log,
+    *,
+    on_bytes: OnBytes | None = None,
+    timeout: float = TIMEOUT,
+) -> Verified:
+    """The ratings of a set, verified; downloaded if they are not there. As `load_dataset`, without titles."""
+    named = find_set(name)
+    data_dir = Path(data_dir)
+    if name == SAMPLE:
+        path = sample_folder() / "ratings.csv"
+        return Verified(path, read_interactions(path), None)
+    ratings = ratings_on_disk(named, data_dir)
+    if ratings is not None:
+        return _from_disk(named, ratings)
+    watch = Watch(lambda line: log(f"{name}: {line}"), on_bytes, timeout)
+    return _download(named, data_dir, watch)
+
+
+def _from_disk(named: NamedSet, ratings: Path) -> Verified:
+    try:
+        return _verified(named, ratings)
+    except (DataError, SourceFailedError) as error:
+        reason = str(error).removeprefix(f"{ratings}: ")
+        raise EnvironmentProblem(
+            f"{ratings}: not the rows of {named.name} ({reason}); delete this file and run again to download "
+            "it, or give it with build-index --ratings if it is a table of your own"
+        ) from error
+    except OSError as error:
+        raise EnvironmentProblem(f"{ratings}: cannot be read: {error.strerror or error}") from error
+
+
+def _verified(named: NamedSet, ratings: Path) -> Verified:
+    """Read the ratings and compare them with what is pinned; `SourceFailedError` if they differ."""
+    if named.rows_sha256 is not None:
+        interactions = read_interactions(ratings)
+        digest = interactions.digest()
+        if digest != named.rows_sha256:
+            expected = f"{named.rows_sha256[:12]}..."
+            raise SourceFailedError(
+                f"{len(interactions):,} rows with digest {digest[:12]}..., expected {expected}"
+            )
+        return Verified(ratings, interactions, "the digest of its rows")
+    if named.ratings_sha256 is not None:
+        digest = file_sha256(ratings)
+        if digest != named.ratings_sha256:
+            raise SourceFailedError(
+                f"{ratings.stat().st_size:,} bytes with SHA-256 {digest[:12]}..., "
+                f"expected {named.ratings_sha256[:12]}..."
+            )
+    interactions = read_interactions(ratings)
+    _check_shape(named, interactions)
+    return Verified(
+        ratings, interactions, "these numbers" if named.ratings_sha256 is None else "the digest of its file"
+    )
+
+
+def _check_shape(named: NamedSet, interactions: Interactions) -> None:
+    frame, expected = interactions.frame, named.shape
+    if not interactions.has_ratings or not interactions.has_timestamps:
+        raise SourceFailedError(f"columns {', '.join(interactions.columns_found)}, expected four")
+    ratings = frame[RATING].to_numpy()
+    found = Shape(
+        rows=len(interactions),
+        users=frame[USER].n_unique(),
+        items=frame[ITEM].n_unique(),
+        lowest=float(ratings.min()),
+        highest=float(ratings.max()),
+    )
+    if found != expected:
+        raise SourceFailedError(f"{found}; expected {expected}")
+
+
+def _download(named: NamedSet, data_dir: Path, watch: Watch) -> Verified:
+    """Fetch from the first source that delivers the right rows; under its final name only then."""
+    candidates = sources(named, data_dir)
+    failures: list[str] = []
+    try:
+        with own_workshop(data_dir, watch.log) as folder:
+            ratings = ratings_on_disk(named, data_dir)
+            if ratings is not None:  # another process was faster
+                return _from_disk(named, ratings)
+            _check_space(named, candidates[0], folder)
+            for source in candidates:
+                watch.log(f"trying {source.name}")
+                try:
+                    return _from_source(named, source, folder, data_dir, watch)
+                except SourceFailedError as error:
+                    failures.append(f"{source.name} ({error})")
+                    if source is not candidates[-1]:
+                        watch.log(f"failed: {error}")
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{data_dir}: {named.name} cannot be written here: {error.strerror or error}; free some space or "
+            "choose another data folder with --data"
+        ) from error
+    archive, _ = archives_by_hand(named, data_dir)
+    raise EnvironmentProblem(
+        f"{named.name}: no source could deliver it; tried {'; '.join(failures)}; fetch {archive.name} in "
+        f"another way and save it as {archive}, or its ratings as {data_dir / named.archive.members[0]}, and "
+        "run again; or give a file of your own with build-index --ratings PATH"
+    )
+
+
+def _from_source(named: NamedSet, source: Source, folder: Path, data_dir: Path, watch: Watch) -> Verified:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        archive = source.fetch(Path(temporary), watch)
+        watch.log("unpacking and verifying")
+        staging = Path(temporary) / named.name
+        staging.mkdir()
+        extract(archive, source.members, staging, max(named.ratings_bytes.values()))
+        try:
+            found = _verified(named, staging / PurePosixPath(source.members[0]).name)
+        except DataError as error:
+            raise SourceFailedError(str(error).replace(f"{staging}/", "")) from error
+        path = _publish(staging, data_dir / named.name, source)
+    checked_by = found.checked_by
+    if isinstance(source, (ZipArchive, ZipOnDisk)) and source.sha256 is not None:
+        checked_by = "the digest of its archive"
+    return Verified(path, replace(found.interactions, source=str(path)), checked_by)
+
+
+def _publish(staging: Path, folder: Path, source: Source) -> Path:
+    """Move complete files to their final place, the ratings last: where they are, everything is."""
+    if not folder.exists():
+        staging.rename(folder)
+    else:
+        for member in reversed(source.members):
+            name = PurePosixPath(member).name
+            if (staging / name).exists():
+                (staging / name).replace(folder / name)
+    return folder / PurePosixPath(source.members[0]).name
+
+
+def _check_space(named: NamedSet, source: Source, folder: Path) -> None:
+    """Before a long download, not after it."""
+    download = 0 if isinstance(source, ZipOnDisk) else named.archive.size
+    needed = download + max(named.ratings_bytes.values())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise EnvironmentProblem(
+            f"{folder.parent}: {size_text(needed)} are needed for {named.name}, {size_text(free)} are free; "
+            "free some space or choose another data folder with --data"
+        )

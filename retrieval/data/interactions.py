@@ -1,0 +1,187 @@
+"""The table of interactions: who met which item when, and what they thought of it.
+
+Rows go in as files or frames of many shapes and come out as one: `Interactions`. Nothing is dropped,
+wrapped or guessed on the way; what cannot be understood is a `DataError` that says where it stands.
+"""
+
+import hashlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from retrieval.data.reading.bad_cells import MEND, BadRowError
+from retrieval.data.reading.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, ColumnNames, rating_note
+from retrieval.data.reading.open_table import open_table
+from retrieval.data.reading.ratings_header import headerless_note, ratings_layout
+from retrieval.data.reading.text_tables import TextTable
+from retrieval.data.reading.typed_columns import frame_cells, typed_frame
+from retrieval.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RATINGS_FILES = ("ratings.dat", "u.data", "ratings.csv", "*.inter", "ratings.parquet")
+
+_DIGEST_SLICE = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """All interactions, in the order of the source, unchanged but for their types.
+
+    Attributes:
+        frame: columns user, item (both Int64 if every id is a canonical 64-bit integer, else String),
+            then rating (Float32, finite) if the source has ratings, then timestamp (Int64, Unix seconds,
+            >= 0) if it has times; no nulls.
+        source: where they come from, for messages.
+        notes: what was understood rather than read, one sentence each ("timestamps are ...").
+        columns_found: names of the source's columns, for messages.
+
+    Raises:
+        ValueError: if the frame has other columns or types; `from_frame` takes frames as people have them.
+    """
+
+    frame: pl.DataFrame
+    source: str
+    notes: tuple[str, ...] = field(default=())
+    columns_found: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        dtypes = self.frame.schema
+        expected = {RATING: pl.Float32, TIMESTAMP: pl.Int64}
+        has = [column for column in COLUMNS if column in (USER, ITEM) or column in dtypes]
+        fits = self.frame.columns == has and all(dtypes[c] == t for c, t in expected.items() if c in dtypes)
+        if not fits or any(dtypes[column] not in (pl.Int64, pl.String) for column in (USER, ITEM)):
+            raise ValueError(f"not a table of interactions: {dict(self.frame.schema)}")
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether rows say what the user thought; where they do not, every row is a positive."""
+        return RATING in self.frame.columns
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Whether rows say when; where they do not, no split by time is possible."""
+        return TIMESTAMP in self.frame.columns
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: "pl.DataFrame | pd.DataFrame",
+        source: str = "DataFrame",
+        columns: ColumnNames | None = None,
+    ) -> "Interactions":
+        """Check and convert a polars or pandas frame, which is left as it is.
+
+        Timestamps may be numbers, text or datetimes, as in files.
+
+        Raises:
+            DataError: missing columns, no rows, or the first row (counted from 0) with a null or empty id,
+                a rating that is no finite number, a timestamp that is no time since 1970.
+
+        >>> frame = pl.DataFrame({"user_id": ["7"], "movieId": [50], "stars": [5], "ts": [881250949.7]})
+        >>> Interactions.from_frame(frame).frame.row(0)
+        (7, 50, 5.0, 881250949)
+        """
+        if not isinstance(frame, pl.DataFrame):
+            _check_is_pandas(frame)
+        names = [str(name) for name in frame.columns]
+        columns = columns or ColumnNames()
+        positions = columns.require(names, source)
+        cells = frame_cells(frame)
+        picked = {column: cells(position) for column, position in positions.items()}
+        try:
+            typed, notes = typed_frame(picked, source)
+        except BadRowError as bad:
+            raise DataError(f"{source}: row {bad.row} (counted from 0): {bad}; {MEND}") from None
+        notes = columns.notes(names) + notes
+        if RATING not in positions:
+            notes = (rating_note(names), *notes)
+        return cls(typed, source, notes, tuple(names))
+
+    def digest(self) -> str:
+        r"""SHA-256 (hex) of the canonical table: one for the same rows, whatever their order and format.
+
+        One line a row, ``user TAB item TAB rating TAB timestamp LF``, in UTF-8, sorted by user, item,
+        timestamp, rating. Integer ids are sorted as numbers and text ids by code point; in text ids ``\``,
+        tab, LF and CR are written ``\\``, ``\t``, ``\n``, ``\r``. A rating is the shortest decimal that gives
+        the same float32, without exponent and without ".0". The field of a column the table has not is empty.
+        """
+        order = [column for column in (USER, ITEM, TIMESTAMP, RATING) if column in self.frame.columns]
+        rows = self.frame.sort(order)
+        rows = rows.select(
+            _id_text(USER, rows[USER].dtype),
+            _id_text(ITEM, rows[ITEM].dtype),
+            _rating_text(rows) if self.has_ratings else pl.lit("").alias(RATING),
+            pl.col(TIMESTAMP).cast(pl.String) if self.has_timestamps else pl.lit("").alias(TIMESTAMP),
+        )
+        sha = hashlib.sha256()
+        for part in rows.iter_slices(_DIGEST_SLICE):
+            lines = part.select(pl.concat_str(pl.all(), separator="\t")).to_series()
+            sha.update(("\n".join(lines.to_list()) + "\n").encode())
+        return sha.hexdigest()
+
+
+def read_interactions(path: Path, columns: ColumnNames | None = None) -> Interactions:
+    """Read a file, or the ratings file of a folder; the format is known by content.
+
+    Understood: ``ratings.dat`` (``::``), ``u.data`` (tabs, no header), CSV with a header in the usual
+    spellings or none, RecBole's ``.inter``, each also as gz and as a zip that holds it; Parquet, a file or
+    a folder of parts; Excel workbooks. Ratings and timestamps may be missing.
+
+    Raises:
+        DataError: naming the file, and the line and its text where one is wrong.
+        EnvironmentProblem: a workbook, and the optional package for it is missing.
+    """
+    columns = columns or ColumnNames()
+    table = open_table(
+        Path(path), RATINGS_FILES, "ratings", lambda lines, label: ratings_layout(lines, columns, label)
+    )
+    positions = columns.require(table.names, table.label)
+    rows = table.read(list(positions.values()))
+    if rows.problem is not None and not rows.frame.height:
+        raise rows.problem
+    picked = {column: rows.frame[str(position)] for column, position in positions.items()}
+    try:
+        typed, understood = typed_frame(picked, table.label)
+    except BadRowError as bad:
+        raise DataError(f"{rows.where(bad.row)}: {bad}; {MEND}") from None
+    if rows.problem is not None:
+        raise rows.problem
+    notes = table.notes
+    has_header = True
+    if isinstance(table, TextTable):
+        has_header = table.layout.header
+        notes += headerless_note(table.layout)
+    if RATING not in positions:
+        notes += (rating_note(table.names, has_header),)
+    return Interactions(typed, table.label, notes + columns.notes(table.names) + understood, table.names)
+
+
+def _rating_text(rows: pl.DataFrame) -> pl.Expr:
+    """Ratings as the digest writes them."""
+    ratings = rows[RATING].unique()
+    texts = [np.format_float_positional(np.float32(r) + np.float32(0), trim="-") for r in ratings.to_list()]
+    return pl.col(RATING).replace_strict(ratings, pl.Series(texts, dtype=pl.String), return_dtype=pl.String)
+
+
+def _id_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Ids as the digest writes them."""
+    text = pl.col(column).cast(pl.String)
+    if dtype == pl.String:
+        for raw, written in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+            text = text.str.replace_all(raw, written, literal=True)
+    return text
+
+
+def _check_is_pandas(frame: object) -> None:
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(frame, pandas.DataFrame):
+        raise DataError(f"expected a polars or pandas DataFrame, not {type(frame).__name__}")

@@ -1,0 +1,198 @@
+"""Titles, genres and other categories of items, from whatever file came with the interactions."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from retrieval.data.ids import Id, IdMap
+from retrieval.data.reading.bad_cells import MEND, BadRowError
+from retrieval.data.reading.categories import check_categories, read_with
+from retrieval.data.reading.columns import ITEM
+from retrieval.data.reading.item_columns import GENRES, TITLE, item_columns, item_frame, items_layout
+from retrieval.data.reading.open_table import open_table
+from retrieval.data.reading.sibling_files import find_beside
+from retrieval.data.reading.text_tables import TextTable
+from retrieval.data.reading.typed_columns import frame_cells
+from retrieval.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ITEMS_FILES = ("movies.dat", "u.item", "movies.csv", "*.item", "movies.parquet")
+
+# The order of the flags in MovieLens 100K's u.item, as its u.genre has it.
+ML_100K_GENRES = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTable:
+    """What people call the items.
+
+    Attributes:
+        frame: columns item (Int64 if every id is a canonical 64-bit integer, else String; unique),
+            title (String, "" where unknown), genres (List[String]); in the order of the source.
+        categories: what else is known of each row, a column each of List[String]: year, and every further
+            categorical column of the source; the same rows, or no column at all.
+
+    Raises:
+        ValueError: if the frame has other columns or types, or an item twice.
+    """
+
+    frame: pl.DataFrame
+    categories: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+    def __post_init__(self) -> None:
+        expected = [pl.String, pl.List(pl.String)]
+        fits = self.frame.columns == [ITEM, TITLE, GENRES] and self.frame.dtypes[1:] == expected
+        if not fits or self.frame.dtypes[0] not in (pl.Int64, pl.String):
+            raise ValueError(f"not a table of items: {dict(self.frame.schema)}")
+        if self.frame[ITEM].is_duplicated().any():
+            raise ValueError("an item occurs twice in the table of items")
+        check_categories(self.categories, self.frame.height)
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @property
+    def ids(self) -> pl.Series:
+        """The items, in the order of the source."""
+        return self.frame[ITEM]
+
+    def category_columns(self) -> dict[str, pl.Series]:
+        """Genres (as "genre") and `categories`: for each row the values it has, in the order of `ids`."""
+        return {"genre": self.frame[GENRES]} | self.categories.to_dict()
+
+    @classmethod
+    def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "ItemTable":
+        """From a polars or pandas frame with an item and a title column, under their usual names.
+
+        Genres, if any, are lists or text with "|" between them, as in every further categorical column.
+
+        Raises:
+            DataError: if a column is missing, an item is empty, or there is no row.
+
+        >>> ItemTable.from_frame(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).titles_for([1])
+        ['Heat (1995)']
+        """
+        names = [str(name) for name in frame.columns]
+        columns = item_columns(names, "DataFrame")
+        try:
+            found, categories = item_frame(frame_cells(frame), columns)
+        except BadRowError as bad:
+            raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
+        return cls(_not_empty(found, "DataFrame"), categories)
+
+    @cached_property
+    def _ids(self) -> IdMap:
+        return IdMap(self.frame[ITEM].sort().to_numpy().astype(self._id_dtype))
+
+    @property
+    def _id_dtype(self) -> type[np.generic]:
+        return np.int64 if self.frame[ITEM].dtype == pl.Int64 else np.str_
+
+    @cached_property
+    def _sorted(self) -> tuple[list[str], list[list[str]]]:
+        rows = self.frame.sort(ITEM)
+        return rows[TITLE].to_list(), rows[GENRES].to_list()
+
+    def titles_for(self, ids: Sequence[Id] | NDArray[Any]) -> list[str | None]:
+        """A title for each id (42 and "42" alike), None where the table has none."""
+        titles = self._sorted[0]
+        return [titles[row] or None if row >= 0 else None for row in self._rows(ids)]
+
+    def genres_for(self, ids: Sequence[Id] | NDArray[Any]) -> list[list[str]]:
+        """The genres of each id, [] where the table has none."""
+        genres = self._sorted[1]
+        return [list(genres[row]) if row >= 0 else [] for row in self._rows(ids)]
+
+    def _rows(self, ids: Sequence[Id] | NDArray[Any]) -> list[int]:
+        rows: list[int] = self._ids.rows(ids).tolist()
+        return rows
+
+
+def read_items(path: Path, known_columns: Collection[str] = ()) -> ItemTable:
+    """Read ``movies.dat``, ``u.item``, ``movies.csv``, RecBole's ``.item``, Parquet or an Excel workbook.
+
+    The format is known by content. Genres of ``u.item`` are named by a ``u.genre`` beside it, else as in
+    MovieLens 100K. A ``release_year`` column becomes part of the title, as MovieLens writes it. Of an item
+    listed twice the first line counts. Further columns whose values come again are kept as categories.
+
+    Args:
+        known_columns: names of columns to keep as categories in any case, as features name them.
+
+    Raises:
+        DataError: naming the file, and the line and its text where one is wrong.
+        EnvironmentProblem: a workbook, and the optional package for it is missing.
+    """
+    table = open_table(Path(path), ITEMS_FILES, "items", items_layout)
+    layout = table.layout if isinstance(table, TextTable) else None
+    has_flags = layout is not None and not layout.header and layout.separator == "|"
+    columns = item_columns(table.names, table.label, has_flags, layout.types if layout else ())
+    rows, others = read_with(table, columns.positions, columns.others)
+    # RecBole separates the tokens of a token_seq by spaces, everybody else genres by "|".
+    separator = " " if layout is not None and layout.header and not layout.quoted else "|"
+    names = _genre_names(Path(table.label)) if has_flags else ()
+    try:
+        others = tuple(replace(each, is_known=each.name in known_columns) for each in others)
+        columns = replace(columns, others=others)
+        found, categories = item_frame(lambda position: rows.frame[str(position)], columns, names, separator)
+    except BadRowError as bad:
+        raise DataError(f"{rows.where(bad.row)}: {bad}; {MEND}") from None
+    if rows.problem is not None:
+        raise rows.problem
+    return ItemTable(_not_empty(found, table.label), categories)
+
+
+def find_items_beside(ratings_path: Path) -> Path | None:
+    """The items file that belongs to a ratings file, a folder or a zip of ratings; None where there is none.
+
+    ``ratings.dat`` goes with ``movies.dat``, ``u.data`` with ``u.item``, CSV with ``movies.csv``, ``x.inter``
+    with ``x.item``; failing that, any of the first three that lies in the same folder. A zip that holds both
+    is returned itself.
+    """
+    return find_beside(ratings_path, ITEMS_FILES)
+
+
+def _not_empty(frame: pl.DataFrame, label: str) -> pl.DataFrame:
+    if not frame.height:
+        raise DataError(f"{label}: 0 items; give a table with rows")
+    return frame
+
+
+def _genre_names(path: Path) -> Sequence[str]:
+    """Names of the flags in ``u.item``: ``name|number`` lines of ``u.genre``, in the order of the numbers."""
+    beside = path.with_name("u.genre")
+    if not beside.is_file():
+        return ML_100K_GENRES
+    text = beside.read_text(encoding="latin-1")
+    pairs = [line.split("|") for line in text.splitlines() if line.strip()]
+    if not all(len(pair) == 2 and re.fullmatch(r"\d{1,9}", pair[1].strip()) for pair in pairs):
+        raise DataError(f"{beside}: expected lines of a genre's name, '|' and its number")
+    return [name for name, _ in sorted(pairs, key=lambda pair: int(pair[1]))]

@@ -1,0 +1,176 @@
+"""Which further columns of a table of items or users are categorical, and what they say of each row.
+
+A column is categorical if its values come again: text, booleans, small integers, or lists of them. Left out
+are free text (descriptions, links, zip codes: nearly every row has its own), measurements and dates.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from retrieval.data.reading.columns import plain_name
+from retrieval.data.reading.raw_table import Rows, Table
+from retrieval.errors import DataError
+
+# Above this share of different values among more than so many, a column is free text.
+MOST_DISTINCT, JUDGED_FROM = 0.5, 50
+# Whole numbers of more values than this are measurements, unless the column's name ends as an id's does.
+MOST_NUMBERS = 50
+AGE, YEAR = "age", "year"
+
+_MISSING = ("", "nan", "null", r"\n", "n/a", "<na>")
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_WHOLE = r"^([+-]?\d+)\.0*$"
+_DATE = r"^\d{4}-\d{2}-\d{2}|^\d{1,2}[-/.](\d{1,2}|[A-Za-z]{3})[-/.]\d{2,4}$"
+_TEXTS = pl.List(pl.String)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A column that may be categorical: where it stands, and what separates values in its text.
+
+    `is_known`: it was found to be categorical in a larger table, so few rows are no evidence against it.
+    """
+
+    name: str
+    position: int
+    separator: str = "|"
+    is_known: bool = False
+
+
+def candidates(
+    names: Sequence[str], taken: Sequence[int], types: Sequence[str] = (), reserved: Sequence[str] = ()
+) -> tuple[Candidate, ...]:
+    """The columns that nothing else is made of, under the names they have in features.
+
+    Args:
+        taken: positions that are something else: ids, titles, dates.
+        types: RecBole's, one a column: no column of floats is a candidate, and spaces separate a token_seq.
+        reserved: names that a column must not have.
+
+    >>> [each.name for each in candidates(["user", "Gender", "height"], [0], ["token", "token", "float"])]
+    ['gender']
+    """
+    found: dict[str, Candidate] = {}
+    for position, original in enumerate(names):
+        kind = types[position] if types else ""
+        name = original.strip().casefold().replace("=", "_")
+        if position in taken or kind.startswith("float") or not name or name in found or name in reserved:
+            continue
+        found[name] = Candidate(name, position, " " if kind == "token_seq" else "|")
+    return tuple(found.values())
+
+
+def category_frame(cells: Callable[[int], pl.Series], columns: Sequence[Candidate]) -> pl.DataFrame:
+    """The candidates that are categorical, each List(String): the values of every row, none where missing.
+
+    Args:
+        cells: position -> that column, of any type.
+    """
+    found: dict[str, pl.Series] = {}
+    for column in columns:
+        try:
+            values = texts_of(cells(column.position), column.separator)
+        except (pl.exceptions.PolarsError, TypeError, ValueError):
+            continue  # not even text: no more than a column that says nothing
+        if values is not None and (column.is_known or is_categorical(column.name, values)):
+            found[column.name] = values
+    return pl.DataFrame(found)
+
+
+def read_with(
+    table: Table, positions: Sequence[int], columns: Sequence[Candidate]
+) -> tuple[Rows, tuple[Candidate, ...]]:
+    """The columns at `positions`, and those of the candidates; none of these where they cannot be read.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    try:
+        return table.read([*positions, *(column.position for column in columns)]), tuple(columns)
+    except DataError:  # such as Parquet parts that differ in the type of a column nobody needs
+        if not columns:
+            raise
+        return table.read(positions), ()
+
+
+def texts_of(series: pl.Series, separator: str = "|") -> pl.Series | None:
+    """Cells as lists of texts, whole numbers without ".0"; None for a type that is no category.
+
+    >>> texts_of(pl.Series(["a|b", None, "2.0"])).to_list()
+    [['a', 'b'], [], ['2']]
+    """
+    dtype = series.dtype
+    if isinstance(dtype, (pl.List, pl.Array)):
+        if not _has_texts(dtype.inner):
+            return None
+        lists = series.cast(_TEXTS).fill_null([])
+    elif dtype == pl.String:
+        lists = series.fill_null("").str.split(separator)
+    elif _has_texts(dtype):
+        lists = series.cast(pl.String).fill_null("").str.split(separator)
+    elif dtype.is_float() or dtype == pl.Null:
+        lists = series.cast(pl.String).fill_null("").str.split("|")
+    else:
+        return None
+    cell = pl.element().str.replace_all("\0", "", literal=True).str.strip_chars().str.replace(_WHOLE, "$1")
+    lists = lists.list.eval(cell.filter(~cell.str.to_lowercase().is_in(_MISSING)))
+    return lists.list.unique(maintain_order=True)
+
+
+def is_categorical(name: str, values: pl.Series) -> bool:
+    """Whether the values of a column say something of many rows; ages always do, being put in bands."""
+    flat = values.explode().drop_nulls()
+    if not len(flat):
+        return False
+    if name == AGE:
+        return True
+    distinct = flat.n_unique()
+    if flat.str.contains(_NUMBER).all():
+        if not flat.str.contains(r"^[+-]?\d+$").all():
+            return False
+        if distinct > MOST_NUMBERS and not plain_name(name).endswith("id"):
+            return False
+    elif flat.str.contains(_DATE).all():
+        return False
+    return len(flat) <= JUDGED_FROM or distinct <= MOST_DISTINCT * len(flat)
+
+
+def check_categories(categories: pl.DataFrame, rows: int) -> None:
+    """Refuse what is no frame of `rows` lists of texts.
+
+    Raises:
+        ValueError: if it has other columns or another number of rows.
+    """
+    if categories.width and categories.height != rows:
+        raise ValueError(f"categories of {categories.height} rows for a table of {rows}")
+    if any(dtype != _TEXTS for dtype in categories.dtypes):
+        raise ValueError(f"categories are lists of text, not {dict(categories.schema)}")
+
+
+def first_of_each(ids: pl.Series, *frames: pl.DataFrame) -> list[pl.DataFrame]:
+    """Of an id that occurs again only the first row, in all frames alike."""
+    keep = ids.is_first_distinct()
+    return [frame.filter(keep) if frame.width else frame for frame in frames]
+
+
+def years_from(sources: Sequence[tuple[pl.Series, str]], rows: int) -> dict[str, pl.Series]:
+    """A year for each row from the first source that has one: {"year": lists}, {} where none has any.
+
+    Args:
+        sources: text, and the pattern whose first group is the year.
+    """
+    year = pl.Series([None] * rows, dtype=pl.String)
+    for texts, pattern in sources:
+        found = texts.str.extract(pattern, 1)
+        year = pl.select(pl.coalesce(year, found)).to_series()
+    if year.null_count() == rows:
+        return {}
+    lists = pl.select(pl.concat_list(year)).to_series()
+    return {YEAR: lists.list.drop_nulls()}
+
+
+def _has_texts(dtype: Any) -> bool:
+    return dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) or dtype.is_integer()

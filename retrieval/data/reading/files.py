@@ -1,0 +1,163 @@
+"""Which file is meant, and its bytes: folders searched, gzip and zip unpacked, what is no table named."""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from retrieval.data.reading.file_kinds import (
+    GZIP,
+    PARQUET,
+    WORKBOOK,
+    ZIP,
+    ZIP_ERRORS,
+    kind_of,
+    refuse_other_archives,
+    refuse_other_kinds,
+)
+from retrieval.errors import DataError
+
+_TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".item", ".parquet", ".xlsx")
+_PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
+_LISTED = 6
+
+
+def locate(path: Path, names: Sequence[str], what: str) -> Path:
+    """The table meant by `path`: a file, or a folder of Parquet parts.
+
+    Of a folder it is the first of `names` (with ``.gz``, ``.zip``) in it, else its Parquet files.
+
+    Raises:
+        DataError: if nothing is there, or a pattern such as ``*.inter`` fits several files.
+    """
+    try:
+        if path.is_file():
+            return path
+        if not path.exists():
+            raise DataError(
+                f"{path}: no such file or folder; give a {what} file, or a folder with one of {_list(names)}"
+            )
+        if not path.is_dir():
+            raise DataError(f"{path}: neither a file nor a folder; give a {what} file")
+        return _in_folder(path, names, what)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def parquet_parts(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, also below folders named ``key=value`` as Spark and Hive make them."""
+    parts = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(("_", ".")):  # _SUCCESS, _metadata, .part-0.crc
+            continue
+        if entry.is_dir():
+            parts += parquet_parts(entry) if "=" in entry.name else []
+        elif entry.name.endswith(_PARQUET_ENDINGS) or entry.name.startswith("part-"):
+            with entry.open("rb") as opened:
+                head = opened.read(8)
+            # An empty or damaged part is reported, not passed over.
+            if kind_of(head) == PARQUET or entry.name.endswith(_PARQUET_ENDINGS):
+                parts.append(entry)
+    return parts
+
+
+def load(path: Path, names: Sequence[str], what: str) -> tuple[bytes, str]:
+    """Bytes of a file, decompressed (gzip and zip, known by their first bytes), and a label for messages.
+
+    Raises:
+        DataError: if the file cannot be read or decompressed, a zip has no single member for `names`, or
+            the file is known to be something else than a table.
+    """
+    label = str(path)
+    try:
+        data = path.read_bytes()
+        kind = kind_of(data)
+        if kind == GZIP:
+            data = gzip.decompress(data)
+        elif kind == ZIP:
+            refuse_other_archives(data, label, what)
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                member = zip_member(archive, names)
+                if member is None:
+                    raise DataError(f"{path}: {_no_member(archive, names, what)}")
+                data, label = archive.read(member), f"{path}/{member}"
+    except (OSError, EOFError, zlib.error, *ZIP_ERRORS) as error:
+        raise _unreadable(path, error) from error
+    if kind_of(data) in (GZIP, ZIP):
+        raise DataError(f"{label}: packed twice; unpack it and give the {what} file itself")
+    refuse_other_kinds(data, label, what)
+    return data, label
+
+
+def zip_member(archive: zipfile.ZipFile, names: Sequence[str]) -> str | None:
+    """The one member for the first fitting name of `names`, else the only table, else the only member."""
+    members = _members(archive)
+    for name in names:
+        fitting = [member for member in members if fnmatchcase(PurePosixPath(member).name, name)]
+        if fitting:
+            return fitting[0] if len(fitting) == 1 else None
+    tables = [member for member in members if member.lower().endswith(_TABLE_ENDINGS)]
+    for choice in (tables, members):
+        if len(choice) == 1:
+            return choice[0]
+    return None
+
+
+def is_typed(data: bytes) -> bool:
+    """Whether a table brings types of its own: Parquet, or a workbook."""
+    return kind_of(data) in (PARQUET, WORKBOOK)
+
+
+def _in_folder(folder: Path, names: Sequence[str], what: str) -> Path:
+    for name in names:
+        for ending in ("", ".gz", ".zip"):
+            found = sorted(
+                entry for entry in folder.glob(name + ending) if entry.is_file() or _is_parquet_folder(entry)
+            )
+            if len(found) > 1:
+                raise DataError(
+                    f"{folder}: several {what} files ({_list([f.name for f in found])}); name the one to read"
+                )
+            if found:
+                return found[0]
+    parts = parquet_parts(folder)
+    if parts:
+        return parts[0] if len(parts) == 1 and parts[0].parent == folder else folder
+    inside = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    holds = f"it holds {_some(inside)}; give the file itself" if inside else "it is empty"
+    raise DataError(
+        f"{folder}: no {what} file in this folder; looked for {_list(names)} and Parquet files; {holds}"
+    )
+
+
+def _is_parquet_folder(entry: Path) -> bool:
+    return entry.name.endswith(_PARQUET_ENDINGS) and entry.is_dir() and bool(parquet_parts(entry))
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    return [
+        name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")
+    ]
+
+
+def _no_member(archive: zipfile.ZipFile, names: Sequence[str], what: str) -> str:
+    members = _members(archive)
+    holds = f"it holds {_some(members)}; unpack it and give the file to read" if members else "it is empty"
+    return f"no single {what} file in this zip; looked for {_list(names)}; {holds}"
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return DataError(f"{path}: cannot be read: {reason}; is the file whole, and yours to read?")
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return _list(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,47 @@
+"""From a path to a table, whatever it is stored as."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from retrieval.data.reading import delimiters as formats
+from retrieval.data.reading import files
+from retrieval.data.reading.decoding import to_utf8
+from retrieval.data.reading.delimiters import TextLayout
+from retrieval.data.reading.file_kinds import PARQUET, kind_of
+from retrieval.data.reading.parquet import ParquetTable, Part, parquet_folder
+from retrieval.data.reading.text_tables import TextTable
+from retrieval.data.reading.workbooks import WorkbookTable, read_workbook
+from retrieval.errors import DataError
+
+
+def open_table(
+    path: Path, names: Sequence[str], what: str, layout: Callable[[list[str], str], TextLayout]
+) -> TextTable | ParquetTable | WorkbookTable:
+    """The table at `path`: text, Parquet or a workbook, packed or not, known by content.
+
+    Args:
+        path: a file, or a folder that holds a file with one of `names`, or Parquet parts.
+        names: file names, or patterns, in the order they are looked for.
+        what: "ratings" or "items", for messages.
+        layout: the first lines of a text that are not blank, and its label -> how the text falls apart.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
+        EnvironmentProblem: a workbook, and the optional package for it is missing.
+    """
+    path = files.locate(path, names, what)
+    if path.is_dir():
+        return parquet_folder(path, files.parquet_parts(path))
+    data, label = files.load(path, names, what)
+    if files.is_typed(data):
+        if kind_of(data) == PARQUET:
+            return ParquetTable(label, (Part(label, data),))
+        return read_workbook(data, label)
+    data, notes = to_utf8(data, label)
+    lines = formats.first_lines(data)
+    if not lines:
+        raise DataError(f"{label}: 0 {_ROWS.get(what, what)}: the file is empty; give one with rows")
+    return TextTable(label, data, layout(lines, label), notes)
+
+
+_ROWS = {"ratings": "interactions"}

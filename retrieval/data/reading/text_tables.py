@@ -1,0 +1,222 @@
+"""Tables written as text: every field as it stands, and the line of every row."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from retrieval.data.reading.bad_cells import MEND
+from retrieval.data.reading.delimiters import TextLayout, shorten
+from retrieval.data.reading.raw_table import Rows
+from retrieval.data.reading.record_lines import Records, StrayQuoteError, find_records
+from retrieval.errors import DataError
+
+# Stand-ins for a separator of two characters, which polars' reader does not take.
+_SPARE_BYTES = [bytes([byte]) for byte in range(1, 32) if bytes([byte]) not in (b"\n", b"\r")]
+_CHUNK = 100_000
+
+
+@dataclass(frozen=True)
+class TextTable:
+    r"""Text and how it falls apart.
+
+    Attributes:
+        label: the file, for messages.
+        data: UTF-8 with ``\n`` line ends and no byte-order mark.
+        layout: separator, names, quoting.
+        notes: what was understood rather than read.
+    """
+
+    label: str
+    data: bytes
+    layout: TextLayout
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return self.layout.names
+
+    def read(self, positions: Sequence[int]) -> Rows:
+        """The columns at `positions` as text, an empty field as null or "".
+
+        Fast: numpy finds the lines and polars reads them; no Python code runs for a row. Only quotes in
+        odd places (``5" disk``) are left to Python's csv module.
+        """
+        try:
+            return self._read_in_blocks(sorted(set(positions)))
+        except StrayQuoteError:
+            return self._read_line_by_line(sorted(set(positions)))
+
+    def _read_in_blocks(self, positions: list[int]) -> Rows:
+        data, separator = self.data, self.layout.separator.encode()
+        if len(separator) > 1:
+            spare = next((byte for byte in _SPARE_BYTES if byte not in data), None)
+            if spare is None:
+                raise StrayQuoteError
+            data, separator = data.replace(separator, spare), spare
+        frames, problem = [_no_rows(positions)], None
+        for records in self._records(data, separator):
+            wrong = ~records.blank & (records.fields != len(self.names))
+            stop = int(wrong.argmax()) if wrong.any() else len(wrong)
+            frames.append(_parse(data, records, stop, positions, self.layout, separator))
+            if wrong.any():
+                problem = self._malformed(data, records, stop, separator)
+                break
+
+        def where(row: int) -> str:
+            return f"{self.label}:{_line_of(row, self._records(data, separator))}"
+
+        return Rows(pl.concat(frames), where, problem)
+
+    def _records(self, data: bytes, separator: bytes) -> Iterator[Records]:
+        """The records below the header."""
+        start, line = _after_header(data) if self.layout.header else (0, 1)
+        return find_records(data, separator, self.layout.quoted, start, line)
+
+    def _malformed(self, data: bytes, records: Records, row: int, separator: bytes) -> DataError:
+        line, fields = int(records.lines[row]), int(records.fields[row])
+        text = data[records.starts[row] : records.ends[row]][:400]
+        shown = text.replace(separator, self.layout.separator.encode()).decode("utf-8", "ignore")
+        return self._wrong_number(line, fields, shown) if fields else self._open_quote(line, shown)
+
+    def _wrong_number(self, line: int, found: int, text: str) -> DataError:
+        return DataError(
+            f"{self.label}:{line}: expected {len(self.names)} fields separated by "
+            f"{self.layout.separator!r}, found {found}: {shorten(text)}; {MEND}"
+        )
+
+    def _open_quote(self, line: int, text: str) -> DataError:
+        return DataError(
+            f"{self.label}:{line}: a double quote is opened and not closed: {shorten(text)}; {MEND}"
+        )
+
+    def _read_line_by_line(self, positions: list[int]) -> Rows:
+        frames, lines, problem = [_no_rows(positions)], list[int](), None
+        chunk: list[list[str]] = []
+        header = self.layout.header
+        for line, fields in _lines(self.data.decode("utf-8"), self.layout):
+            if isinstance(fields, str):
+                problem = self._open_quote(line, fields)
+                break
+            if header:
+                header = False
+                continue
+            if len(fields) != len(self.names):
+                problem = self._wrong_number(line, len(fields), self.layout.separator.join(fields))
+                break
+            chunk.append([fields[position] for position in positions])
+            lines.append(line)
+            if len(chunk) == _CHUNK:
+                frames.append(_text_frame(chunk, positions))
+                chunk = []
+        frames.append(_text_frame(chunk, positions))
+        return Rows(pl.concat(frames), lambda row: f"{self.label}:{lines[row]}", problem)
+
+
+def _parse(
+    data: bytes,
+    records: Records,
+    stop: int,
+    positions: list[int],
+    layout: TextLayout,
+    separator: bytes,
+) -> pl.DataFrame:
+    """The first `stop` of the records, blank ones left out."""
+    keep = ~records.blank[:stop]
+    rows = int(keep.sum())
+    if not rows:
+        return _no_rows(positions)
+    first, last = int(records.starts[0]), int(records.ends[stop - 1]) + 1
+    text = data[first:last]
+    if rows < stop:
+        text = _without_blank(text, records.starts[:stop] - first, keep)
+    # A header of ours, as polars takes text that begins with "x" and certain bytes for a zlib stream.
+    header = separator.join(str(position).encode() for position in range(len(layout.names)))
+    try:
+        frame = pl.read_csv(
+            header + b"\n" + text,
+            columns=positions,
+            separator=separator.decode(),
+            quote_char='"' if layout.quoted and b'"' in text else None,
+            infer_schema=False,
+        )
+    except pl.exceptions.PolarsError as error:
+        raise StrayQuoteError from error
+    if frame.height != rows or frame.width != len(positions):
+        raise StrayQuoteError
+    return frame
+
+
+def _without_blank(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_]) -> bytes:
+    lengths = np.diff(starts, append=len(text))
+    return np.frombuffer(text, np.uint8)[np.repeat(keep, lengths)].tobytes()
+
+
+def _line_of(row: int, blocks: Iterator[Records]) -> int:
+    """The line on which a row starts; found again rather than kept, as few rows are ever asked for."""
+    for records in blocks:
+        lines = records.lines[~records.blank]
+        if row < len(lines):
+            return int(lines[row])
+        row -= len(lines)
+    raise IndexError(row)
+
+
+def _after_header(data: bytes) -> tuple[int, int]:
+    """Offset and line of what follows the first line that is not blank."""
+    start, line = 0, 1
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        is_blank = not data[start:end].strip(b" ")
+        start, line = min(end + 1, len(data)), line + 1
+        if not is_blank:
+            break
+    return start, line
+
+
+def _lines(text: str, layout: TextLayout) -> Iterator[tuple[int, list[str] | str]]:
+    """Each record's first line and fields, blank lines left out.
+
+    In place of the fields the text where a quote is not closed, and then no more.
+    """
+    lines = text.split("\n")
+    if not layout.quoted:
+        for line, content in enumerate(lines, start=1):
+            fields = content.split(layout.separator)
+            if len(fields) > 1 or content.strip(" "):
+                yield line, fields
+        return
+    reader = csv.reader((line + "\n" for line in lines), delimiter=layout.separator)
+    start = 0
+    while start < len(lines):
+        try:
+            fields = next(reader, [])
+            end = reader.line_num
+            # A quote left open swallows lines up to the next quote, whatever that was meant for.
+            if end > start + 1 or end == len(lines):
+                _check_closed(lines[start:end], layout.separator)
+        except csv.Error:
+            yield start + 1, lines[start]
+            return
+        if end > start + 1 or lines[start].strip(" "):
+            yield start + 1, fields
+        start = end
+
+
+def _check_closed(lines: list[str], separator: str) -> None:
+    """Nothing, where the quotes of one record are all closed at the end of a field; else csv.Error."""
+    list(csv.reader(["\n".join(lines)], delimiter=separator, strict=True))
+
+
+def _text_frame(rows: list[list[str]], positions: list[int]) -> pl.DataFrame:
+    schema = {str(position): pl.String for position in positions}
+    return pl.DataFrame(rows, schema=schema, orient="row") if rows else _no_rows(positions)
+
+
+def _no_rows(positions: list[int]) -> pl.DataFrame:
+    return pl.DataFrame(schema={str(position): pl.String for position in positions})

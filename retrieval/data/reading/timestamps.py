@@ -1,0 +1,138 @@
+"""Points in time as people write them, to Unix seconds."""
+
+import polars as pl
+
+from retrieval.data.reading.bad_cells import BadRowError, is_empty, note_problem, shown, to_numbers
+from retrieval.data.reading.delimiters import shorten
+
+# Above the n-th bound a number is in the n-th unit, where it lies in 1973; in the unit below that is 5138.
+_BOUNDS = (10**11, 10**14, 10**17)
+_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+_FIRST_DAY, _LAST_DAY = 19700101, 21001231  # as Unix seconds a week of August 1970
+
+_ZONE = r"Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?"
+_ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}(?:[Tt ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?(?: ?(?:{_ZONE}))?)?$"
+_EXPECTED = "Unix seconds or ISO 8601, such as 2024-01-31 18:30:00"
+_FLOORED = "fractions of seconds in timestamps were floored"
+
+
+def to_seconds(series: pl.Series, problems: list[BadRowError]) -> tuple[pl.Series, list[str]]:
+    """Unix seconds (Int64), and notes on what was understood rather than read.
+
+    Numbers are seconds, milliseconds, microseconds or nanoseconds, by their size and all in one unit, or
+    days written yyyymmdd. Text is numbers or ISO 8601 (UTC where it names no zone). What is none of these,
+    or lies before 1970, is added to `problems`; its value means nothing.
+    """
+    if series.dtype in (pl.Datetime, pl.Date):
+        note_problem(problems, series.is_null(), lambda row: "timestamp is empty")
+        seconds, notes = _from_datetimes(series)
+    else:
+        numbers = to_numbers(series)
+        empty = is_empty(series) if numbers.null_count() else series.is_null()
+        note_problem(problems, empty, lambda row: "timestamp is empty")
+        if series.dtype == pl.String and (numbers.is_null() & ~empty).any():
+            seconds, notes = _from_text(series, numbers, empty, problems)
+        else:
+            seconds, notes = _from_numbers(series, numbers, problems)
+    note_problem(problems, seconds < 0, lambda row: _no_time(series[row]))
+    return seconds, notes
+
+
+def _from_datetimes(series: pl.Series) -> tuple[pl.Series, list[str]]:
+    if series.dtype == pl.Date:
+        return series.cast(pl.Int64) * 86_400, ["timestamps are dates: taken as midnight, UTC"]
+    fine = series.dt.timestamp("us")
+    notes = [_FLOORED] if (fine % 1_000_000 != 0).any() else []
+    if series.dtype.time_zone is None:  # type: ignore[attr-defined]
+        notes.append("timestamps name no time zone: taken as UTC")
+    return fine // 1_000_000, notes
+
+
+def _from_text(
+    series: pl.Series, numbers: pl.Series, empty: pl.Series, problems: list[BadRowError]
+) -> tuple[pl.Series, list[str]]:
+    """Text that is not all numbers: ISO 8601, or something wrong."""
+    moments, has_fractions = _parse_iso(series.str.strip_chars())
+    is_number, is_iso = numbers.is_not_null(), moments.is_not_null()
+    note_problem(problems, ~(is_number | is_iso | empty), lambda row: _unreadable(series[row]))
+    if is_number.sum() > is_iso.sum():
+        note_problem(
+            problems,
+            is_iso,
+            lambda row: f"timestamp {shown(series[row])} is ISO 8601, unlike most others, which are numbers",
+        )
+        return _from_numbers(series, numbers, problems)
+    note_problem(
+        problems,
+        is_number,
+        lambda row: f"timestamp {shown(series[row])} is a number, unlike most others, which are ISO 8601",
+    )
+    notes = ["timestamps were read as ISO 8601, UTC where they name no zone"]
+    return moments, [*notes, _FLOORED] if has_fractions else notes
+
+
+def _from_numbers(
+    series: pl.Series, numbers: pl.Series, problems: list[BadRowError]
+) -> tuple[pl.Series, list[str]]:
+    notes = []
+    whole = numbers
+    if numbers.dtype.is_float():
+        floor = numbers.floor()
+        whole = floor.cast(pl.Int64, strict=False)
+        note_problem(problems, whole.is_null() & numbers.is_not_null(), lambda row: _no_time(series[row]))
+        if (numbers != floor).any():
+            notes.append(_FLOORED)
+    if whole.is_between(_FIRST_DAY, _LAST_DAY).all():
+        days = whole.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+        # Of other numbers of eight digits one in thirty happens to be a day.
+        if days.null_count() * 2 < len(days):
+            note_problem(problems, days.is_null() & whole.is_not_null(), lambda row: _no_time(series[row]))
+            return days.cast(pl.Int64) * 86_400, ["timestamps were read as days written yyyymmdd, UTC"]
+    unit = (whole > _BOUNDS[0]).cast(pl.Int8)
+    for bound in _BOUNDS[1:]:
+        unit = unit + (whole > bound).cast(pl.Int8)
+    rows_of = [int((unit == number).sum()) for number in range(len(_UNITS))]
+    # A negative number is wrong in any unit, and zero right.
+    rows_of[0] -= int((whole <= 0).sum())
+    chosen = max(range(len(_UNITS)), key=lambda number: (rows_of[number], number if rows_of[number] else 0))
+    note_problem(
+        problems,
+        (unit != chosen) & (whole > 0),
+        lambda row: f"timestamp {shown(series[row])} is in another unit than most others, {_UNITS[chosen]}",
+    )
+    if chosen:
+        notes.append(f"timestamps were read as {_UNITS[chosen]}")
+    return whole // 1000**chosen, notes
+
+
+def _parse_iso(texts: pl.Series) -> tuple[pl.Series, bool]:
+    """Seconds of ISO 8601 texts, null where they are none, and whether a fraction was cut off."""
+    fits = texts.str.contains(_ISO)
+    texts = pl.select(pl.when(fits).then(texts)).to_series()
+    days = texts.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64)
+    clock = texts.str.slice(10)
+
+    def digits(start: int) -> pl.Series:
+        return clock.str.slice(start, 2).cast(pl.Int64, strict=False).fill_null(0)
+
+    hours, minutes = digits(1), digits(4)
+    has_seconds = clock.str.slice(6, 1) == ":"
+    seconds = digits(7) * has_seconds
+    zones = clock.str.extract(r"([+-]\d{2}:?\d{0,2})$").str.replace(":", "", literal=True)
+    away = zones.str.slice(1, 2).cast(pl.Int64, strict=False).fill_null(0)
+    away_minutes = zones.str.slice(3, 2).cast(pl.Int64, strict=False).fill_null(0)
+    offset = (away * 3600 + away_minutes * 60) * pl.select(
+        pl.when((zones.str.slice(0, 1) == "-").fill_null(False)).then(-1).otherwise(1)
+    ).to_series()
+    valid = (hours < 24) & (minutes < 60) & (seconds < 60) & (away < 24) & (away_minutes < 60)
+    moments = days * 86_400 + hours * 3600 + minutes * 60 + seconds - offset
+    moments = pl.select(pl.when(valid).then(moments)).to_series()
+    return moments, bool(texts.str.contains(r"[.,]\d*[1-9]").any())
+
+
+def _no_time(value: object) -> str:
+    return f"timestamp {shown(value)} is no time since 1970; expected {_EXPECTED}"
+
+
+def _unreadable(value: str) -> str:
+    return f"timestamp {shorten(value)} is neither a number nor a date; expected {_EXPECTED}"

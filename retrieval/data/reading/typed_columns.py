@@ -1,0 +1,184 @@
+"""Columns of any type, as files and frames have them, to those of a table of interactions."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from retrieval.data.reading.bad_cells import (
+    BadRowError,
+    has_decimal_comma,
+    has_truth_values,
+    is_empty,
+    note_problem,
+    shown,
+    to_numbers,
+)
+from retrieval.data.reading.columns import ITEM, RATING, TIMESTAMP, USER
+from retrieval.data.reading.delimiters import shorten
+from retrieval.data.reading.timestamps import to_seconds
+from retrieval.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EXPECTED = {
+    USER: "integers or text",
+    ITEM: "integers or text",
+    RATING: "numbers",
+    TIMESTAMP: "Unix seconds, ISO 8601 or datetimes",
+}
+_WHOLE_NUMBER = r"^-?\d+\.0+$"
+
+
+def typed_frame(picked: dict[str, pl.Series], source: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Columns of any type to those of `Interactions`, and notes on what was understood rather than read.
+
+    Raises:
+        BadRowError: at the first row that does not convert.
+        DataError: if there is no row, or a column is of a type that can never convert.
+    """
+    if not len(picked[USER]):
+        raise DataError(f"{source}: 0 interactions; give a table with rows")
+    problems: list[BadRowError] = []
+    notes: list[str] = []
+    columns = []
+    for column, series in picked.items():
+        if series.dtype == pl.Null:
+            series = series.cast(pl.String)
+        if not _can_hold(series.dtype, column):
+            raise DataError(
+                f"{source}: the {column} column holds {series.dtype}; expected {_EXPECTED[column]}"
+            )
+        if column in (USER, ITEM):
+            typed, found = to_ids(series, column, problems)
+        elif column == RATING:
+            typed, found = _ratings(series, problems)
+        else:
+            typed, found = to_seconds(series, problems)
+        columns.append(typed.alias(column))
+        notes += found
+    if problems:
+        raise min(problems, key=lambda problem: problem.row)
+    return pl.DataFrame(columns), tuple(notes)
+
+
+def canonical_ids(ids: pl.Series) -> pl.Series:
+    """Text ids as Int64 where every one is the usual text of a 64-bit integer, else as they are.
+
+    >>> canonical_ids(pl.Series(["7", "-1"])).to_list(), canonical_ids(pl.Series(["7", "007"])).to_list()
+    ([7, -1], ['7', '007'])
+    """
+    numbers = ids.cast(pl.Int64, strict=False)
+    if numbers.null_count() or not (numbers.cast(pl.String) == ids).all():
+        return ids
+    return numbers
+
+
+def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple[pl.Series, list[str]]:
+    """Int64 if every id is a canonical 64-bit integer, else String; and notes on what may surprise.
+
+    Integers, whole floats and decimals, text, categories and bytes in UTF-8 are ids. What is empty, or no
+    id, is added to `problems`.
+    """
+    note_problem(problems, series.is_null(), lambda row: f"{column} is empty")
+    if series.dtype.is_integer():
+        numbers = series.cast(pl.Int64, strict=False)
+        fits = numbers.null_count() == series.null_count()
+        return (numbers if fits else series.cast(pl.String)), []
+    if series.dtype.is_float():
+        # pandas makes floats of integers as soon as one is missing; 2**53 is where they stop being exact.
+        broken = ~((series.abs() < 2**53) & (series == series.floor()))
+        note_problem(problems, broken, lambda row: f"{column} {series[row]} is neither an integer nor text")
+        return series.cast(pl.Int64, strict=False), []
+    texts = _decoded(series) if series.dtype == pl.Binary else series.cast(pl.String)
+    if series.dtype == pl.Decimal:
+        texts = texts.str.replace(r"\.0+$", "")
+        broken = texts.str.contains(".", literal=True)
+        note_problem(problems, broken, lambda row: f"{column} {series[row]} is neither an integer nor text")
+    undecodable = texts.is_null() & series.is_not_null()
+    note_problem(problems, undecodable, lambda row: f"{column} {series[row]!r} is not UTF-8")
+    note_problem(problems, texts == "", lambda row: f"{column} is empty")
+    # numpy's text forgets zeros at the end: two ids would become one.
+    zeros = texts.str.contains("\0", literal=True)
+    note_problem(problems, zeros, lambda row: f"{column} {shorten(texts[row])} holds a zero character")
+    ids = canonical_ids(texts)
+    return ids, _id_notes(ids, column) if ids.dtype == pl.String and not ids.null_count() else []
+
+
+def frame_cells(frame: "pl.DataFrame | pd.DataFrame") -> Callable[[int], pl.Series]:
+    """Position -> that column of a polars or pandas frame, as polars."""
+    if isinstance(frame, pl.DataFrame):
+        return frame.to_series
+    return lambda position: from_pandas(frame.iloc[:, position])
+
+
+def from_pandas(series: Any) -> pl.Series:
+    """One pandas column as polars, without pyarrow."""
+    kind = getattr(series.dtype, "kind", "O")
+    if kind == "M":
+        if getattr(series.dtype, "tz", None) is None:
+            return pl.Series(series.to_numpy().astype("datetime64[us]"))
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+        return pl.Series(series.to_numpy().astype("datetime64[us]")).dt.replace_time_zone("UTC")
+    if kind in "iufb" and not series.isna().any():
+        return pl.Series(series.to_numpy(dtype=series.dtype.name.lower()))
+    values = [None if missing else value for value, missing in zip(series, series.isna(), strict=True)]
+    mixed = any(isinstance(value, str) for value in values) and not all(
+        value is None or isinstance(value, str) for value in values
+    )
+    # Ids such as 42 and "x42" in one column, and integers beyond 64 bits, are text.
+    if mixed or any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
+        values = [None if value is None else str(value) for value in values]
+    return pl.Series(values, strict=False)
+
+
+def _decoded(series: pl.Series) -> pl.Series:
+    """Bytes as text, null where they are not UTF-8."""
+    try:
+        return series.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        texts = [None if value is None else value.decode("utf-8", "replace") for value in series]
+        return pl.Series([None if text is None or "\ufffd" in text else text for text in texts])
+
+
+def _id_notes(ids: pl.Series, column: str) -> list[str]:
+    """Ids are kept as they are; where that may surprise, it is said."""
+    if ids.head(100).str.contains(_WHOLE_NUMBER).all() and ids.str.contains(_WHOLE_NUMBER).all():
+        example = shorten(ids[0])
+        return [f"{column} ids are text such as {example}, kept as they are, not the integers they look like"]
+    spaced = ids.str.contains(r"^\s|\s$")
+    if spaced.any():
+        return [f"{column} ids keep the spaces around them, as in {shorten(ids[spaced.arg_max() or 0])}"]
+    return []
+
+
+def _ratings(series: pl.Series, problems: list[BadRowError]) -> tuple[pl.Series, list[str]]:
+    notes = []
+    numbers = to_numbers(series)
+    if numbers.null_count() and has_decimal_comma(series):
+        numbers = to_numbers(series.str.replace(",", ".", literal=True))
+        notes.append("ratings were read with a decimal comma")
+    elif numbers.null_count() and has_truth_values(series):
+        numbers = (series.str.to_lowercase() == "true").cast(pl.Int64)
+        notes.append("ratings were read as true = 1, false = 0")
+    if numbers.null_count():
+        empty = is_empty(series)
+        note_problem(problems, empty, lambda row: f"{RATING} is empty")
+        wrong = numbers.is_null() & ~empty
+        note_problem(problems, wrong, lambda row: f"{RATING} {shorten(series[row])} is not a number")
+    ratings = numbers.cast(pl.Float32, strict=False)
+    note_problem(
+        problems, ~ratings.is_finite(), lambda row: f"{RATING} {shown(series[row])} is not a finite number"
+    )
+    return ratings, notes
+
+
+def _can_hold(dtype: pl.DataType, column: str) -> bool:
+    if dtype.is_numeric() or dtype == pl.String:
+        return True
+    others: dict[str, Sequence[Any]] = {
+        RATING: (pl.Boolean,),
+        TIMESTAMP: (pl.Datetime, pl.Date),
+    }
+    return any(dtype == other for other in others.get(column, (pl.Categorical, pl.Enum, pl.Binary)))

@@ -1,0 +1,79 @@
+"""The columns of a table of users: which holds the user, and which say something of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from retrieval.data.reading.bad_cells import BadRowError
+from retrieval.data.reading.categories import Candidate, candidates, category_frame, first_of_each
+from retrieval.data.reading.columns import USER, ColumnNames, plain_name
+from retrieval.data.reading.delimiters import TextLayout, header_layout, shorten
+from retrieval.data.reading.typed_columns import to_ids
+from retrieval.errors import DataError
+
+# MovieLens 1M's order, MovieLens 100K's, and what tells the second: a user, an age, a gender.
+_USERS_DAT = (USER, "gender", "age", "occupation", "zip")
+_U_USER = (USER, "age", "gender", "occupation", "zip")
+
+
+@dataclass(frozen=True)
+class UserColumns:
+    """Where the columns stand."""
+
+    user: int
+    others: tuple[Candidate, ...] = ()
+
+
+def users_layout(lines: Sequence[str], label: str) -> TextLayout:
+    """How a users file falls apart: ``users.dat``, ``u.user``, or one with a header.
+
+    Raises:
+        DataError: if it is none of these.
+    """
+    line = lines[0]
+    layout = header_layout(line, lambda names: len(names) > 1 and _user(names) is not None)
+    if layout is not None:
+        return layout
+    if line.count("::") == len(_USERS_DAT) - 1:
+        return TextLayout("::", _USERS_DAT, header=False)
+    fields = line.split("|")
+    if len(fields) == len(_U_USER) and fields[0].isdecimal() and fields[1].isdecimal():
+        return TextLayout("|", _U_USER, header=False)
+    raise DataError(
+        f"{label}: not a users file: begins with {shorten(line)}; expected users.dat ('::'), "
+        "u.user ('|'), or a header with a user column and others"
+    )
+
+
+def user_columns(names: Sequence[str], label: str, types: Sequence[str] = ()) -> UserColumns:
+    """The columns among `names`, which are of these `types` where they are RecBole's.
+
+    Raises:
+        DataError: if there is no user.
+    """
+    user = _user(names)
+    if user is None:
+        raise DataError(f"{label}: no {USER} column: found {', '.join(names)}")
+    return UserColumns(user, candidates(names, [user], types))
+
+
+def user_frame(cells: Callable[[int], pl.Series], columns: UserColumns) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The frame and the categories of a `UserTable`; of a user listed twice the first row counts.
+
+    Raises:
+        BadRowError: at the first row without a user.
+    """
+    problems: list[BadRowError] = []
+    ids, _ = to_ids(cells(columns.user), USER, problems)
+    if problems:
+        raise min(problems, key=lambda problem: problem.row)
+    categories = category_frame(cells, columns.others)
+    frame, categories = first_of_each(ids, pl.DataFrame({USER: ids}), categories)
+    return frame, categories
+
+
+def _user(names: Sequence[str]) -> int | None:
+    found = ColumnNames().positions(names).get(USER)
+    plain = [plain_name(name) for name in names]
+    return plain.index("id") if found is None and "id" in plain else found

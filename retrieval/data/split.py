@@ -1,0 +1,190 @@
+"""Train on the past, validate on the middle, test on the most recent; or, without times, at random."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from retrieval.data.interactions import Interactions
+from retrieval.data.reading.columns import ITEM, RATING, TIMESTAMP, USER
+from retrieval.errors import DataError
+from retrieval.settings import SplitKind, SplitSettings
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """Sizes a report prints beside every table.
+
+    Rows are counted before duplicates are dropped; warm rows are those whose user and item both
+    occur in train; `test_users` are the users with at least one warm test row.
+    """
+
+    train: int
+    validation: int
+    test: int
+    warm_validation: int
+    warm_test: int
+    users: int
+    items: int
+    test_users: int
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three slices of one table.
+
+    Attributes:
+        train, validation, test: frames with the table's columns; inside a slice every pair of
+            user and item occurs once.
+        kind: "time" or "random".
+        validation_start, test_start: the cuts, unix seconds (quantiles, so possibly fractional):
+            train <= validation_start < validation <= test_start < test; None in a random split.
+        counts: sizes, see `SplitCounts`.
+    """
+
+    train: pl.DataFrame
+    validation: pl.DataFrame
+    test: pl.DataFrame
+    kind: SplitKind
+    validation_start: float | None
+    test_start: float | None
+    counts: SplitCounts
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole table, before duplicates were dropped."""
+        return self.counts.train + self.counts.validation + self.counts.test
+
+    def labelled(self) -> pl.DataFrame:
+        """All slices in one frame, a column `slice` saying which."""
+        slices = {"train": self.train, "validation": self.validation, "test": self.test}
+        return pl.concat([frame.with_columns(slice=pl.lit(name)) for name, frame in slices.items()])
+
+
+def split_interactions(
+    interactions: Interactions, settings: SplitSettings | None = None, *, seed: int = 42
+) -> Split:
+    """Cut a table as the settings say.
+
+    Args:
+        seed: of a random split; a split by time has no chance in it.
+
+    Raises:
+        DataError: if a slice is empty, nothing in the test slice is warm, or there are no timestamps
+            to split by.
+    """
+    settings = settings or SplitSettings()
+    if settings.kind == "random":
+        return split_at_random(interactions, settings, seed)
+    return split_by_time(interactions, settings)
+
+
+def split_by_time(interactions: Interactions, settings: SplitSettings | None = None) -> Split:
+    """Cut at quantiles of all timestamps (linear interpolation; a row at the cut goes to the left).
+
+    Rows with equal timestamps always fall on the same side, so the split does not depend on the
+    order of the rows. Duplicates are dropped after the cut, so that no later row changes train.
+
+    Raises:
+        DataError: as for `split_interactions`.
+    """
+    settings = settings or SplitSettings()
+    if not interactions.has_timestamps:
+        found = f"found {', '.join(interactions.columns_found)}; " if interactions.columns_found else ""
+        raise DataError(
+            f"{interactions.source}: no timestamp column, so it cannot be split by time: {found}name one "
+            "with --time-column, or give --split random"
+        )
+    frame = interactions.frame
+    cuts = np.quantile(frame[TIMESTAMP].to_numpy(), _shares(settings))
+    # Rounded, as a quantile that is some row's timestamp can come out a hair below it.
+    first, second = (round(float(cut), 3) for cut in cuts)
+    time = pl.col(TIMESTAMP)
+    slices = (
+        frame.filter(time <= first),
+        frame.filter((time > first) & (time <= second)),
+        frame.filter(time > second),
+    )
+    return _split(interactions, slices, "time", first, second)
+
+
+def split_at_random(interactions: Interactions, settings: SplitSettings, seed: int) -> Split:
+    """Give every row to a slice by chance; the same rows for the same seed, whatever their order.
+
+    A model so judged has seen the future of everybody it is asked about: its figures are kinder than
+    what comes true, and every table says which split it was.
+
+    Raises:
+        DataError: as for `split_interactions`.
+    """
+    frame = interactions.frame.sort(interactions.frame.columns)
+    order = np.random.default_rng(seed).permutation(len(frame))
+    first, second = (round(len(frame) * share) for share in _shares(settings))
+    slices = (frame[order[:first]], frame[order[first:second]], frame[order[second:]])
+    return _split(interactions, slices, "random", None, None)
+
+
+def latest_of_each_pair(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each pair of user and item once: the latest row, in the same second the higher rating.
+
+    The result is ordered by user and item, whatever the order of the rows before.
+    """
+    keys = [column for column in (USER, ITEM, TIMESTAMP, RATING) if column in frame.columns]
+    return frame.sort(keys).unique([USER, ITEM], keep="last", maintain_order=True)
+
+
+def warm_rows(frame: pl.DataFrame, train: pl.DataFrame) -> pl.DataFrame:
+    """The rows whose user and item both occur in train."""
+    users, items = train.select(USER).unique(), train.select(ITEM).unique()
+    return frame.join(users, on=USER, how="semi", maintain_order="left").join(
+        items, on=ITEM, how="semi", maintain_order="left"
+    )
+
+
+def _shares(settings: SplitSettings) -> tuple[float, float]:
+    """Which shares of the rows lie before the two cuts."""
+    after_train = 1 - settings.test_fraction - settings.validation_fraction
+    return round(after_train, 12), round(1 - settings.test_fraction, 12)
+
+
+def _split(
+    interactions: Interactions,
+    slices: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame],
+    kind: SplitKind,
+    validation_start: float | None,
+    test_start: float | None,
+) -> Split:
+    train, validation, test = (latest_of_each_pair(part) for part in slices)
+    counts = SplitCounts(
+        train=len(slices[0]),
+        validation=len(slices[1]),
+        test=len(slices[2]),
+        warm_validation=len(warm_rows(slices[1], train)),
+        warm_test=len(warm_rows(slices[2], train)),
+        users=train[USER].n_unique(),
+        items=train[ITEM].n_unique(),
+        test_users=warm_rows(test, train)[USER].n_unique(),
+        duplicates=len(interactions) - len(train) - len(validation) - len(test),
+    )
+    _check(counts, interactions, kind)
+    return Split(train, validation, test, kind, validation_start, test_start, counts)
+
+
+def _check(counts: SplitCounts, interactions: Interactions, kind: SplitKind) -> None:
+    source, frame = interactions.source, interactions.frame
+    sizes = f"train {counts.train}, validation {counts.validation}, test {counts.test} rows"
+    advice = "give more data, or other --test-fraction and --validation-fraction"
+    if not (counts.train and counts.validation and counts.test):
+        if kind == "time" and frame[TIMESTAMP].n_unique() < 3:
+            moments = "the same timestamp" if frame[TIMESTAMP].n_unique() == 1 else "one of two timestamps"
+            raise DataError(
+                f"{source}: all {len(frame):,} rows have {moments}, so they cannot be split by time "
+                f"({sizes}); name another column with --time-column, or give --split random"
+            )
+        raise DataError(f"{source}: the split leaves an empty slice ({sizes}); {advice}")
+    if not counts.warm_test or not counts.warm_validation:
+        raise DataError(
+            f"{source}: no validation or test row has a user and an item that occur in train ({sizes}; "
+            f"warm {counts.warm_validation} and {counts.warm_test}), so nothing can be measured; {advice}"
+        )

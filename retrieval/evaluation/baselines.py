@@ -1,0 +1,208 @@
+"""What must be beaten: popularity, recent popularity, EASE, item-kNN; damped biases for ratings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from index import ItemLists
+from retrieval.data.encoded import EncodedInteractions
+from retrieval.evaluation.judgements import Judgements, Rows, Scorer, rank_by_scores, score_lists
+from retrieval.training.linear_models import EASE_MAX_ITEMS, Ease, ItemKnn, gram_matrix, positive_matrix
+
+Scores = NDArray[np.float32]
+
+RECENT_WINDOWS = (0.02, 0.05, 0.1, 0.2, 0.5)
+EASE_L2 = (100.0, 300.0, 1000.0, 3000.0)
+ITEM_KNN_NEIGHBOURS = (50, 200, 1000)
+
+
+def popularity(positives: EncodedInteractions) -> Scores:
+    """How many positives each item has: shape (n_items,), float32."""
+    return np.asarray(np.bincount(positives.items, minlength=positives.n_items), dtype=np.float32)
+
+
+def recent_popularity(positives: EncodedInteractions, window: float) -> Scores:
+    """How many of the most recent share of the positives each item has, all-time popularity breaking ties.
+
+    Args:
+        positives: of train.
+        window: share of the positives that counts as recent, in (0, 1].
+
+    Returns:
+        shape (n_items,), float32.
+
+    Raises:
+        ValueError: if the positives have no timestamps.
+    """
+    if positives.timestamps is None:
+        raise ValueError("without timestamps nothing is recent")
+    start = np.quantile(positives.timestamps, 1 - window)
+    recent = popularity(positives.where(positives.timestamps >= start))
+    overall = popularity(positives)
+    return np.asarray(recent + overall / (overall.max() + 1), dtype=np.float32)
+
+
+def popular_now(positives: EncodedInteractions, window: float | None) -> Scores:
+    """Recent popularity, or popularity of all times where no window is known: shape (n_items,), float32."""
+    return popularity(positives) if window is None else recent_popularity(positives, window)
+
+
+@dataclass(frozen=True)
+class BiasModel:
+    """mean + user bias + item bias, each bias damped towards 0 (Koren et al., IEEE Computer 2009).
+
+    Attributes:
+        mean: of all ratings.
+        users, items: shapes (n_users,) and (n_items,), float64.
+    """
+
+    mean: float
+    users: NDArray[np.float64]
+    items: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, ratings: EncodedInteractions, damping: float = 10.0, rounds: int = 10) -> "BiasModel":
+        """Alternate between the two biases; `damping` acts like that many ratings at the mean.
+
+        Raises:
+            ValueError: if there are no ratings.
+        """
+        if ratings.ratings is None:
+            raise ValueError("biases are of ratings, and there are none")
+        mean = float(ratings.ratings.mean())
+        users, items = np.zeros(ratings.n_users), np.zeros(ratings.n_items)
+        centred = ratings.ratings.astype(np.float64) - mean
+
+        def damped_mean(
+            rows: NDArray[np.int64], residuals: NDArray[np.float64], size: int
+        ) -> NDArray[np.float64]:
+            counts = np.bincount(rows, minlength=size)
+            return np.asarray(np.bincount(rows, residuals, minlength=size) / (counts + damping))
+
+        for _ in range(rounds):
+            items = damped_mean(ratings.items, centred - users[ratings.users], ratings.n_items)
+            users = damped_mean(ratings.users, centred - items[ratings.items], ratings.n_users)
+        return cls(mean, users, items)
+
+    def predict_pairs(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Predicted ratings of n pairs: two arrays of shape (n,) -> (n,), float64."""
+        return np.asarray(self.mean + self.users[users] + self.items[items])
+
+
+@dataclass(frozen=True)
+class BaselineSet:
+    """The ranking baselines of one train slice, their settings chosen on validation.
+
+    Attributes:
+        train: what they were fitted on.
+        threshold: ratings from here on are positive.
+        window: share of the positives that counts as recent; None where there are no timestamps.
+        ease: None where the catalogue is too large for it.
+        ease_l2: its regularisation.
+        item_knn: None where a bundle was built before there was one.
+        item_knn_neighbours: how many neighbours each of its items keeps.
+    """
+
+    train: EncodedInteractions
+    threshold: float
+    window: float | None
+    ease: Ease | None
+    ease_l2: float
+    item_knn: ItemKnn | None
+    item_knn_neighbours: int
+
+    @classmethod
+    def choose(
+        cls, train: EncodedInteractions, validation: Judgements, threshold: float, k: int
+    ) -> "BaselineSet":
+        """Fit on train with the settings that have the best NDCG@k on validation."""
+        positives, exclude = train.positives(threshold), train.item_lists().take(validation.users)
+
+        def ndcg(scorer: Scorer) -> float:
+            lists = rank_by_scores(scorer, validation.users, exclude, k, train.n_items)
+            return float(np.mean(score_lists(lists, validation, k).ndcg))
+
+        window = None
+        if train.timestamps is not None:
+            window = max(
+                RECENT_WINDOWS, key=lambda share: ndcg(same_for_all(recent_popularity(positives, share)))
+            )
+        ease, ease_l2, matrix = None, 0.0, positive_matrix(positives)
+        if train.n_items <= EASE_MAX_ITEMS:
+            gram = gram_matrix(positives)
+            ease_l2, ease = max(
+                ((l2, Ease.from_gram(gram, l2)) for l2 in EASE_L2),
+                key=lambda candidate: ndcg(candidate[1].scorer(matrix)),
+            )
+        widest = ItemKnn.fit(positives, max(ITEM_KNN_NEIGHBOURS))
+        neighbours, item_knn = max(
+            ((size, widest.narrowed(size)) for size in ITEM_KNN_NEIGHBOURS),
+            key=lambda candidate: ndcg(candidate[1].scorer(matrix)),
+        )
+        return cls(train, threshold, window, ease, ease_l2, item_knn, neighbours)
+
+    @classmethod
+    def fit(cls, train: EncodedInteractions, threshold: float, settings: dict[str, float]) -> "BaselineSet":
+        """Fit on train with settings chosen before, as `settings` gives them."""
+        positives, l2 = train.positives(threshold), settings.get("ease_l2")
+        ease = None if l2 is None else Ease.fit(positives, l2)
+        neighbours = int(settings.get("item_knn_neighbours", 0))
+        item_knn = ItemKnn.fit(positives, neighbours) if neighbours else None
+        return cls(train, threshold, settings.get("recent_window"), ease, l2 or 0.0, item_knn, neighbours)
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The chosen settings, for the report; without those of a baseline that was left out."""
+        chosen: dict[str, float] = {}
+        if self.window is not None:
+            chosen["recent_window"] = self.window
+        if self.ease is not None:
+            chosen["ease_l2"] = self.ease_l2
+        if self.item_knn is not None:
+            chosen["item_knn_neighbours"] = self.item_knn_neighbours
+        return chosen
+
+    @property
+    def popularity(self) -> Scores:
+        """Positives of each item: shape (n_items,)."""
+        return popularity(self.train.positives(self.threshold))
+
+    def scorers(self, matrix: sparse.csr_matrix) -> dict[str, Scorer]:
+        """Every baseline as a scorer of users who are rows of a positive matrix; train need not know them."""
+        positives = self.train.positives(self.threshold)
+        overall = popularity(positives)
+        scorers = {"popularity": same_for_all(overall)}
+        if self.window is not None:
+            scorers["recent_popularity"] = same_for_all(recent_popularity(positives, self.window))
+        if self.ease is not None:
+            scorers["ease"] = ties_by(self.ease.scorer(matrix), overall)
+        if self.item_knn is not None:
+            scorers["item_knn"] = ties_by(self.item_knn.scorer(matrix), overall)
+        return scorers
+
+    def lists(self, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
+        """Top-k lists (q, k) of every baseline, without each user's excluded items (q lists)."""
+        matrix = positive_matrix(self.train.positives(self.threshold))
+        return self.lists_by(self.scorers(matrix), users, k, exclude)
+
+    def lists_by(
+        self, scorers: dict[str, Scorer], users: Rows, k: int, exclude: ItemLists
+    ) -> dict[str, Rows]:
+        """Top-k lists (q, k) of each of the scorers, without each user's excluded items (q lists)."""
+        return {
+            name: rank_by_scores(scorer, users, exclude, k, self.train.n_items)
+            for name, scorer in scorers.items()
+        }
+
+
+def ties_by(scorer: Scorer, popularity: Scores) -> Scorer:
+    """The same scores, but that popularity decides between equal ones: for users with nothing to go by."""
+    least = (1e-6 * popularity / max(float(popularity.max()), 1)).astype(np.float32)
+    return lambda users: np.asarray(scorer(users) + least, dtype=np.float32)
+
+
+def same_for_all(scores: Scores) -> Scorer:
+    """A scorer that gives every user the same scores."""
+    return lambda users: np.broadcast_to(scores, (len(users), len(scores)))

@@ -1,0 +1,221 @@
+"""What two bundles differ in: how they were made, whom and what they know, what they list, how well."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.bundles.bundle import Bundle
+from retrieval.bundles.fitted_system_files import read_system
+from retrieval.data.ids import IdMap
+from retrieval.errors import UsageError
+from retrieval.evaluation.diff.lists import ListOverlap, compare_lists, shared_rows
+from retrieval.evaluation.diff.quality import Judged, QualityDiff, compare_quality, judge
+from retrieval.evaluation.report import finite
+from retrieval.pipeline.save import read_evaluation_data
+from retrieval.serving.fitted_system import FittedSystem
+
+IDS_SHOWN = 3
+# Parts of the manifest that say with what a bundle was made; which there are goes by its version.
+ENVIRONMENT = ("libraries", "made_on")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which bundle it is.
+
+    Attributes:
+        name: of its folder.
+        created: when it was published, ISO 8601 in UTC.
+        build_id: the digest of its manifest.
+        data: name, digest and rows of the interactions.
+        changes: of the catalogue since the build, first to last, as the manifest has them.
+    """
+
+    name: str
+    created: str
+    build_id: str
+    data: dict[str, Any]
+    changes: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that two bundles do not share, as JSON has it; None also where one has none.
+
+    Attributes:
+        name: dotted: ``towers.dimension``.
+    """
+
+    name: str
+    one: Any
+    other: Any
+
+
+@dataclass(frozen=True)
+class SharedIds:
+    """Users or items of what two bundles serve, matched by id.
+
+    Attributes:
+        both, only_one, only_other: how many.
+        examples_one, examples_other: a few ids that only that one knows, as text.
+        other_titles: how many of both have a title in each, and not the same one: ids of other things.
+    """
+
+    both: int
+    only_one: int
+    only_other: int
+    examples_one: tuple[str, ...]
+    examples_other: tuple[str, ...]
+    other_titles: int = 0
+
+    @classmethod
+    def of(
+        cls, one: IdMap, other: IdMap, titles: tuple[NDArray[np.str_], NDArray[np.str_]] | None = None
+    ) -> "SharedIds":
+        """Match two sets of ids; `titles` are of the rows of each."""
+        of_one, of_other = shared_rows(one, other)
+        only_one, only_other = np.delete(one.ids, of_one), np.delete(other.ids, of_other)
+        renamed = 0
+        if titles is not None:
+            mine, theirs = titles[0][of_one], titles[1][of_other]
+            renamed = int(((mine != theirs) & (mine != "") & (theirs != "")).sum())
+        return cls(
+            both=len(of_one),
+            only_one=len(only_one),
+            only_other=len(only_other),
+            examples_one=tuple(map(str, only_one[:IDS_SHOWN].tolist())),
+            examples_other=tuple(map(str, only_other[:IDS_SHOWN].tolist())),
+            other_titles=renamed,
+        )
+
+
+@dataclass(frozen=True)
+class BundleDiff:
+    """Everything two bundles differ in. Differences of figures are the other minus the one.
+
+    Attributes:
+        one, other: which they are.
+        settings: those that differ, threads among them.
+        environment: libraries and the machine, likewise.
+        data: of the interactions and of how they were split.
+        serving: of the index and the blend that answer.
+        users, items: whom and what they serve.
+        overlap: of the lists that they serve.
+        quality: of the lists they were evaluated by; changes of the catalogue since are not in it.
+    """
+
+    one: Identity
+    other: Identity
+    settings: tuple[Difference, ...]
+    environment: tuple[Difference, ...]
+    data: tuple[Difference, ...]
+    serving: tuple[Difference, ...]
+    users: SharedIds
+    items: SharedIds
+    overlap: ListOverlap
+    quality: QualityDiff
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types; a figure that does not exist is null."""
+        document = {name: _plain(asdict(getattr(self, name))) for name in ("one", "other", "users", "items")}
+        for name in ("settings", "environment", "data", "serving"):
+            document[name] = {
+                each.name: {"one": each.one, "other": each.other} for each in getattr(self, name)
+            }
+        return finite(document | {"overlap": self.overlap.to_json(), "quality": self.quality.to_json()})
+
+
+def diff_bundles(one: Bundle, other: Bundle, *, k: int = 10, users: int = 1000, seed: int = 0) -> BundleDiff:
+    """Read two bundles and compare them; nothing is trained again.
+
+    Args:
+        k: length of the lists.
+        users: the lists of at most so many are compared.
+        seed: of which.
+
+    Raises:
+        UsageError: if k or users is less than 1.
+        ArtifactError: if a file of a bundle is damaged.
+    """
+    for name, value in (("k", k), ("users", users)):
+        if value < 1:
+            raise UsageError(f"{name} must be 1 or more, not {value!r}")
+    manifests = one.manifest, other.manifest
+    mine, theirs = read_system(one, "served"), read_system(other, "served")
+    return BundleDiff(
+        one=_identity(one),
+        other=_identity(other),
+        settings=differences(*(manifest["settings"] for manifest in manifests)),
+        environment=differences(*(_chosen(manifest, ENVIRONMENT) for manifest in manifests)),
+        data=differences(*(_chosen(manifest, ("data", "split")) for manifest in manifests)),
+        serving=differences(_serving(mine), _serving(theirs)),
+        users=SharedIds.of(mine.users, theirs.users),
+        items=SharedIds.of(mine.items, theirs.items, (mine.titles, theirs.titles)),
+        overlap=compare_lists(mine, theirs, k=k, users=users, seed=seed),
+        quality=compare_quality(_judged(one, k), _judged(other, k), k),
+    )
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What differs in two nested documents, in the order of the one, then what only the other has.
+
+    >>> differences({"seed": 1, "towers": {"dimension": 64}}, {"seed": 1, "towers": {"dimension": 32}})
+    (Difference(name='towers.dimension', one=64, other=32),)
+    """
+    return tuple(_differences(one, other, ""))
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any], within: str) -> Iterator[Difference]:
+    for name in dict.fromkeys([*one, *other]):
+        mine, theirs = one.get(name), other.get(name)
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            yield from _differences(mine, theirs, f"{within}{name}.")
+        elif mine != theirs:
+            yield Difference(f"{within}{name}", mine, theirs)
+
+
+def _chosen(manifest: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: manifest.get(name, {}) for name in names}
+
+
+def _identity(bundle: Bundle) -> Identity:
+    manifest = bundle.manifest
+    return Identity(
+        name=bundle.folder.name,
+        created=manifest["created"],
+        build_id=manifest["build_id"],
+        data=manifest["data"],
+        changes=tuple(manifest.get("changes", ())),
+    )
+
+
+def _serving(system: FittedSystem) -> dict[str, Any]:
+    """What decides on the lists besides the weights."""
+    model = system.model
+    return {
+        "index": model.index.factory,
+        **model.index.settings.to_json(),
+        "tombstones": model.index.tombstones,
+        "serves": model.serves,
+        "candidates": model.n_candidates,
+        "neural_mf": model.rating_model is not None,
+        "alpha": model.alpha,
+        "trend_weight": model.trend_weight,
+        "newcomer_alpha": model.newcomer_alpha,
+        "newcomer_trend_weight": model.newcomer_trend_weight,
+    }
+
+
+def _judged(bundle: Bundle, k: int) -> Judged:
+    system = read_system(bundle, "evaluated")
+    return judge(system, read_evaluation_data(bundle, system), k)
+
+
+def _plain(value: Any) -> Any:
+    """The same with lists in place of tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,103 @@
+"""Where relevant items are lost on their way into a list: which stage earned what, and which dropped it."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from index import ItemLists
+from retrieval.data.ids import IdMap
+from retrieval.data.reading.columns import ITEM, RATING, USER
+from retrieval.evaluation.judgements import Rows
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LISTED, NOT_IN_CATALOGUE, FILTERED = "listed", "not in catalogue", "filtered"
+BELOW_DEPTH, MISSED, DROPPED, BELOW_TOP = (
+    "below depth",
+    "missed by index",
+    "dropped by re-ranker",
+    "below top k",
+)
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What became of all relevant test items of the judged users.
+
+    Attributes:
+        relevant: how many there are: positive test rows of the warm test users, also those whose item
+            train does not know or whose pair it has.
+        k: length of the lists.
+        shares: what became of them, in the order of the way; they sum to 1. "listed": in the served
+            list. "not in catalogue": train does not know the item. "filtered": the user has met it in
+            train. "below depth": behind the candidates in exact order, and not found. "missed by index":
+            among the exact candidates, but not found. "dropped by re-ranker": found, but not listed; it
+            is "below top k" where nothing is re-ranked.
+    """
+
+    relevant: int
+    k: int
+    shares: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return asdict(self)
+
+
+def attribute(
+    relevant: ItemLists,
+    exact: Rows,
+    found: Rows,
+    lists: Rows,
+    *,
+    k: int,
+    outside: int,
+    filtered: int,
+    reranked: bool,
+) -> Attribution | None:
+    """Follow every relevant item through the stages; None where there is none.
+
+    Args:
+        relevant: q lists of relevant items that train knows and the user has not met.
+        exact: shape (q, c), candidates of exact search, padded with -1.
+        found: shape (q, c), the served candidates; what lies below the depth in exact order and was
+            found all the same counts as found.
+        lists: shape (q, k), the served lists, made of `found`.
+        outside: relevant items beside those that train does not know.
+        filtered: relevant items beside those that the user has met in train.
+        reranked: whether another order than retrieval's made the lists.
+    """
+    total = len(relevant.items) + outside + filtered
+    if not total:
+        return None
+    lines, places = np.nonzero(relevant.hold(found))
+    reached = ItemLists.from_pairs(lines, found[lines, places], len(relevant))
+    listed = int(np.count_nonzero(relevant.hold(lists)))
+    missed = int(np.count_nonzero(relevant.hold(exact) & ~reached.hold(exact)))
+    counts: dict[str, int] = {
+        LISTED: listed,
+        NOT_IN_CATALOGUE: outside,
+        FILTERED: filtered,
+        BELOW_DEPTH: len(relevant.items) - len(reached.items) - missed,
+        MISSED: missed,
+        DROPPED if reranked else BELOW_TOP: len(reached.items) - listed,
+    }
+    return Attribution(total, k, {name: count / total for name, count in counts.items()})
+
+
+def outside_catalogue(test: "pl.DataFrame", users: IdMap, items: IdMap, threshold: float) -> int:
+    """Positive test rows of warm test users whose item is not known.
+
+    Args:
+        test: the whole test slice, each pair once.
+        users, items: those of train; a user is warm who has a row whose item is known.
+        threshold: ratings from here on are positive; every row is where there are no ratings.
+    """
+    user_rows, item_rows = users.rows(test[USER].to_numpy()), items.rows(test[ITEM].to_numpy())
+    warm = np.isin(user_rows, user_rows[(user_rows >= 0) & (item_rows >= 0)])
+    outside = warm & (item_rows < 0)
+    if RATING in test.columns:
+        outside &= test[RATING].to_numpy() >= threshold
+    return int(np.count_nonzero(outside))

@@ -1,0 +1,1 @@
+"""Measures recall against latency for the index of a bundle."""

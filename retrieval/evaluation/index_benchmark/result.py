@@ -1,0 +1,171 @@
+"""What a benchmark of a bundle's index found: operating points, the front they make, filters; as JSON too."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from index import OperatingPoint
+from retrieval.evaluation.report import finite
+from retrieval.evaluation.uncertainty import Estimate
+from retrieval.serving.two_stage import SearchKind
+
+BATCH = 256  # queries asked at once
+LOWEST_RECALL = 0.5  # what finds less serves nobody, and would take the room of what does
+NOTICEABLE = 1.1  # speeds closer than this to each other are called the same
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What it was measured on."""
+
+    processor: str
+    cores: int
+    system: str
+
+
+@dataclass(frozen=True)
+class NdcgChange:
+    """NDCG@k of the index's lists minus exact search's, paired by user, as the bundle's report has it."""
+
+    k: int
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class FilterPoint:
+    """One set of allowed items: what the index answers, as served, beside filtered exact search.
+
+    Attributes:
+        label: what people read, such as ``5%`` or ``Comedy``.
+        kind: items drawn at random, or those of a genre.
+        items, share: how many are allowed, and what part of the catalogue that is.
+        recall, recall_error: of the k best allowed items, mean over the queries and its standard error.
+        p50_ms, p99_ms, exact_p50_ms, exact_p99_ms: of single queries, with the index and with exact search.
+    """
+
+    label: str
+    kind: Literal["random", "genre"]
+    items: int
+    share: float
+    recall: float
+    recall_error: float
+    p50_ms: float
+    p99_ms: float
+    exact_p50_ms: float
+    exact_p99_ms: float
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything `benchmark` found.
+
+    Attributes:
+        k: candidates a search returns.
+        queries: users asked for, one query each.
+        recall_target: what the index was chosen for; None where it was chosen by the loss of NDCG.
+        serves: what answers `query` in this bundle.
+        points: every setting measured, the two below among them; recall is that of the filtered candidates
+            the index itself finds, times are of what is served.
+        chosen: the bundle's index at its settings.
+        exact: exhaustive search in numpy.
+        per_second: queries/s in batches of `BATCH`, by `OperatingPoint.name`, of the points on the front
+            and of the two above.
+    """
+
+    dataset: str
+    bundle: str
+    machine: Machine
+    threads: int
+    seed: int
+    items: int
+    dimension: int
+    k: int
+    queries: int
+    recall_target: float | None
+    serves: SearchKind
+    points: tuple[OperatingPoint, ...]
+    chosen: OperatingPoint
+    exact: OperatingPoint
+    per_second: dict[str, float]
+    filters: tuple[FilterPoint, ...]
+    ndcg_change: NdcgChange | None
+    pays_from: int | None
+
+    @property
+    def enough(self) -> float:
+        """The recall that settings are compared at: the target, or what the bundle's index finds."""
+        return self.chosen.recall if self.recall_target is None else self.recall_target
+
+    @property
+    def front(self) -> tuple[OperatingPoint, ...]:
+        """The points that no other beats; see `pareto_front`."""
+        return pareto_front(self.points)
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types; a figure that does not exist is null."""
+        front = {point.name for point in self.front}
+        change = self.ndcg_change
+        plain = ("dataset", "bundle", "threads", "seed", "items", "dimension", "k", "queries")
+        document = {
+            **{name: getattr(self, name) for name in plain},
+            "batch": BATCH,
+            "machine": asdict(self.machine),
+            "recall_target": self.recall_target,
+            "serves": self.serves,
+            "chosen": self.chosen.name,
+            "exact": self.exact.name,
+            "points": [
+                point.to_json()
+                | {
+                    "name": point.name,
+                    "pareto": point.name in front,
+                    "chosen": point.name == self.chosen.name,
+                    "queries_per_second": self.per_second.get(point.name),
+                }
+                for point in self.points
+            ],
+            "filters": [asdict(point) for point in self.filters],
+            "ndcg_change": change and {"k": change.k, **asdict(change.difference)},
+            "pays_from": self.pays_from,
+        }
+        return finite(document)
+
+
+def pareto_front(points: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
+    """The points beside which none finds more in no more time, nor as much in less; by ascending recall.
+
+    Of equal points the first stays.
+    """
+    front: list[OperatingPoint] = []
+    for point in sorted(points, key=lambda point: (point.p50_ms, -point.recall)):
+        if not front or point.recall > front[-1].recall:
+            front.append(point)
+    return tuple(front)
+
+
+def headline(found: Benchmark) -> str:
+    """Whether the index pays, in a few words."""
+    faster = found.exact.p50_ms / found.chosen.p50_ms
+    if faster >= NOTICEABLE:
+        return f"{found.chosen.recall:.1%} of the exact top {found.k:,}, {faster:.1f} times faster"
+    if faster > 1 / NOTICEABLE:
+        return "the index is no faster than exact search"
+    return f"exact search is {1 / faster:.1f} times faster than the index"
+
+
+def this_machine() -> Machine:
+    """Processor, cores this process may use, operating system."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text("utf-8", "replace").splitlines()
+            if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(processor, cores, platform.system())

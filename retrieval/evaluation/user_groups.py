@@ -1,0 +1,155 @@
+"""For whom the lists are good: users of train, people known by their first few interactions, strangers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from index import ItemLists
+from retrieval.evaluation.baselines import BaselineSet
+from retrieval.evaluation.cold_users import Newcomers
+from retrieval.evaluation.comparisons import compare
+from retrieval.evaluation.judgements import Rows, score_lists
+from retrieval.evaluation.report import BASELINES, Comparison, StageReport
+from retrieval.evaluation.uncertainty import Estimate, mean_estimate
+from retrieval.serving.two_stage import SearchKind, TwoStageModel
+from retrieval.training.linear_models import positive_matrix
+
+WARM, BRAND_NEW = "warm", "brand new"
+# What is served to strangers: the first that is there.
+TO_STRANGERS = ("recent_popularity", "popularity")
+SEARCHES: tuple[SearchKind, ...] = ("exact", "ann")
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """One group of test users and how good every stage's lists are for them.
+
+    Attributes:
+        name: "warm", "cold, first 3" or "brand new".
+        history: how many of their first test interactions are known; None for warm users, whom train
+            knows.
+        users: with a relevant item among what they are judged by, over whom NDCG is a mean.
+        ndcg: stage -> NDCG@k; without the stages that have nothing to say to such users.
+        comparisons: of the served stage and of exact search with every baseline.
+        reranks: whether what is served to them is re-ranked.
+        search: which search finds the candidates of it.
+    """
+
+    name: str
+    history: int | None
+    users: int
+    ndcg: dict[str, Estimate]
+    comparisons: tuple[Comparison, ...]
+    reranks: bool = True
+    search: SearchKind = "ann"
+
+    @property
+    def served(self) -> str | None:
+        """The stage that such users are answered by; None where the towers know only their own users."""
+        return served_stage(self.history, self.ndcg, self.reranks, self.search)
+
+    def to_json(self, k: int) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "name": self.name,
+            "history": self.history,
+            "users": self.users,
+            "served": self.served,
+            "ndcg": {stage: asdict(estimate) for stage, estimate in self.ndcg.items()},
+            "comparisons": [each.to_json(k) for each in self.comparisons],
+        }
+
+
+def judge_groups(
+    model: TwoStageModel,
+    baselines: BaselineSet,
+    newcomers: Sequence[Newcomers],
+    k: int,
+    warm: GroupReport | None = None,
+) -> tuple[GroupReport, ...]:
+    """The warm group and one for each group of newcomers; groups without users are left out."""
+    cold = [judge_newcomers(model, baselines, each, k) for each in newcomers if len(each)]
+    return tuple(group for group in (warm, *cold) if group is not None and group.users)
+
+
+def warm_group(
+    users: int,
+    stages: Mapping[str, StageReport],
+    comparisons: Sequence[Comparison],
+    reranks: bool,
+    search: SearchKind = "ann",
+) -> GroupReport:
+    """The users of train, from figures that are known already.
+
+    Args:
+        users: over whom the stages' NDCG is a mean.
+        comparisons: of all kinds.
+        reranks: whether what is served is re-ranked.
+        search: which search finds its candidates.
+    """
+    wanted = set(pairs_of(served_stage(None, stages, reranks, search)))
+    chosen = tuple(each for each in comparisons if (each.stage, each.against) in wanted)
+    return GroupReport(
+        WARM, None, users, {name: stage.ndcg for name, stage in stages.items()}, chosen, reranks, search
+    )
+
+
+def judge_newcomers(
+    model: TwoStageModel, baselines: BaselineSet, newcomers: Newcomers, k: int
+) -> GroupReport:
+    """People of whom the first n interactions are known, judged by the rest of theirs.
+
+    Every stage knows the same of them: the positives among those interactions. None recommends them again.
+    """
+    n, users, seen = newcomers.n, newcomers.judgements.users, newcomers.seen
+    scorers = baselines.scorers(positive_matrix(newcomers.history.positives(newcomers.threshold)))
+    if not n:  # nothing tells strangers apart, and EASE and item-kNN have no order for them
+        scorers = {name: scorer for name, scorer in scorers.items() if name in TO_STRANGERS}
+    lists = baselines.lists_by(scorers, users, k, seen)
+    lists |= history_lists(model, newcomers.liked, seen, k)
+    ndcg = {name: score_lists(rows, newcomers.judgements, k).ndcg for name, rows in lists.items()}
+    return GroupReport(
+        name=f"cold, first {n}" if n else BRAND_NEW,
+        history=n,
+        users=len(newcomers),
+        ndcg={name: mean_estimate(values) for name, values in ndcg.items()},
+        comparisons=compare(ndcg, pairs_of(served_stage(n, ndcg, model.reranks_newcomers, model.serves))),
+        reranks=model.reranks_newcomers,
+        search=model.serves,
+    )
+
+
+def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: int) -> dict[str, Rows]:
+    """What exact and ANN search give people known by a history, each with and without re-ranking.
+
+    The same that `TwoStageModel.for_histories` answers; nothing from the id user tower.
+
+    Args:
+        liked: q lists, what the towers know of each; where one is empty, the prior answers.
+        seen: q lists, what is not recommended.
+    """
+    if model.vectors.history_items is None:
+        return {}
+    queries, reranks = model.vectors.for_histories(liked), model.rating_model is not None
+    depth = max(k, model.n_candidates)
+    found = {search: model.candidates(queries, seen, depth, search) for search in SEARCHES}
+    lists = {str(search): candidates.rows[:, :k] for search, candidates in found.items()}
+    if reranks:
+        for search, candidates in found.items():
+            lists[f"{search}+rerank"] = model.rerank_for_newcomers(candidates, liked.lengths()).rows[:, :k]
+    return lists
+
+
+def served_stage(
+    history: int | None, stages: Mapping[str, Any], reranks: bool, search: SearchKind
+) -> str | None:
+    """Which of the stages answers people of whom so many interactions are known."""
+    to_known = (f"{search}+rerank", search) if reranks else (search,)
+    order = TO_STRANGERS if history == 0 else to_known
+    return next((stage for stage in order if stage in stages), None)
+
+
+def pairs_of(served: str | None) -> list[tuple[str, str]]:
+    """What is compared: the served stage and exact search with every baseline."""
+    stages = [stage for stage in (served, "exact") if stage is not None]
+    return [(stage, base) for stage in stages for base in BASELINES if stage != base]

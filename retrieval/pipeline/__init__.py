@@ -1,0 +1,1 @@
+"""The main job, step by step: prepare, fit, choose, evaluate, refit, save."""

@@ -1,0 +1,193 @@
+"""How much the predicted rating and the trend weigh in the blend, chosen on validation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import standard_error
+from retrieval.evaluation.cold_users import Newcomers
+from retrieval.evaluation.judgements import Judgements, Rows, score_lists
+from retrieval.evaluation.uncertainty import Estimate, mean_estimate
+from retrieval.evaluation.validation import alike
+from retrieval.serving.rating_model import RatingModel
+from retrieval.serving.rerank import blend
+from retrieval.serving.two_stage import TwoStageModel, fading
+
+Scores = NDArray[np.float64]
+Groups = list[Scores]
+
+ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
+TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
+# Newcomers' fades with what is known of them, see `two_stage.fading`.
+NEWCOMER_TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+
+
+@dataclass(frozen=True)
+class AlphaChoice:
+    """The blend's weights and the validation curves they were read from.
+
+    Attributes:
+        alpha: the chosen weight of the predicted rating.
+        k: cut-off of the NDCG it was chosen by.
+        curve: (alpha, NDCG@k on validation, its paired gain over the retrieval order), one for each
+            alpha tried, beside the chosen weight of the trend.
+        trend: the chosen weight of the trend.
+        trend_curve: likewise for each weight of the trend tried, beside the chosen alpha.
+        newcomers: the choice for people the models have never met; None where there were none to ask.
+    """
+
+    alpha: float
+    k: int
+    curve: tuple[tuple[float, float, Estimate], ...]
+    trend: float = 0.0
+    trend_curve: tuple[tuple[float, float, Estimate], ...] = ()
+    newcomers: "AlphaChoice | None" = None
+
+    @property
+    def reranks(self) -> bool:
+        """Whether anything but the retrieval score has weight."""
+        return self.alpha > 0 or self.trend > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "alpha": self.alpha,
+            "k": self.k,
+            "validation_curve": self._curve_to_json("alpha", self.curve),
+            "trend": self.trend,
+            "trend_curve": self._curve_to_json("trend", self.trend_curve),
+            "newcomers": self.newcomers and self.newcomers.to_json(),
+        }
+
+    def _curve_to_json(
+        self, weight: str, curve: tuple[tuple[float, float, Estimate], ...]
+    ) -> list[dict[str, Any]]:
+        return [{weight: value, f"ndcg@{self.k}": ndcg, "gain": asdict(gain)} for value, ndcg, gain in curve]
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "AlphaChoice":
+        """Back from what `to_json` gave."""
+        k, newcomers = int(document["k"]), document["newcomers"]
+
+        def curve(name: str, weight: str) -> tuple[tuple[float, float, Estimate], ...]:
+            return tuple(
+                (float(each[weight]), float(each[f"ndcg@{k}"]), Estimate(**each["gain"]))
+                for each in document[name]
+            )
+
+        return cls(
+            float(document["alpha"]),
+            k,
+            curve("validation_curve", "alpha"),
+            float(document["trend"]),
+            curve("trend_curve", "trend"),
+            newcomers and cls.from_json(newcomers),
+        )
+
+
+def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> AlphaChoice:
+    """The least weights whose gain in NDCG@k on validation is within a standard error of the best gain.
+
+    The one-standard-error rule (Breiman et al., 1984, section 3.4.3): a few dozen validation users
+    cannot tell neighbouring weights apart, and the best of many is best by luck as much as by merit;
+    so the retrieval order gives way only as far as the data insists, and the weights are 0 unless
+    re-ranking gains more than its own noise.
+
+    Args:
+        slices: of validation, all of the same users: stretches of time, each with what was relevant in
+            it. What pays in one of them only counts for less.
+
+    Raises:
+        ValueError: if the model has no NeuralMF to weigh.
+    """
+    rating_model, users = _rating_model(model), slices[0].users
+    depth = max(k, model.n_candidates)
+    found = model.candidates(model.vectors.users[users], model.seen.take(users), depth, "exact")
+    predicted = rating_model.predict(users, found.rows)
+
+    def ndcg(alpha: float, trend: float) -> Groups:
+        lists = blend(found, predicted, alpha, model.trend_of(found.rows), trend).rows
+        # Each user's mean over the slices he has something relevant in: his slices are no independent lists.
+        return [_mean_of_known([_ndcg(lists, judged, k) for judged in slices])]
+
+    return _least_within_a_standard_error(ndcg, k, model.trend is not None, TRENDS)
+
+
+def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], k: int) -> AlphaChoice:
+    """As `choose_alpha`, for people the models have never met: NeuralMF's row of the unknown user speaks.
+
+    Args:
+        newcomers: of validation, with histories of one length or another.
+
+    Raises:
+        ValueError: if the model has no NeuralMF to weigh, or nobody is there.
+    """
+    depth = max(k, model.n_candidates)
+    found = [
+        model.candidates(model.vectors.for_histories(people.liked), people.seen, depth, "exact")
+        for people in newcomers
+    ]
+    predicted = [model.predict_for_newcomers(each.rows) for each in found]
+
+    def ndcg(alpha: float, trend: float) -> Groups:
+        lists = (
+            blend(each, ratings, alpha, model.trend_of(each.rows), fading(trend, people.liked.lengths())).rows
+            for each, ratings, people in zip(found, predicted, newcomers, strict=True)
+        )
+        scored = (
+            score_lists(each, people.judgements, k) for each, people in zip(lists, newcomers, strict=True)
+        )
+        return [each.ndcg for each in scored]
+
+    return _least_within_a_standard_error(ndcg, k, model.trend is not None, NEWCOMER_TRENDS)
+
+
+def _least_within_a_standard_error(
+    ndcg: Callable[[float, float], Groups], k: int, has_trend: bool, weights: tuple[float, ...]
+) -> AlphaChoice:
+    """Try every pair of weights: alpha, and of the trend where the model has one."""
+    trends = weights if has_trend else (0.0,)
+    scores = {(alpha, trend): ndcg(alpha, trend) for alpha in ALPHAS for trend in trends}
+    gains = {pair: _minus(each, scores[0.0, 0.0]) for pair, each in scores.items()}
+    best = max(gains.values(), key=_mean)
+    # As if the groups' errors went together: the same people are in them.
+    enough = _mean(best) - float(np.mean([standard_error(group) for group in best]))
+    good = [pair for pair, gain in gains.items() if _mean(gain) >= enough]
+    alpha, trend = min(good, key=lambda pair: (round(sum(pair), 6), -_mean(gains[pair])))
+
+    def curve(pairs: list[tuple[float, float]], part: int) -> tuple[tuple[float, float, Estimate], ...]:
+        return tuple((pair[part], _mean(scores[pair]), mean_estimate(alike(gains[pair]))) for pair in pairs)
+
+    of_alpha, of_trend = [(each, trend) for each in ALPHAS], [(alpha, each) for each in trends]
+    return AlphaChoice(alpha, k, curve(of_alpha, 0), trend, curve(of_trend, 1) if has_trend else ())
+
+
+def _minus(one: Groups, other: Groups) -> Groups:
+    return [mine - theirs for mine, theirs in zip(one, other, strict=True)]
+
+
+def _mean(groups: Groups) -> float:
+    """The mean of the groups' means."""
+    return float(np.mean([group.mean() for group in groups]))
+
+
+def _ndcg(lists: Rows, judged: Judgements, k: int) -> Scores:
+    """NDCG of every user, NaN where nothing is relevant: shape (q,)."""
+    ndcg = np.full(len(judged), np.nan)
+    ndcg[judged.n_relevant > 0] = score_lists(lists, judged, k).ndcg
+    return ndcg
+
+
+def _mean_of_known(slices: Sequence[Scores]) -> Scores:
+    """Each user's mean over the slices that are not NaN; users with none are left out."""
+    table = np.stack(slices)
+    return np.asarray(np.nanmean(table[:, ~np.isnan(table).all(axis=0)], axis=0))
+
+
+def _rating_model(model: TwoStageModel) -> RatingModel:
+    if model.rating_model is None:
+        raise ValueError("there is no NeuralMF to weigh: the model was built without ratings")
+    return model.rating_model

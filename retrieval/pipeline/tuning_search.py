@@ -1,0 +1,277 @@
+"""A search over the few settings of the towers that matter, on validation, for a table of one's own."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import standard_error
+from retrieval.errors import DataError
+from retrieval.evaluation.uncertainty import Estimate, mean_estimate
+from retrieval.progress import Progress
+from retrieval.settings import LARGEST_COUNT, TowerSettings, TuneSettings
+from retrieval.training.curves import EpochRecord
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+
+    from retrieval.pipeline.tuning_trials import Study
+
+Merits = NDArray[np.float64]
+OnEpoch = Callable[[int, EpochRecord], None]
+# Trains towers of these settings and returns their figures of merit on validation, see `fit_towers`.
+Judge = Callable[[TowerSettings, OnEpoch], Merits]
+
+HALF_LIVES = (10.0, 30.0, 90.0, 365.0, None)
+DIMENSIONS = (32, 64, 128)
+RATES, L2S = (1e-3, 3e-2), (1e-4, 1e-1)
+# Of the negatives that are usual with the tower: its default divided and multiplied.
+NEGATIVES = (0.25, 0.5, 1, 2, 4)
+
+
+class Pruned(Exception):
+    """A trial that is behind the others is given up."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found and what was made of it.
+
+    Attributes:
+        trials: settings that were tried, the first ones included, in this build and in those it went on from.
+        earlier: how many of them were tried by builds before.
+        pruned: how many were given up half way, as they were behind the others.
+        failed: how many broke down in training.
+        minutes: what this build was given.
+        held: names of the settings that were not searched, as flags gave them.
+        k: cut-off of the NDCG.
+        default, best: mean NDCG@k on validation of the first settings and of the best others, groups of users
+            weighing alike; `best` is None where no others were tried to the end.
+        gain: paired difference of the two; None likewise.
+        gain_error: its standard error.
+        settings: of the best others, those that were searched.
+        is_chosen: whether the gain is larger than its standard error, so that they are taken.
+    """
+
+    trials: int
+    earlier: int
+    pruned: int
+    failed: int
+    minutes: float
+    held: tuple[str, ...]
+    k: int
+    default: float
+    best: float | None
+    gain: Estimate | None
+    gain_error: float | None
+    settings: dict[str, Any]
+    is_chosen: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return asdict(self) | {"held": list(self.held)}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "SearchResult":
+        """Back from what `to_json` gave."""
+        gain = document["gain"]
+        found = {"held": tuple(document["held"]), "gain": gain and Estimate(**gain)}
+        return cls(**document | found)
+
+
+def searched_space(
+    base: TowerSettings, held: tuple[str, ...], *, has_times: bool, dimensions: tuple[int, ...] = DIMENSIONS
+) -> "dict[str, BaseDistribution]":
+    """What is searched, by the names of `TowerSettings`; each range has the value of `base` in it.
+
+    Left out is what `held` names, what does nothing to these towers and this table, and an l2 of 0,
+    which lies on no logarithmic scale, and what has one value only.
+
+    Args:
+        has_times: whether there is a recency to weigh.
+        dimensions: to choose from.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    def around(low: float, high: float, value: float, log: bool = False) -> "BaseDistribution":
+        return FloatDistribution(min(low, value), max(high, value), log=log)
+
+    def one_of(choices: "tuple[Any, ...]", value: Any) -> "BaseDistribution":
+        return CategoricalDistribution(choices if value in choices else (*choices, value))
+
+    negatives = tuple(
+        dict.fromkeys(min(max(1, round(base.negatives * by)), LARGEST_COUNT) for by in NEGATIVES)
+    )
+    space = {
+        "recency_half_life_days": one_of(HALF_LIVES, base.recency_half_life_days),
+        "learning_rate": around(*RATES, base.learning_rate, log=True),
+        "l2": around(*L2S, base.l2, log=True) if base.l2 > 0 else None,
+        "parted_by_time": around(0.0, 1.0, base.parted_by_time),
+        "short_histories": around(0.0, 1.0, base.short_histories),
+        "negatives": one_of(negatives, base.negatives),
+        "dimension": one_of(dimensions, base.dimension),
+    }
+    idle = set[str]()
+    if not has_times:
+        idle |= {"recency_half_life_days", "parted_by_time"}
+    if base.user_tower == "id":
+        idle |= {"parted_by_time", "short_histories"}
+    if base.loss == "softmax":
+        idle.add("negatives")
+    idle |= {name for name, each in space.items() if each is None or each.single()}
+    return {name: each for name, each in space.items() if each and name not in idle | set(held)}
+
+
+def search_settings(
+    judge: Judge,
+    base: TowerSettings,
+    plan: TuneSettings,
+    space: "dict[str, BaseDistribution]",
+    study: "Study",
+    progress: Progress,
+    *,
+    seed: int,
+    k: int,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[TowerSettings, SearchResult]:
+    """The settings to build with: `base`, or better ones where validation is sure of them.
+
+    `base` is tried first. Every trial trains all members of the towers, so that what is compared is what
+    would be built: joined members have less noise than one, and a dimension that is enough for one may
+    be too small for all. One that falls behind the others is given up before its first member is done.
+
+    The best of many trials is best by luck too: it is taken only if its gain over `base`, list by list
+    on the same seed, is larger than the gain's own standard error.
+
+    Args:
+        judge: sees train and validation; nothing else comes near the search.
+        plan: no trial begins when its minutes are over; one that runs is finished.
+        space: see `searched_space`.
+        study: what was tried before is not tried again, see `studies`.
+        seed: of what is proposed; the same whether a search goes on or runs through.
+
+    Raises:
+        DataError: if training breaks down with `base`.
+    """
+    search = _Search(judge, base, plan, space, study, progress, seed)
+    deadline, ran = clock() + 60 * plan.minutes, 0
+    earlier = study.tried
+    if study.first is None:
+        search.try_first()
+        ran += 1
+    while clock() < deadline and (plan.trials is None or ran < plan.trials) and space:
+        search.try_next()
+        ran += 1
+    progress.phase("Comparing the best trial with the first")
+    result = _result(study, plan, earlier, k)
+    return (replace(base, **result.settings) if result.is_chosen else base), result
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One trial after the other."""
+
+    judge: Judge
+    base: TowerSettings
+    plan: TuneSettings
+    space: "dict[str, BaseDistribution]"
+    study: "Study"
+    progress: Progress
+    seed: int
+
+    def try_first(self) -> None:
+        self._phase("the settings as given")
+        curve: dict[int, float] = {}
+
+        def on_epoch(member: int, record: EpochRecord) -> None:
+            self._show(self.base, member, record)
+            if member == 0 and record.validation is not None:
+                curve[record.epoch] = record.validation
+
+        merits = self.judge(self.base, on_epoch)
+        params = {name: getattr(self.base, name) for name in self.space}
+        self.study.add_first(params, self.space, merits, curve)
+
+    def try_next(self) -> None:
+        # Drawn anew for each trial, so that a search that goes on proposes what one that ran through would.
+        trial = self.study.ask(self.space, self.seed)
+        settings = replace(self.base, **trial.params)
+        self._phase(described(trial.params))
+        try:
+            self.study.tell(trial, self.judge(settings, self._watched(trial, settings)))
+        except Pruned:
+            self.study.tell_pruned(trial)
+        except DataError:  # a learning rate that is too much for this table
+            self.study.tell_failed(trial)
+
+    def _watched(self, trial: "Trial", settings: TowerSettings) -> OnEpoch:
+        def on_epoch(member: int, record: EpochRecord) -> None:
+            self._show(settings, member, record)
+            if member == 0 and record.validation is not None:
+                trial.report(record.validation, record.epoch)
+                if trial.should_prune():
+                    raise Pruned
+
+        return on_epoch
+
+    def _phase(self, settings: str) -> None:
+        self.progress.phase(f"Tuning the towers, trial {self.study.tried + 1}: {settings}")
+
+    def _show(self, settings: TowerSettings, member: int, record: EpochRecord) -> None:
+        name = f"member {member + 1}/{settings.members}, " if settings.members > 1 else ""
+        validated = "" if record.validation is None else f", NDCG@10 {record.validation:.4f}"
+        self.progress.epoch(record.epoch, settings.max_epochs, f"{name}loss {record.loss:.4f}{validated}")
+
+
+def _result(study: "Study", plan: TuneSettings, earlier: int, k: int) -> SearchResult:
+    first, best = study.first, study.best
+    assert first is not None  # it was tried
+    result = SearchResult(
+        trials=study.tried,
+        earlier=earlier,
+        pruned=study.pruned,
+        failed=study.failed,
+        minutes=plan.minutes,
+        held=plan.held,
+        k=k,
+        default=float(first.merits.mean()),
+        best=None,
+        gain=None,
+        gain_error=None,
+        settings={},
+        is_chosen=False,
+    )
+    if best is None:
+        return result
+    difference = best.merits - first.merits
+    error = standard_error(difference)
+    return replace(
+        result,
+        best=float(best.merits.mean()),
+        gain=mean_estimate(difference),
+        gain_error=error,
+        settings=best.params,
+        is_chosen=bool(difference.mean() > error),
+    )
+
+
+def described(settings: dict[str, Any]) -> str:
+    """For people: names as in `TowerSettings`, numbers short.
+
+    >>> described({"l2": 0.0123456, "recency_half_life_days": None})
+    'l2 0.0123, recency half-life days none'
+    """
+
+    def plain(value: Any) -> str:
+        if value is None:
+            return "none"
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(
+        f"{name.replace('half_life', 'half-life').replace('_', ' ')} {plain(value)}"
+        for name, value in settings.items()
+    )

@@ -1,0 +1,1 @@
+"""Shows reports to people: as text, as an HTML page, as a figure."""

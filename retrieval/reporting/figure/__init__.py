@@ -1,0 +1,1 @@
+"""Draws the benchmark's figure of recall against latency."""

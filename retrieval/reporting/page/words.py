@@ -1,0 +1,175 @@
+"""Figures and verdicts of a report document in words; whatever is missing is a dash."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from retrieval.evaluation.report import BASELINES, stage_name
+
+Document = Mapping[str, Any]
+
+MISSING = "–"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """With so many digits behind the point.
+
+    >>> number(0.26649), number(None)
+    ('0.266', '–')
+    """
+    return MISSING if _absent(value) else f"{value:,.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """With its sign; 0 has a plus.
+
+    >>> signed(0.0321), signed(-0.00001)
+    ('+0.0321', '+0.0000')
+    """
+    return MISSING if value is None or _absent(value) else f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def percent(share: float | None) -> str:
+    """Of 0 to 1.
+
+    >>> percent(0.9538)
+    '95.4%'
+    """
+    return MISSING if _absent(share) else f"{share:.1%}"
+
+
+def count(value: float | None) -> str:
+    """A whole number.
+
+    >>> count(70001)
+    '70,001'
+    """
+    return MISSING if _absent(value) else f"{value:,.0f}"
+
+
+def p_value(value: float | None) -> str:
+    """To three digits.
+
+    >>> p_value(0.00042), p_value(0.0321)
+    ('< 0.001', '0.032')
+    """
+    if value is None or _absent(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def interval(estimate: Document | None, digits: int = 3) -> str:
+    """Its two ends.
+
+    >>> interval({"value": 0.2, "low": 0.1, "high": 0.3})
+    '0.100 to 0.300'
+    """
+    return _ends(estimate, lambda end: number(end, digits))
+
+
+def signed_interval(estimate: Document | None) -> str:
+    """The two ends of a difference.
+
+    >>> signed_interval({"value": 0.0, "low": -0.1, "high": 0.1})
+    '-0.1000 to +0.1000'
+    """
+    return _ends(estimate, signed)
+
+
+def value(estimate: Document | None) -> float | None:
+    """The figure of an estimate; None where it is missing."""
+    return None if estimate is None else estimate.get("value")
+
+
+def measured(estimate: Document | None) -> bool:
+    """Whether there is anything to draw."""
+    return estimate is not None and not any(_absent(estimate.get(key)) for key in ("value", "low", "high"))
+
+
+def ndcg(entry: Document, k: int | None) -> Document | None:
+    """The NDCG, or difference of NDCG, that an entry of the document holds, whichever its key."""
+    for key in (f"ndcg@{k}", "difference", "ndcg"):
+        if isinstance(entry.get(key), Mapping):
+            found: Document = entry[key]
+            return found
+    return None
+
+
+def judgement(difference: Document | None, lower_is_better: bool = False) -> str:
+    """What an interval of a difference lets one say.
+
+    >>> judgement({"value": 0.2, "low": 0.1, "high": 0.3})
+    'better'
+    """
+    if difference is None or not measured(difference):
+        return "not measured"
+    low, high = difference["low"], difference["high"]
+    if low == high == 0:
+        return "the same"
+    if low <= 0 <= high:
+        return "no clear difference"
+    return "better" if (low > 0) != lower_is_better else "worse"
+
+
+def served_stage(document: Document) -> str | None:
+    """The stage that answers; as the document says, or the last of the two that can."""
+    stages = document.get("stages") or {}
+    if document.get("served") in stages:
+        return str(document["served"])
+    return next((name for name in ("ann+rerank", "ann") if name in stages), None)
+
+
+def verdict(document: Document) -> str:
+    """One sentence: where the served list stands against the strongest baseline."""
+    k, stages, served = document.get("k"), document.get("stages") or {}, served_stage(document)
+    if document.get("judged_users") == 0:
+        return "No test user has a relevant item, so no list can be compared with another."
+    rivals: dict[str, Document] = {
+        each["against"]: difference
+        for each in document.get("comparisons") or ()
+        if each["stage"] == served and each["against"] in BASELINES
+        if (difference := ndcg(each, k)) is not None and measured(difference)
+    }
+    if served is None or not rivals:
+        return "Nothing here was compared with a baseline."
+
+    def height(stage: str) -> float:
+        return value(ndcg(stages.get(stage) or {}, k)) or 0.0
+
+    strongest = max(rivals, key=height)
+    difference = rivals[strongest]
+    name = stage_name(strongest)
+    title = f"{name}, the strongest baseline here," if len(rivals) > 1 else name
+    size = number(abs(difference["value"]), 4)
+    by = f"{size} NDCG@{k} (95% interval of the difference {signed_interval(difference)})"
+    match judgement(difference):
+        case "better":
+            return f"The served list, {served}, beats {title} by {by}."
+        case "worse":
+            return f"The served list, {served}, loses to {title} by {by}."
+        case "the same":
+            return f"The served list, {served}, is the same as {title.rstrip(',')}."
+    return (
+        f"The served list, {served}, cannot be told apart from {title.rstrip(',')}: the difference is "
+        f"{signed(difference['value'])} NDCG@{k} (95% interval {signed_interval(difference)})."
+    )
+
+
+def listed(parts: Iterable[str]) -> str:
+    """a, b and c.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    *most, last = list(parts)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _absent(figure: float | None) -> bool:
+    return figure is None or not math.isfinite(figure)
+
+
+def _ends(estimate: Document | None, write: Any) -> str:
+    if estimate is None or not measured(estimate):
+        return MISSING
+    return f"{write(estimate['low'])} to {write(estimate['high'])}"

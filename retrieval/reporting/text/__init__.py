@@ -1,0 +1,1 @@
+"""Prints reports on a terminal."""

@@ -1,0 +1,93 @@
+"""The groups of the report as text: who gets good lists, and where a baseline would do better."""
+
+from typing import TYPE_CHECKING
+
+from retrieval.evaluation.report import Report, stage_name
+from retrieval.reporting.text.figures import share, short_count, signed
+from retrieval.reporting.text.tables import format_table, wrap
+
+if TYPE_CHECKING:
+    from retrieval.evaluation.user_groups import GroupReport
+
+# Eight figures fit beside a group only under short names.
+COLUMNS = {
+    "popularity": "pop.",
+    "recent_popularity": "recent",
+    "ease": "EASE",
+    "item_knn": "kNN",
+    "exact": "exact",
+    "ann": "ann",
+    "exact+rerank": "exact+r",
+    "ann+rerank": "ann+r",
+}
+
+
+def groups_text(report: Report) -> list[str]:
+    """A table of the groups and how the served lists stand in them; nothing where all users are warm."""
+    groups = report.groups
+    if all(group.history is None for group in groups):
+        return []
+    stages = [stage for stage in COLUMNS if any(stage in group.ndcg for group in groups)]
+    header = [f"NDCG@{report.k}", "users", *(COLUMNS[stage] for stage in stages)]
+    rows = [[group.name, short_count(group.users), *_figures(group, stages)] for group in groups]
+    short = "+r: +rerank; " if {"exact+rerank", "ann+rerank"} & set(stages) else ""
+    legend = (
+        "warm: train knows them; cold: neither train nor validation does, and so many first interactions of "
+        "their test slice are known, the rest judged; brand new: nothing is known. "
+        f"{short}*: best of its line."
+    )
+    return ["\n".join([format_table(header, rows, right=[1]), wrap(legend), wrap(_standing(groups))])]
+
+
+def _figures(group: "GroupReport", stages: list[str]) -> list[str]:
+    best = max(estimate.value for estimate in group.ndcg.values())
+    cells = []
+    for stage in stages:
+        estimate = group.ndcg.get(stage)
+        mark = "*" if estimate is not None and estimate.value == best else ""
+        cells.append("-" if estimate is None else share(estimate.value) + mark)
+    return cells
+
+
+def _standing(groups: "tuple[GroupReport, ...]") -> str:
+    """Who is served what, and every baseline that is above it."""
+    clearly = _groups_below(groups, beyond_interval=True)
+    slightly = _groups_below(groups, beyond_interval=False)
+    sentences = [_served(groups)]
+    if clearly:
+        sentences.append(f"BELOW a baseline, beyond the 95% interval: {clearly}.")
+    if slightly:
+        sentences.append(f"Below a baseline, within the interval: {slightly}.")
+    if not clearly and not slightly:
+        sentences.append("That is below no baseline in any group.")
+    return " ".join(sentences)
+
+
+def _groups_below(groups: "tuple[GroupReport, ...]", beyond_interval: bool) -> str:
+    """The groups in which the served list is below baselines, and by how much; empty where there are none."""
+    found = []
+    for group in groups:
+        shortfalls = [
+            f"{stage_name(each.against)} {signed(each.difference.value)}"
+            for each in group.comparisons
+            if each.stage == group.served
+            and round(each.difference.value, 4) < 0
+            and each.difference.excludes_zero == beyond_interval
+        ]
+        if shortfalls:
+            found.append(f"{group.name} ({', '.join(shortfalls)})")
+    return "; ".join(found)
+
+
+def _served(groups: "tuple[GroupReport, ...]") -> str:
+    """Which stage answers whom; the cold are all answered alike."""
+    kinds = {"cold" if group.history else group.name: group.served for group in groups}
+    clauses = [
+        f"{stage_name(stage)} to {' and '.join(kind for kind, by in kinds.items() if by == stage)}"
+        for stage in dict.fromkeys(kinds.values())
+        if stage is not None
+    ]
+    unserved = ""
+    if None in kinds.values():
+        unserved = ", nothing to cold, as these towers know only their own users"
+    return f"Served: {', '.join(clauses)}{unserved}."

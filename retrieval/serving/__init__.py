@@ -1,0 +1,1 @@
+"""What answers a request: candidates, re-ranking, filters. NumPy only: no torch, no polars, no pandas."""

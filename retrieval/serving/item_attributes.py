@@ -1,0 +1,255 @@
+"""What is known of the items of a bundle, for filters: which have which genre, year and other category."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import ItemLists
+from retrieval.data.ids import IdMap
+from retrieval.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from retrieval.data.items import ItemTable
+
+DECADE = "decade"
+_LISTED = 12  # columns and values that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class ItemColumn:
+    """One category column: its values and the items that have each.
+
+    Attributes:
+        values: the different values, in the order of their text.
+        rows: for each value the item rows that have it.
+
+    Raises:
+        ValueError: if there are not as many lists as values.
+    """
+
+    values: IdMap
+    rows: ItemLists
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.rows):
+            raise ValueError(f"there are {len(self.values)} values and {len(self.rows)} lists of their items")
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        """Where each value stands; those that differ by case only stand together."""
+        places: dict[str, list[int]] = {}
+        for place, text in enumerate(self.values.ids.tolist()):
+            places.setdefault(_plain(text), []).append(place)
+        return places
+
+    def places(self, value: str) -> NDArray[np.int64]:
+        """Where `value`, in any case, stands among the values; empty where it is none."""
+        return np.array(self._places.get(_plain(value), ()), dtype=np.int64)
+
+    def parted(self, text: str) -> list[str]:
+        """The values in a text with commas between them; a value that has commas itself is found whole.
+
+        From the left, the longest part that is a value counts as one; a part that is none stays as it is.
+
+        >>> column = ItemColumn(IdMap.from_values(["Pop", "Rock, hard"]), ItemLists.empty(2))
+        >>> column.parted("pop,rock, hard,x")
+        ['pop', 'rock, hard', 'x']
+        """
+        pieces, found, start = text.split(","), list[str](), 0
+        most = 1 + max((value.count(",") for value in self._places), default=0)
+        while start < len(pieces):
+            ends = range(min(start + most, len(pieces)), start, -1)
+            parts = [",".join(pieces[start:end]) for end in ends]
+            taken = next((i for i, part in enumerate(parts) if _plain(part) in self._places), len(parts) - 1)
+            found.append(parts[taken].strip())
+            start = ends[taken]
+        return [part for part in found if part]
+
+
+@dataclass(frozen=True, eq=False)
+class ItemAttributes:
+    """The category columns of a catalogue; none where there was no table of items.
+
+    Attributes:
+        columns: by name, such as "genre", "year", "decade" and whatever else the table had.
+    """
+
+    columns: Mapping[str, ItemColumn] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: "ItemTable | None", ids: IdMap) -> "ItemAttributes":
+        """What the table says of the items `ids`, by their rows; with the decade of each year.
+
+        >>> import polars as pl
+        >>> from retrieval.data.items import ItemTable
+        >>> table = ItemTable.from_frame(
+        ...     pl.DataFrame({"item": [5, 7], "title": ["Heat (1995)", "Alien (1979)"]})
+        ... )
+        >>> known = ItemAttributes.of(table, IdMap.from_values([4, 5, 7]))
+        >>> list(known.columns), known.rows("decade", ["1990s", "1970s"]).tolist()
+        (['year', 'decade'], [1, 2])
+        """
+        if table is None:
+            return cls()
+        import polars as pl
+
+        from retrieval.data.reading.categories import YEAR
+
+        found = table.category_columns()
+        years = found.get(YEAR)
+        if years is not None and DECADE not in found:
+            decade = pl.element().str.extract(r"^(\d{3})\d$", 1) + "0s"
+            found = found | {DECADE: years.list.eval(decade.drop_nulls())}
+        rows = pl.Series("row", ids.rows(table.ids.to_list()), dtype=pl.Int64)
+        columns = {}
+        for name, cells in found.items():
+            pairs = pl.DataFrame({"row": rows, "value": cells}).filter(pl.col("row") >= 0)
+            pairs = pairs.explode("value").drop_nulls().filter(pl.col("value") != "")
+            if pairs.height:
+                # Not as they are: numpy drops zero bytes at the end of a text.
+                texts = pairs["value"].to_numpy().astype(np.str_)
+                values = IdMap.from_values(texts)
+                places = np.searchsorted(values.ids, texts)
+                lists = ItemLists.from_pairs(places, pairs["row"].to_numpy(), len(values))
+                columns[name] = ItemColumn(values, lists)
+        return cls(columns)
+
+    def column(self, name: str) -> ItemColumn:
+        """A column by its name, in any case.
+
+        Raises:
+            UsageError: with the columns there are, if there is none of this name.
+        """
+        column = self.columns.get(_plain(name))
+        if column is not None:
+            return column
+        if not self.columns:
+            raise UsageError(
+                f"nothing is known of the items of this bundle, so there is no {name.strip()!r} to filter "
+                "by; build it with a table of them: build-index --items FILE"
+            )
+        names = _some(self.columns)
+        raise UsageError(f"the items have no column {name.strip()!r} to filter by; there are {names}")
+
+    def rows(self, name: str, values: Iterable[Any]) -> NDArray[np.int64]:
+        """The items that have any of these values in a column, ascending.
+
+        Args:
+            values: texts in any case, or numbers.
+
+        Raises:
+            UsageError: if there is no such column.
+            NotFoundError: with the nearest values, if a value is not there.
+        """
+        column, found = self.column(name), [np.empty(0, dtype=np.int64)]
+        for value in values:
+            places = column.places(str(value))
+            if not len(places):
+                raise NotFoundError(f"no item has {name.strip()}={value}; {_near(column, str(value))}")
+            found.append(column.rows.take(places).items.astype(np.int64))
+        return np.unique(np.concatenate(found))
+
+    def moved(self, rows: NDArray[np.int64]) -> "ItemAttributes":
+        """The same of a catalogue whose rows are others.
+
+        Args:
+            rows: shape (n_items,): the new row of each old one, -1 where it is gone.
+        """
+        columns = {}
+        for name, column in self.columns.items():
+            places, items = column.rows.flat_users(), rows[column.rows.items]
+            columns[name] = _without_empty(column.values, places[items >= 0], items[items >= 0])
+        return ItemAttributes({name: column for name, column in columns.items() if len(column.values)})
+
+    def with_more(self, other: "ItemAttributes") -> "ItemAttributes":
+        """These and what `other` says, in the same rows."""
+        columns = dict(self.columns)
+        for name, more in other.columns.items():
+            mine = columns.get(name)
+            if mine is None:
+                columns[name] = more
+                continue
+            values = IdMap(np.union1d(mine.values.ids, more.values.ids))
+            places = np.concatenate(
+                [values.rows(each.values.ids)[each.rows.flat_users()] for each in (mine, more)]
+            )
+            items = np.concatenate([mine.rows.items, more.rows.items])
+            columns[name] = ItemColumn(values, ItemLists.from_pairs(places, items, len(values)))
+        return ItemAttributes(columns)
+
+    def check(self, n_items: int) -> None:
+        """Refuse attributes of another catalogue.
+
+        Raises:
+            ValueError: if a row is none of `n_items`.
+        """
+        for name, column in self.columns.items():
+            largest = int(column.rows.items.max(initial=-1))
+            if largest >= n_items:
+                raise ValueError(f"an item with a {name} has row {largest}, but there are {n_items} items")
+
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """What a bundle keeps: a document of the columns, and arrays by name."""
+        columns = self.columns.values()
+        lists = [column.rows for column in columns]
+        lengths = np.concatenate([[0], *(each.lengths() for each in lists)])
+        empty = np.empty(0, dtype=np.int32)
+        document = {"columns": [[name, len(column.values)] for name, column in self.columns.items()]}
+        return document, {
+            "values": np.concatenate([np.empty(0, np.str_), *(column.values.ids for column in columns)]),
+            "starts": np.cumsum(lengths).astype(np.int64),
+            "rows": np.concatenate([empty, *(each.items for each in lists)]),
+        }
+
+    @classmethod
+    def from_arrays(cls, document: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> "ItemAttributes":
+        """What `to_arrays` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: if the parts do not fit together.
+        """
+        values, starts, rows = arrays["values"], arrays["starts"], arrays["rows"]
+        sizes = [int(size) for _, size in document["columns"]]
+        if min(sizes, default=1) < 1 or (sum(sizes), sum(sizes) + 1) != (len(values), len(starts)):
+            raise ValueError(
+                f"columns of {sum(sizes)} values, {len(values)} texts and {len(starts)} starts do not fit"
+            )
+        if starts[0] != 0 or starts[-1] != len(rows) or (np.diff(starts) < 0).any():
+            raise ValueError(f"the lists of items run from {starts[0]} to {starts[-1]} of {len(rows)}")
+        columns, end = {}, 0
+        for (name, _), size in zip(document["columns"], sizes, strict=True):
+            begin, end = end, end + size
+            inside = slice(int(starts[begin]), int(starts[end]))
+            lists = ItemLists(starts[begin : end + 1] - starts[begin], rows[inside])
+            columns[str(name)] = ItemColumn(IdMap(values[begin:end]), lists)
+        return cls(columns)
+
+
+def _without_empty(values: IdMap, places: NDArray[np.int64], items: NDArray[np.int64]) -> ItemColumn:
+    """A column of those values that any item has."""
+    used, numbers = np.unique(places, return_inverse=True)
+    return ItemColumn(IdMap(values.ids[used]), ItemLists.from_pairs(numbers, items, len(used)))
+
+
+def _plain(value: str) -> str:
+    """As values are compared: without case, and without spaces around."""
+    return value.strip().casefold()
+
+
+def _near(column: ItemColumn, value: str) -> str:
+    if len(column.values) <= _LISTED:
+        return f"there are {_some(column.values.ids.tolist())}"
+    texts = column.values.ids.tolist()
+    numbers = [int(text) for text in texts if text.isdecimal() and len(text) < 10]
+    near = IdMap.from_values(numbers) if len(numbers) == len(texts) else column.values
+    return f"the nearest are {', '.join(map(str, near.nearest(value.strip())))}"
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = len(listed) - _LISTED
+    return ", ".join(listed[:_LISTED]) + (f" and {more} more" if more > 0 else "")

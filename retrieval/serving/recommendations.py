@@ -1,0 +1,122 @@
+"""What comes out: titled lists, as values, as JSON and as frames."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from retrieval.data.ids import Id
+from retrieval.serving.item_filters import AppliedFilters
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+Status = Literal["warm", "cold", "history", "similar"]
+Fallback = Literal["popular"]
+
+
+@dataclass(frozen=True)
+class RecommendedItem:
+    """One place of a list.
+
+    Attributes:
+        item: its id.
+        title: None where the data has none.
+        score: what the list is ordered by: the blend where it was re-ranked, else the retrieval score.
+        retrieval_rank: place among the candidates, from 1.
+        retrieval_score: inner product of user and item vector, as the index gives it; the cosine for
+            similar items.
+        predicted_rating: NeuralMF's; None where the list was not re-ranked.
+    """
+
+    item: Id
+    title: str | None
+    score: float
+    retrieval_rank: int
+    retrieval_score: float
+    predicted_rating: float | None
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """One list, best first.
+
+    Attributes:
+        user: id of the user; None for a history or for similar items.
+        status: "warm" for a known user, "cold" for an unknown one who gets popular items, "history", or
+            "similar".
+        k: how many were asked for.
+        items: at most k.
+        notes: what a reader should know about this list, a sentence each.
+        similar_to: id of the item that these are similar to, else None.
+        filters: what was asked of the items, None where nothing was.
+    """
+
+    user: Id | None
+    status: Status
+    k: int
+    items: tuple[RecommendedItem, ...]
+    notes: tuple[str, ...] = ()
+    similar_to: Id | None = None
+    filters: AppliedFilters | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types; ids as text, as they are asked for on the command line."""
+        document = asdict(self)
+        document["user"] = None if self.user is None else str(self.user)
+        if self.similar_to is None:
+            del document["similar_to"]
+        else:
+            document["similar_to"] = str(self.similar_to)
+        if self.filters is None:
+            del document["filters"]
+        else:
+            document["filters"] = self.filters.to_json()
+        document["items"] = [dict(entry, item=str(entry["item"])) for entry in document["items"]]
+        document["notes"] = list(self.notes)
+        return document
+
+
+@dataclass(frozen=True)
+class RecommendationLists(Sequence[Recommendations]):
+    """Lists in the order of the users asked for; turn them into a frame with `to_pandas` or `to_polars`."""
+
+    lists: tuple[Recommendations, ...]
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def __iter__(self) -> Iterator[Recommendations]:
+        return iter(self.lists)
+
+    @overload
+    def __getitem__(self, index: int) -> Recommendations: ...
+    @overload
+    def __getitem__(self, index: slice) -> "RecommendationLists": ...
+    def __getitem__(self, index: int | slice) -> "Recommendations | RecommendationLists":
+        if isinstance(index, slice):
+            return RecommendationLists(self.lists[index])
+        return self.lists[index]
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """One row a place: user (or similar_to), rank (from 1) and the fields of `RecommendedItem`."""
+        subject = "similar_to" if any(each.status == "similar" for each in self.lists) else "user"
+        places = [
+            {subject: getattr(each, subject), "rank": rank, **vars(item)}
+            for each in self.lists
+            for rank, item in enumerate(each.items, start=1)
+        ]
+        names = (subject, "rank", *RecommendedItem.__dataclass_fields__)
+        return {name: [place[name] for place in places] for name in names}
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """All lists as one pandas frame, see `to_columns`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_columns())
+
+    def to_polars(self) -> "pl.DataFrame":
+        """All lists as one polars frame, see `to_columns`."""
+        import polars as pl
+
+        return pl.DataFrame(self.to_columns(), strict=False)

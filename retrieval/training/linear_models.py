@@ -1,0 +1,126 @@
+"""Two linear models of items on items that are hard to beat: EASE and item-kNN."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+
+from retrieval.data.encoded import EncodedInteractions
+from retrieval.evaluation.judgements import Scorer
+
+# Above this EASE takes too much memory and time.
+EASE_MAX_ITEMS = 10_000
+# Similarities held at a time while item-kNN looks for the largest.
+SIMILARITIES_A_BLOCK = 8_000_000
+
+
+@dataclass(frozen=True)
+class Ease:
+    """A linear model of items on items, fitted in closed form (Steck, WWW 2019).
+
+    With G = X'X over the binary user x item matrix of positives and P = (G + l2 I)^-1, the weights
+    are B = I - P diag(P)^-1: zero on the diagonal, so that no item predicts itself.
+
+    Attributes:
+        weights: shape (n_items, n_items), float32.
+    """
+
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, positives: EncodedInteractions, l2: float) -> "Ease":
+        """Fit on positives; takes n_items squared numbers of memory and n_items cubed of time."""
+        return cls.from_gram(gram_matrix(positives), l2)
+
+    @classmethod
+    def from_gram(cls, gram: NDArray[np.float64], l2: float) -> "Ease":
+        """As `fit`, from `gram_matrix`, which is the same for every l2 and is left as it is."""
+        regularised = gram.copy()
+        regularised[np.diag_indices_from(regularised)] += l2
+        inverse = linalg.inv(regularised, overwrite_a=True, check_finite=False)
+        weights = -inverse / np.diag(inverse)
+        np.fill_diagonal(weights, 0)
+        return cls(weights.astype(np.float32))
+
+    def scorer(self, matrix: sparse.csr_matrix) -> Scorer:
+        """Scores users by their rows of a positive matrix (see `positive_matrix`)."""
+        return lambda users: np.asarray(matrix[users] @ self.weights, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ItemKnn:
+    """Items are alike if the same people like them (Deshpande and Karypis, TOIS 2004).
+
+    An item is the vector of its users, each weighted by ln(1 + n_items / the user's positives): who
+    likes everything says little. Similarity is the cosine; every item keeps its most similar others,
+    and a user's score of an item is the sum of what the user's positives give to it.
+
+    Attributes:
+        similarities: (n_items, n_items), sparse float32; line i holds the items most similar to item
+            i, without i itself.
+    """
+
+    similarities: sparse.csr_matrix
+
+    @classmethod
+    def fit(cls, positives: EncodedInteractions, neighbours: int) -> "ItemKnn":
+        """Keep so many neighbours an item; equal similarities by item row.
+
+        Takes as much memory as is kept, and time for every pair of items that a user likes both.
+        """
+        matrix = positive_matrix(positives)
+        counts = np.asarray(matrix.sum(axis=1)).ravel()
+        weights = np.log1p(positives.n_items / np.maximum(counts, 1))
+        weighted = sparse.csr_matrix(sparse.diags(weights) @ matrix, dtype=np.float32)
+        lengths = np.sqrt(np.asarray(weighted.power(2).sum(axis=0)).ravel())
+        unit = sparse.csr_matrix(weighted @ sparse.diags(1 / np.maximum(lengths, 1e-12)), dtype=np.float32)
+        items = sparse.csr_matrix(unit.T)
+        # Line i has at most this many entries: one for each positive of each user of item i.
+        bounds = np.minimum(matrix.T @ counts, positives.n_items)
+        blocks = (np.cumsum(bounds) // SIMILARITIES_A_BLOCK).astype(np.int64)
+        cuts = [*np.flatnonzero(np.diff(blocks, prepend=-1)).tolist(), positives.n_items]
+        kept = [_strongest(items[start:end] @ unit, start, neighbours) for start, end in pairwise(cuts)]
+        return cls(sparse.csr_matrix(sparse.vstack(kept, format="csr")))
+
+    def narrowed(self, neighbours: int) -> "ItemKnn":
+        """The same with fewer neighbours an item, as if fitted so."""
+        return ItemKnn(_strongest(self.similarities, 0, neighbours))
+
+    def scorer(self, matrix: sparse.csr_matrix) -> Scorer:
+        """Scores users by their rows of a positive matrix (see `positive_matrix`)."""
+        return lambda users: np.asarray((matrix[users] @ self.similarities).toarray(), dtype=np.float32)
+
+
+def _strongest(similarities: sparse.csr_matrix, first: int, neighbours: int) -> sparse.csr_matrix:
+    """The largest entries of each line; line i is of item `first` + i, whose own column is left out."""
+    similarities.sort_indices()
+    kept = np.zeros(similarities.nnz, dtype=np.bool_)
+    for line, (start, end) in enumerate(zip(similarities.indptr[:-1], similarities.indptr[1:], strict=True)):
+        others = similarities.indices[start:end] != first + line
+        kept[start:end] = others
+        surplus = np.count_nonzero(others) - neighbours
+        if surplus > 0:
+            values = np.where(others, similarities.data[start:end], -1)
+            cut = np.partition(values, len(values) - neighbours)[len(values) - neighbours]
+            level = values == cut
+            room = neighbours - np.count_nonzero(values > cut)
+            kept[start:end] = (values > cut) | (level & (np.cumsum(level) <= room))
+    ends = np.concatenate(([0], np.cumsum(kept)))[similarities.indptr]
+    return sparse.csr_matrix(
+        (similarities.data[kept], similarities.indices[kept], ends), shape=similarities.shape
+    )
+
+
+def positive_matrix(positives: EncodedInteractions) -> sparse.csr_matrix:
+    """Binary user x item matrix, sparse float32."""
+    ones = np.ones(len(positives), dtype=np.float32)
+    shape = (positives.n_users, positives.n_items)
+    return sparse.csr_matrix((ones, (positives.users, positives.items)), shape=shape)
+
+
+def gram_matrix(positives: EncodedInteractions) -> NDArray[np.float64]:
+    """How many users like both of two items: X'X, shape (n_items, n_items), float64."""
+    matrix = positive_matrix(positives)
+    return np.asarray((matrix.T @ matrix).toarray(), dtype=np.float64)

@@ -1,0 +1,157 @@
+"""What the fit loops share: epochs, averaged weights, early stopping on validation, and torch itself."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Generic
+
+import numpy as np
+import torch
+
+from retrieval.errors import DataError, EnvironmentProblem
+from retrieval.settings import NeuralMFSettings, TowerSettings
+from retrieval.training.checkpoints import Checkpoint
+from retrieval.training.curves import EpochRecord, TrainingHistory
+from retrieval.training.loop_state import Merits, Model, TrainingState
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+OnEpoch = Callable[[EpochRecord], None]
+
+
+@contextmanager
+def borrowed_torch(threads: int, device: torch.device | None = None) -> Iterator[None]:
+    """Let torch use this many threads inside the block, and compute the same every time on a GPU too.
+
+    The number of threads and the state of torch's random numbers are the caller's again after it.
+    """
+    before, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(threads)
+    try:
+        with _deterministic() if device is not None and device.type == "cuda" else nullcontext():
+            yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_rng_state(state)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Take those CUDA kernels whose sums do not depend on which thread comes first.
+
+    See https://docs.pytorch.org/docs/stable/notes/randomness.html.
+    """
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # read when cuBLAS is first used
+    # Warns only: torch knows no other cumsum, and along short rows that one repeats.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warns_only)
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for auto, cpu or cuda.
+
+    Raises:
+        EnvironmentProblem: if cuda is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem(
+            "--device cuda: this torch build or machine has no usable CUDA device; use --device cpu or auto"
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Loop(Generic[Model]):
+    """The loop both models share.
+
+    Validated and kept is a moving average of the weights after each epoch: one epoch's are noisy,
+    their mean is less so (Polyak and Juditsky, SIAM J. Control Optim. 1992). Kept is the last epoch
+    that is no more than one standard error behind the best so far: on few validation users the best
+    is best by chance. Without `early_stopping` the last epoch is kept, whatever validation says.
+
+    With a checkpoint it goes on from what is kept there, which for a finished fit is nothing more to do,
+    and keeps its own state there, from time to time and when it is done.
+
+    Attributes:
+        model: what `run_epoch` trains.
+        optimizer: it does so with.
+        rng: it draws from, beside torch's own chance.
+        run_epoch: one pass over the data; returns the mean loss.
+        merits: of a model, one figure for each validation user or rating, larger is better.
+        summary: the figure of those merits that people read.
+    """
+
+    model: Model
+    optimizer: torch.optim.Optimizer
+    rng: np.random.Generator
+    run_epoch: Callable[[], float]
+    merits: Callable[[Model], Merits] | None
+    summary: Callable[[Merits], float]
+    settings: TowerSettings | NeuralMFSettings
+    on_epoch: OnEpoch
+    checkpoint: Checkpoint
+
+    def run(self, epochs: int) -> tuple[Model, TrainingHistory]:
+        """The kept model and how it came about.
+
+        Raises:
+            DataError: if the loss or a weight stops being a number; what was kept before still is.
+            ArtifactError: if what is to go on is damaged.
+            EnvironmentProblem: if a checkpoint cannot be written.
+        """
+        state = TrainingState(self.model, self.optimizer, self.rng, self.settings.averaging_decay)
+        saved = self.checkpoint.read()
+        if saved is not None:
+            state.restore(saved)
+            if saved.epoch is None:
+                return state.kept, state.history
+        while state.epoch < epochs:
+            self._run_epoch(state)
+            if state.epoch - (state.kept_epoch or state.epoch) >= self.settings.patience:
+                break
+            if state.epoch < epochs and self.checkpoint.is_due:
+                self.checkpoint.save(state.epoch, state.tensors(), state.document())
+        self.checkpoint.save(None, *state.finished())
+        return state.kept, state.history
+
+    def _run_epoch(self, state: TrainingState[Model]) -> None:
+        epoch = state.epoch + 1
+        self.model.train()
+        loss = self.run_epoch()
+        self._check(loss, epoch)
+        state.average()
+        merits = None if self.merits is None else self.merits(state.averaged)
+        if merits is not None and not (np.isfinite(merits).all() and len(merits)):
+            raise DataError(f"nothing to validate by in epoch {epoch}: {len(merits)} figures, or NaN")
+        state.curve.append(EpochRecord(epoch, loss, None if merits is None else self.summary(merits)))
+        self.on_epoch(state.curve[-1])
+        if merits is not None and self.settings.early_stopping:
+            state.choose(merits)
+
+    def _check(self, loss: float, epoch: int) -> None:
+        # The last step can break the weights after the last loss was taken.
+        whole = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
+        if not (np.isfinite(loss) and whole):
+            raise DataError(f"training broke down in epoch {epoch} (loss {loss}); lower the learning rate")
+
+
+def mean_loss(steps: Iterable[tuple[torch.optim.Optimizer, torch.Tensor, int]]) -> float:
+    """Take every step and return the mean loss over rows."""
+    total, rows = 0.0, 0
+    for optimizer, loss, size in steps:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += float(loss.detach()) * size
+        rows += size
+    return total / rows

@@ -1,0 +1,166 @@
+"""What the next epoch of a fit depends on, and what it kept so far: in memory, and as a checkpoint."""
+
+import copy
+from typing import Any, Generic, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from index import standard_error
+from retrieval.errors import ArtifactError
+from retrieval.training.checkpoint_files import Tensors
+from retrieval.training.checkpoints import Saved
+from retrieval.training.curves import EpochRecord, TrainingHistory
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+Merits = NDArray[np.float64]
+
+
+class TrainingState(Generic[Model]):
+    """A fit between two epochs.
+
+    Whatever an epoch draws from is here too, so that a fit that goes on from `tensors` and `document` is
+    to the bit the one that ran through: the batches' generator and torch's own, on the device as well.
+
+    Args:
+        model: is trained in place.
+        optimizer: of its parameters.
+        rng: which the batches draw from.
+        decay: share of the past in the moving average of the weights.
+
+    Attributes:
+        averaged: the moving average.
+        kept: of the averages the one to keep; `averaged` itself, as it goes on, until one is chosen.
+        kept_epoch: None likewise.
+        best: the best figures of merit so far.
+        curve: every epoch so far.
+    """
+
+    def __init__(
+        self, model: Model, optimizer: torch.optim.Optimizer, rng: np.random.Generator, decay: float
+    ) -> None:
+        self.model, self.optimizer, self.rng = model, optimizer, rng
+        moving_average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._averaging = AveragedModel(model, multi_avg_fn=moving_average)
+        self.averaged = cast(Model, self._averaging.module.eval())
+        self.kept, self.kept_epoch = self.averaged, cast(int | None, None)
+        self.best: Merits | None = None
+        self.curve = list[EpochRecord]()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are over."""
+        return len(self.curve)
+
+    @property
+    def history(self) -> TrainingHistory:
+        """How it went so far."""
+        return TrainingHistory(self.epoch if self.kept_epoch is None else self.kept_epoch, tuple(self.curve))
+
+    def average(self) -> None:
+        """Take the weights of an epoch into the average."""
+        self._averaging.update_parameters(self.model)
+
+    def choose(self, merits: Merits) -> None:
+        """Keep the last epoch if it is no more than a standard error behind the best so far."""
+        if self.best is None or merits.mean() > self.best.mean():
+            self.best = merits
+        if (self.best - merits).mean() <= standard_error(self.best - merits):
+            self.kept, self.kept_epoch = copy.deepcopy(self.averaged), self.epoch
+
+    def tensors(self) -> Tensors:
+        """Every array of it, by name."""
+        found = _of_module("model", self.model) | _of_module("averaging", self._averaging)
+        if self.kept is not self.averaged:
+            found |= _of_module("kept", self.kept)
+        for number, state in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{number}.{name}": _array(tensor) for name, tensor in state.items()}
+        found["chance.torch"] = _array(torch.get_rng_state())
+        if self._device.type == "cuda":
+            found["chance.cuda"] = _array(torch.cuda.get_rng_state(self._device))
+        if self.best is not None:
+            found["best"] = self.best
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """The rest of it, of plain JSON types."""
+        return {
+            "kept_epoch": self.kept_epoch,
+            "history": self.history.to_json(),
+            "chance": self.rng.bit_generator.state,
+        }
+
+    def finished(self) -> tuple[Tensors, dict[str, Any]]:
+        """What is left to keep when the last epoch is over: weights and history."""
+        return _of_module("kept", self.kept), {"history": self.history.to_json()}
+
+    def restore(self, saved: Saved) -> None:
+        """Become what was saved, after an epoch or finished.
+
+        Raises:
+            ArtifactError: if it is no state of this fit.
+        """
+        try:
+            history = TrainingHistory.from_json(saved.document["history"])
+            self.curve = list(history.curve)
+            if saved.epoch is None:
+                self.kept_epoch = history.epochs
+                _load("kept", self.kept, saved.tensors)
+            else:
+                self._go_on(saved)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            why = " ".join(str(error).split())
+            raise ArtifactError(
+                f"{saved.path}: does not fit these models ({why}); delete it, or build without --resume"
+            ) from error
+
+    def _go_on(self, saved: Saved) -> None:
+        tensors = saved.tensors
+        _load("model", self.model, tensors)
+        _load("averaging", self._averaging, tensors)
+        self.kept_epoch = saved.document["kept_epoch"]
+        if self.kept_epoch is not None:
+            self.kept = copy.deepcopy(self.averaged)
+            _load("kept", self.kept, tensors)
+        self.best = tensors.get("best")
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in _below("optimizer", tensors).items():
+            number, _, part = name.partition(".")
+            state.setdefault(int(number), {})[part] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.rng.bit_generator.state = saved.document["chance"]
+        chance = _below("chance", tensors)
+        torch.set_rng_state(chance["torch"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(chance["cuda"], self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
+
+
+def _of_module(prefix: str, module: torch.nn.Module) -> Tensors:
+    return {f"{prefix}.{name}": _array(tensor) for name, tensor in module.state_dict().items()}
+
+
+def _load(prefix: str, module: torch.nn.Module, tensors: Tensors) -> None:
+    """Into the tensors that are there: where they lie in memory stays as it was."""
+    module.load_state_dict(_below(prefix, tensors))
+
+
+def _below(prefix: str, tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Copies of the tensors of one part, by the rest of their names."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): torch.from_numpy(array.copy())
+        for name, array in tensors.items()
+        if name.startswith(start)
+    }
