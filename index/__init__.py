@@ -5,11 +5,12 @@ Knows rows and vectors, nothing of recommending; imports numpy and faiss only.
 
 from typing import TYPE_CHECKING, Any
 
-from index.base import ItemIndex, ItemLists, SearchResult, check_queries, check_vectors
+from index.base import ItemIndex, SearchResult, check_queries, check_vectors
 from index.exact import ExactIndex
 from index.factory_strings import check_factory, default_factory
 from index.faiss_index import AnnIndex, faiss_threads
 from index.filtered_search import FilteredResult, search_filtered
+from index.item_lists import ItemLists
 from index.search_settings import SearchSettings
 from index.topk import order_result, top_k
 

@@ -3,14 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from index.base import (
-    ItemLists,
-    SearchResult,
-    check_allowed,
-    check_exclude,
-    check_queries,
-    check_vectors,
-)
+from index.base import SearchResult, check_allowed, check_queries, check_vectors
+from index.item_lists import ItemLists, check_exclude
 from index.topk import top_k
 
 _BLOCK_BYTES = 64 * 2**20  # scores held at a time; top_k needs about twice as much again

@@ -9,9 +9,10 @@ from typing import TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from index.base import ItemIndex, ItemLists, SearchResult, check_allowed, check_exclude, check_queries
+from index.base import ItemIndex, SearchResult, check_allowed, check_queries
 from index.exact import ExactIndex
 from index.faiss_index import LARGEST_EF, AnnIndex
+from index.item_lists import ItemLists, check_exclude
 
 _BLOCK_ENTRIES = 2**22  # candidates held at a time
 # A filter that leaves at most so many items, or this share of them, is answered by their products alone:

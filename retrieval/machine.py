@@ -6,6 +6,7 @@ number of threads and the device, so weights repeat bit for bit only where all o
 
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,3 +90,27 @@ def _device(device: "torch.device") -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
     }
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What it was measured on."""
+
+    processor: str
+    cores: int
+    system: str
+
+
+def this_machine() -> Machine:
+    """Processor, cores this process may use, operating system."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text("utf-8", "replace").splitlines()
+            if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(processor, cores, platform.system())

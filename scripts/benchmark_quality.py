@@ -35,7 +35,9 @@ import numpy as np
 from peers import PEERS, Peer, Setting, Space, set_lenskit_threads, settings_to_try
 from quality_tables import Paired, Row, Trial, installed_versions, mean_ndcg, text
 
+from retrieval.arrays import Scorer
 from retrieval.data.datasets import Dataset, load_dataset
+from retrieval.data.encoded import ids_of
 from retrieval.data.interactions import read_interactions
 from retrieval.data.items import find_items_beside, read_items
 from retrieval.data.split import Split, split_interactions
@@ -43,14 +45,15 @@ from retrieval.data.users import find_users_beside, read_users
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.evaluate import EvaluationData
-from retrieval.evaluation.judgements import Judgements, Scorer, StageScores, rank_by_scores, score_lists
+from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_scores, score_lists
 from retrieval.evaluation.validation import ValidationLists
-from retrieval.pipeline.build import build, encode_split, usable
-from retrieval.pipeline.fit import Fitting, ids_of
+from retrieval.pipeline.build import build
+from retrieval.pipeline.fit import Fitting
+from retrieval.pipeline.prepare import encode_split, usable
 from retrieval.progress import Silent
 from retrieval.settings import BuildSettings, SplitSettings, usable_cores
+from retrieval.training.device import borrowed_torch, choose_device
 from retrieval.training.fit_towers import fit_towers
-from retrieval.training.loop import borrowed_torch, choose_device
 
 SPACE: Space = {
     "dimension": (32, 64, 128),

@@ -43,10 +43,9 @@ def comparisons_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> f
     import torch
 
     from retrieval.data.datasets import load_dataset
-    from retrieval.data.encoded import EncodedInteractions
+    from retrieval.data.encoded import EncodedInteractions, ids_of
     from retrieval.data.interactions import read_interactions
     from retrieval.data.split import split_by_time
-    from retrieval.pipeline.fit import ids_of
     from retrieval.settings import TowerSettings
     from retrieval.training.fit_towers import fit_towers
     from retrieval.training.history_batches import HistoryBatches

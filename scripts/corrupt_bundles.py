@@ -22,12 +22,13 @@ import click
 import numpy as np
 from small_build import small_build, small_settings
 
-from retrieval.bundles.bundle import MANIFEST, open_bundle, open_named
+from retrieval.bundles.bundle import open_bundle, open_named
 from retrieval.bundles.current import BUILDS, CURRENT, read_pointer
 from retrieval.bundles.fitted_system_files import read_system
+from retrieval.bundles.manifest import MANIFEST
 from retrieval.bundles.registry import problems
 from retrieval.errors import ArtifactError
-from retrieval.pipeline.save import read_evaluated
+from retrieval.evaluation.from_bundle import read_evaluated
 
 SINGLE = ("flipped bit", "truncated")
 OTHERS = ("bytes appended", "another file of the bundle", "the same file of another build")

@@ -14,13 +14,14 @@ from typing import Any
 import polars as pl
 from small_build import small_build
 
-from retrieval.bundles.bundle import MANIFEST, manifest_bytes, manifest_digest, open_folder
+from retrieval.bundles.bundle import open_folder
 from retrieval.bundles.fitted_system_files import read_system
+from retrieval.bundles.manifest import MANIFEST, manifest_bytes, manifest_digest
 from retrieval.data.interactions import Interactions, read_interactions
 from retrieval.data.items import ItemTable, find_items_beside, read_items
 from retrieval.data.users import UserTable, find_users_beside, read_users
 from retrieval.errors import ArtifactError, RetrievalError
-from retrieval.pipeline.save import read_evaluated
+from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.recommender import Recommender
 from retrieval.serving.fitted_system import FittedSystem
 

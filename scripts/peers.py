@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.arrays import Rows, Scorer
 from retrieval.data.encoded import EncodedInteractions
-from retrieval.evaluation.baselines import popularity
-from retrieval.evaluation.judgements import Rows, Scorer
-from retrieval.training.linear_models import positive_matrix
+from retrieval.data.matrices import popularity, positive_matrix
 
 Setting = dict[str, Any]
 Space = dict[str, tuple[Any, ...]]

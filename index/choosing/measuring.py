@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.base import ItemIndex, ItemLists
+from index.base import ItemIndex
 from index.exact import ExactIndex
 from index.filtered_search import search_filtered
+from index.item_lists import ItemLists
 from index.search_settings import SearchSettings
 
 _WARM_UP = 10  # untimed calls before the first timed one

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from index.base import ItemLists, check_queries, check_vectors
+from index.base import check_queries, check_vectors
 from index.choosing.kinds import EXACT, IndexKind, candidate_kinds, ladder
 from index.choosing.measuring import OperatingPoint, Workload, evenly_spread, standard_error
 from index.choosing.shortlist import narrow
@@ -31,6 +31,7 @@ from index.choosing.trials import (
 )
 from index.exact import ExactIndex
 from index.faiss_index import AnnIndex, faiss_threads
+from index.item_lists import ItemLists
 
 _Say = Callable[[str], None]
 

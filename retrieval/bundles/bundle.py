@@ -18,6 +18,7 @@ import math
 import mmap
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError  # NumPy lets it out of a header it cannot read
@@ -26,19 +27,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.arrays import Weights
 from retrieval.bundles.current import BUILDS, BUNDLE_NAME, read_pointer
+from retrieval.bundles.manifest import FORMAT_VERSION, ID_LENGTH, MANIFEST, manifest_bytes, manifest_digest
+from retrieval.disk import check_folder, opened_plain_file, read_plain_file
 from retrieval.errors import ArtifactError, DamagedBundle
-from retrieval.plain_files import check_folder, opened_plain_file, read_plain_file
-from retrieval.serving.tower_vectors import Weights
 
 Verification = Literal["full", "fast"]
-FORMAT_VERSION = 5
-MANIFEST = "manifest.json"
 FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
 MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
 # What Python and NumPy say of a file that is not what its name says.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
-ID_LENGTH = 12  # of the build id, in the folder's name
 
 
 @dataclass(frozen=True)
@@ -198,12 +197,19 @@ def open_folder(folder: Path, verify: Verification = "full") -> Bundle:
     return Bundle(folder, manifest, verify)
 
 
-def manifest_digest(manifest: dict[str, Any]) -> str:
-    """SHA-256 of everything in the manifest but the build id itself."""
-    content = {key: value for key, value in manifest.items() if key != "build_id"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def read_parquet(bundle: Bundle, name: str, columns: Sequence[str] = ()) -> Any:
+    """A .parquet file of a bundle, as a polars frame; ValueError where it is none, or lacks a column."""
+    import polars as pl
 
+    from retrieval.data.reading.polars_panics import DAMAGED, without_panic_messages
 
-def manifest_bytes(manifest: dict[str, Any]) -> bytes:
-    """The one way a manifest is spelled on disk."""
-    return (json.dumps(manifest, indent=1) + "\n").encode()
+    data = bundle.read(name)
+    try:
+        with without_panic_messages():
+            frame = pl.read_parquet(io.BytesIO(data))
+    except DAMAGED as error:
+        raise ValueError(f"{name} is not a Parquet file ({error})") from error
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name} has no column {missing[0]}; it has {', '.join(frame.columns)}")
+    return frame

@@ -9,9 +9,8 @@ import os
 import re
 from pathlib import Path
 
-from retrieval.disk import replace_file
+from retrieval.disk import read_plain_file, replace_file
 from retrieval.errors import ArtifactError, DamagedBundle
-from retrieval.plain_files import read_plain_file
 
 CURRENT, BUILDS = "current", "builds"
 BUNDLE_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}")

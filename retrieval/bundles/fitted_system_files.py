@@ -1,5 +1,6 @@
 """A fitted system as a part of a bundle, "served" or "evaluated": to its files, and back."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,19 +8,19 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from index import AnnIndex, ItemLists
+from index import AnnIndex, ItemLists, SearchSettings
+from retrieval.arrays import Matrix, Weights
 from retrieval.bundles.bundle import Bundle
 from retrieval.bundles.memory import check_memory
 from retrieval.bundles.writer import BundleWriter
 from retrieval.data.ids import IdMap
 from retrieval.errors import DamagedBundle
-from retrieval.part_settings import PartSettings
 from retrieval.serving.feature_vectors import FeatureVectors
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.item_attributes import ItemAttributes
 from retrieval.serving.rating_model import RatingModel
-from retrieval.serving.tower_vectors import HISTORY_TABLE, PRIOR, Matrix, TowerVectors, Weights
-from retrieval.serving.two_stage import TwoStageModel, recent_demand
+from retrieval.serving.tower_vectors import HISTORY_TABLE, PRIOR, TowerVectors
+from retrieval.serving.two_stage import SearchKind, TwoStageModel, recent_demand
 
 MADE_WITH = "made_with"  # in model.json: the digests of the part's other files
 # Only where there are such: how the names of the features' files begin, and the rows of a changed index.
@@ -28,6 +29,64 @@ FEATURES, INDEX_ROWS, NEURAL_MF = "features", "index_rows", "neural_mf.safetenso
 UNFIT = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 ADVICE_OF_INDEX = re.compile(r"[;,] build the index again.*")  # for those who have an index alone
 Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class PartSettings:
+    """What a part's model.json says; see `TwoStageModel` for what the numbers do.
+
+    Raises:
+        ValueError: if a value is of another type, or a number that could not have been written.
+    """
+
+    takes_histories: bool
+    has_neural_mf: bool
+    alpha: float
+    trend_weight: float
+    newcomer_alpha: float
+    newcomer_trend_weight: float
+    candidates: int
+    serves: SearchKind
+    factory: str
+    search: SearchSettings
+    made_with: dict[str, str]
+
+    def __post_init__(self) -> None:
+        for name in ("takes_histories", "has_neural_mf"):
+            _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
+        for name in ("alpha", "trend_weight", "newcomer_alpha", "newcomer_trend_weight"):
+            value = getattr(self, name)
+            is_weight = _is_number(value) and 0 <= value < math.inf
+            _check(name, value, is_weight, "a finite number of at least 0")
+        is_count = isinstance(self.candidates, int) and not isinstance(self.candidates, bool)
+        _check("candidates", self.candidates, is_count and self.candidates >= 1, "an integer of at least 1")
+        _check("serves", self.serves, self.serves in ("exact", "ann"), '"exact" or "ann"')
+        _check("factory", self.factory, isinstance(self.factory, str), "a text")
+        made = self.made_with
+        is_map = isinstance(made, dict) and all(isinstance(value, str) for value in made.values())
+        _check("made_with", made, is_map and len(made) > 0, "the digests of files by their names")
+
+    @classmethod
+    def from_json(cls, document: Any) -> "PartSettings":
+        """What `parts.write_system` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it is something else.
+        """
+        index = document["index"]
+        return cls(
+            takes_histories=document["takes_histories"],
+            has_neural_mf=document["has_neural_mf"],
+            alpha=document["alpha"],
+            trend_weight=document["trend_weight"],
+            newcomer_alpha=document["newcomer_alpha"],
+            newcomer_trend_weight=document["newcomer_trend_weight"],
+            candidates=document["candidates"],
+            serves=document["serves"],
+            factory=index["factory"],
+            search=SearchSettings(**index["settings"]),
+            made_with=document["made_with"],
+        )
 
 
 def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
@@ -205,3 +264,12 @@ def fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Rea
         raise DamagedBundle(f"{bundle.folder / part}: {error} is missing") from error
     except UNFIT as error:
         raise DamagedBundle(f"{bundle.folder / part}: {error}") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check(name: str, value: Any, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"model.json says that {name} is {value!r:.60}; expected {expected}")

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from retrieval.bundles.bundle import MANIFEST, Bundle, Verification, open_named
+from retrieval.bundles.bundle import Bundle, Verification, open_named
 from retrieval.bundles.current import (
     BUILDS,
     BUNDLE_NAME,
@@ -20,7 +20,9 @@ from retrieval.bundles.current import (
     with_current,
     write_pointer,
 )
-from retrieval.bundles.writer import build_lock, remove_folder, remove_leftovers
+from retrieval.bundles.lock import build_lock
+from retrieval.bundles.manifest import MANIFEST
+from retrieval.bundles.writer import remove_folder, remove_leftovers
 from retrieval.disk import writing_to
 from retrieval.errors import ArtifactError, DamagedBundle, NotFoundError
 

@@ -1,6 +1,5 @@
 """Writing a bundle: beside the old one, whole before anyone can see it, made current in one step."""
 
-import fcntl
 import hashlib
 import io
 import json
@@ -15,22 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.bundles.bundle import (
-    FILE_NAME,
-    FORMAT_VERSION,
-    ID_LENGTH,
-    MANIFEST,
-    Bundle,
-    manifest_bytes,
-    manifest_digest,
-    open_folder,
-)
+from retrieval.arrays import Weights
+from retrieval.bundles.bundle import FILE_NAME, Bundle, open_folder
 from retrieval.bundles.current import BUILDS, history, with_current, write_pointer
+from retrieval.bundles.lock import build_lock
+from retrieval.bundles.manifest import FORMAT_VERSION, ID_LENGTH, MANIFEST, manifest_bytes, manifest_digest
 from retrieval.disk import UNFINISHED, make_folder, sync_folder, write_file, writing_to
 from retrieval.errors import EnvironmentProblem
-from retrieval.serving.tower_vectors import Weights
-
-LOCK = ".lock"
 
 
 class BundleWriter:
@@ -157,32 +147,6 @@ def remove_leftovers(artifacts: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-@contextmanager
-def build_lock(artifacts: Path) -> Iterator[None]:
-    """Held while a bundle is written; the kernel releases it when its holder ends, however that happens.
-
-    Raises:
-        EnvironmentProblem: if another process holds it.
-    """
-    with writing_to(artifacts):
-        make_folder(artifacts)
-        file = (artifacts / LOCK).open("a+b", buffering=0)
-    with file:
-        with writing_to(artifacts):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
-                raise EnvironmentProblem(
-                    f"{artifacts}: another build is writing here (process {holder}); "
-                    "wait for it, or give another --artifacts"
-                ) from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n".encode())
-        yield
-
-
 def copy_bundle(folder: Path, artifacts: Path) -> Path:
     """Publish a checked copy of a bundle in another artifacts folder; returns the copy's own folder."""
     bundle = open_folder(folder)
@@ -196,3 +160,10 @@ def description_of(bundle: Bundle) -> dict[str, Any]:
     """What a manifest says beside what `BundleWriter.publish` finds out itself."""
     found_out = {"format_version", "created", "files", "build_id"}
     return {key: value for key, value in bundle.manifest.items() if key not in found_out}
+
+
+def to_parquet(frame: Any) -> bytes:
+    """The bytes of a .parquet file of a polars frame."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ItemLists, check_factory, default_factory
+from retrieval.arrays import Matrix, Weights
 from retrieval.data.ids import Id, IdMap, known_instead, shown
 from retrieval.errors import NotFoundError, UsageError
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.item_attributes import ItemAttributes
 from retrieval.serving.rating_model import RatingModel
-from retrieval.serving.tower_vectors import Matrix, TowerVectors, Weights
+from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import recent_demand
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from retrieval.arrays import Matrix
 from retrieval.catalogue.change import NewItems, interactions_of
 from retrieval.data.ids import IdMap
 from retrieval.data.items import ItemTable
@@ -15,7 +16,6 @@ from retrieval.data.side_features import SideFeatures
 from retrieval.errors import DataError, UsageError
 from retrieval.serving.fitted_system import FittedSystem, title_array
 from retrieval.serving.item_attributes import ItemAttributes
-from retrieval.serving.tower_vectors import Matrix
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from retrieval.bundles.bundle import Bundle
+from retrieval.bundles.bundle import Bundle, read_parquet
 from retrieval.bundles.fitted_system_files import read_system, write_system
+from retrieval.bundles.layout import ITEMS
 from retrieval.bundles.registry import read_current
-from retrieval.bundles.writer import BundleWriter, description_of, new_bundle
+from retrieval.bundles.writer import BundleWriter, description_of, new_bundle, to_parquet
 from retrieval.catalogue.change import interactions_of
 from retrieval.data.items import ItemTable
-from retrieval.pipeline.save import ITEMS, read_parquet, to_parquet
 from retrieval.serving.fitted_system import FittedSystem
 
 SERVED, CHANGES = "served", "changes"

@@ -47,7 +47,7 @@ def evaluate(
     """
     from retrieval.bundles.registry import read_current
     from retrieval.evaluation.evaluate import evaluate as measure
-    from retrieval.pipeline.save import read_evaluated
+    from retrieval.evaluation.from_bundle import read_evaluated
     from retrieval.reporting.text.report import report_text
 
     bundle, evaluated = read_current(artifacts, lambda bundle: (bundle, read_evaluated(bundle)), verify)

@@ -80,3 +80,8 @@ class EncodedInteractions:
         """Each user's items, ascending: `n_users` lists."""
         indptr = np.searchsorted(self.users, np.arange(self.n_users + 1)).astype(np.int64)
         return ItemLists(indptr, self.items)
+
+
+def ids_of(frame: pl.DataFrame) -> tuple[IdMap, IdMap]:
+    """The users and items of a frame of interactions."""
+    return IdMap.from_values(frame["user"].to_numpy()), IdMap.from_values(frame["item"].to_numpy())

@@ -7,20 +7,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from index import ItemLists
+from retrieval.arrays import Rows, Scorer, Scores
 from retrieval.data.encoded import EncodedInteractions
-from retrieval.evaluation.judgements import Judgements, Rows, Scorer, rank_by_scores, score_lists
-from retrieval.training.linear_models import EASE_MAX_ITEMS, Ease, ItemKnn, gram_matrix, positive_matrix
-
-Scores = NDArray[np.float32]
+from retrieval.data.matrices import gram_matrix, popularity, positive_matrix
+from retrieval.evaluation.judgements import Judgements, rank_by_scores, score_lists
+from retrieval.training.linear_models import EASE_MAX_ITEMS, Ease, ItemKnn
 
 RECENT_WINDOWS = (0.02, 0.05, 0.1, 0.2, 0.5)
 EASE_L2 = (100.0, 300.0, 1000.0, 3000.0)
 ITEM_KNN_NEIGHBOURS = (50, 200, 1000)
-
-
-def popularity(positives: EncodedInteractions) -> Scores:
-    """How many positives each item has: shape (n_items,), float32."""
-    return np.asarray(np.bincount(positives.items, minlength=positives.n_items), dtype=np.float32)
 
 
 def recent_popularity(positives: EncodedInteractions, window: float) -> Scores:

@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +15,11 @@ from index import (
     standard_error,
     time_singles,
 )
+from retrieval.arrays import Rows
 from retrieval.evaluation.candidates import fill_short
-from retrieval.evaluation.judgements import Judgements, Rows, score_lists
-from retrieval.evaluation.uncertainty import Estimate, mean_estimate
+from retrieval.evaluation.judgements import Judgements, score_lists
+from retrieval.evaluation.report import DepthCurve, DepthPoint
+from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.serving.two_stage import TwoStageModel
 
 DEPTHS = (10, 20, 50, 100, 200, 400, 800)
@@ -29,51 +29,6 @@ TIMED_QUERIES, REPEATS = 100, 2
 # Indexes whose best n are the first n of their best m > n: they score every vector they look at, and how
 # many are asked for does not change at which they look.
 PREFIX_STABLE = re.compile(r"IVF\d+[kM]?,(Flat|SQ8)")
-
-
-@dataclass(frozen=True)
-class DepthPoint:
-    """One number of candidates.
-
-    Attributes:
-        candidates: how many are retrieved.
-        ndcg: at k, of the served list made of them.
-        p50_ms, p99_ms: of one user's search and re-ranking.
-    """
-
-    candidates: int
-    ndcg: Estimate
-    p50_ms: float
-    p99_ms: float
-
-
-@dataclass(frozen=True)
-class DepthCurve:
-    """NDCG and latency against the number of candidates.
-
-    Attributes:
-        k: cut-off of the NDCG.
-        points: by ascending number of candidates.
-        knee: the smallest number whose NDCG is within one standard error (of the paired difference)
-            of the best one's.
-    """
-
-    k: int
-    points: tuple[DepthPoint, ...]
-    knee: int
-
-    def to_json(self) -> dict[str, Any]:
-        """A document of plain JSON types."""
-        points = [
-            {
-                "candidates": point.candidates,
-                f"ndcg@{self.k}": asdict(point.ndcg),
-                "p50_ms": point.p50_ms,
-                "p99_ms": point.p99_ms,
-            }
-            for point in self.points
-        ]
-        return {"k": self.k, "knee": self.knee, "points": points}
 
 
 def depth_curve(model: TwoStageModel, judgements: Judgements, k: int) -> DepthCurve | None:

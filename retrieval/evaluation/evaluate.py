@@ -7,23 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import ItemLists, evenly_spread, measure_filtered_latency
+from retrieval.arrays import Rows
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.split import SplitCounts
 from retrieval.evaluation.baselines import BaselineSet, BiasModel
 from retrieval.evaluation.candidate_depth import depth_curve
 from retrieval.evaluation.candidates import Candidates, find_candidates
+from retrieval.evaluation.choices import AlphaChoice, IndexChoice, SearchResult
 from retrieval.evaluation.cold_users import Newcomers
-from retrieval.evaluation.comparisons import compare
-from retrieval.evaluation.funnel import Attribution, attribute
-from retrieval.evaluation.judgements import Judgements, Rows, StageScores, rank_by_scores
+from retrieval.evaluation.comparisons import Comparison, compare
+from retrieval.evaluation.funnel import attribute
+from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_scores
 from retrieval.evaluation.metrics import squared_errors
 from retrieval.evaluation.protocols import PROTOCOLS, ProtocolName
-from retrieval.evaluation.report import BASELINES, AnnReport, Comparison, RatingReport, Report, StageReport
+from retrieval.evaluation.report import AnnReport, Attribution, RatingReport, Report, StageReport
+from retrieval.evaluation.stages import BASELINES
 from retrieval.evaluation.uncertainty import Estimate, clustered_estimate, mean_estimate
 from retrieval.evaluation.user_groups import judge_groups, warm_group
-from retrieval.pipeline.blend_weights import AlphaChoice
-from retrieval.pipeline.index_choice import IndexChoice
-from retrieval.pipeline.tuning_search import SearchResult
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import SplitKind
 from retrieval.training.curves import TrainingCurves

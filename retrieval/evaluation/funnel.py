@@ -1,14 +1,14 @@
 """Where relevant items are lost on their way into a list: which stage earned what, and which dropped it."""
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from index import ItemLists
+from retrieval.arrays import Rows
 from retrieval.data.ids import IdMap
 from retrieval.data.reading.columns import ITEM, RATING, USER
-from retrieval.evaluation.judgements import Rows
+from retrieval.evaluation.report import Attribution
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,30 +20,6 @@ BELOW_DEPTH, MISSED, DROPPED, BELOW_TOP = (
     "dropped by re-ranker",
     "below top k",
 )
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """What became of all relevant test items of the judged users.
-
-    Attributes:
-        relevant: how many there are: positive test rows of the warm test users, also those whose item
-            train does not know or whose pair it has.
-        k: length of the lists.
-        shares: what became of them, in the order of the way; they sum to 1. "listed": in the served
-            list. "not in catalogue": train does not know the item. "filtered": the user has met it in
-            train. "below depth": behind the candidates in exact order, and not found. "missed by index":
-            among the exact candidates, but not found. "dropped by re-ranker": found, but not listed; it
-            is "below top k" where nothing is re-ranked.
-    """
-
-    relevant: int
-    k: int
-    shares: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """A document of plain JSON types."""
-        return asdict(self)
 
 
 def attribute(

@@ -1,17 +1,14 @@
 """What counts as a hit for whom, and the scores of a stage's lists against it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import ItemLists, top_k
+from retrieval.arrays import Rows, Scorer
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.evaluation import metrics
-
-Rows = NDArray[np.int64]
-Scorer = Callable[[Rows], NDArray[np.float32]]
 
 SCORES_A_BLOCK = 16_000_000
 

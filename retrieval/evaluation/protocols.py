@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.arrays import Rows
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.evaluation import metrics
-from retrieval.evaluation.judgements import Judgements, Rows, StageScores, score_lists
+from retrieval.evaluation.judgements import Judgements, StageScores, score_lists
 
 ProtocolName = Literal["standard", "notebook"]
 

@@ -2,38 +2,125 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retrieval.data.split import SplitCounts
-from retrieval.evaluation.candidate_depth import DepthCurve
-from retrieval.evaluation.funnel import Attribution
+from retrieval.evaluation.choices import AlphaChoice, IndexChoice, SearchResult
+from retrieval.evaluation.comparisons import Comparison
+from retrieval.evaluation.stages import served_stage
 from retrieval.evaluation.uncertainty import Estimate
-from retrieval.pipeline.blend_weights import AlphaChoice
-from retrieval.pipeline.index_choice import IndexChoice
-from retrieval.pipeline.tuning_search import SearchResult
 from retrieval.serving.two_stage import SearchKind
 from retrieval.settings import SplitKind
 from retrieval.training.curves import TrainingCurves
 
-if TYPE_CHECKING:
-    from retrieval.evaluation.user_groups import GroupReport
 
-BASELINES = ("popularity", "recent_popularity", "ease", "item_knn")
-STAGE_NAMES = {
-    "recent_popularity": "recent popularity",
-    "ease": "EASE",
-    "item_knn": "item-kNN",
-    "neural_mf": "NeuralMF alone",
-}
+@dataclass(frozen=True)
+class GroupReport:
+    """One group of test users and how good every stage's lists are for them.
 
-
-def stage_name(stage: str) -> str:
-    """As it is written for people.
-
-    >>> stage_name("item_knn"), stage_name("ann+rerank")
-    ('item-kNN', 'ann+rerank')
+    Attributes:
+        name: "warm", "cold, first 3" or "brand new".
+        history: how many of their first test interactions are known; None for warm users, whom train
+            knows.
+        users: with a relevant item among what they are judged by, over whom NDCG is a mean.
+        ndcg: stage -> NDCG@k; without the stages that have nothing to say to such users.
+        comparisons: of the served stage and of exact search with every baseline.
+        reranks: whether what is served to them is re-ranked.
+        search: which search finds the candidates of it.
     """
-    return STAGE_NAMES.get(stage, stage)
+
+    name: str
+    history: int | None
+    users: int
+    ndcg: dict[str, Estimate]
+    comparisons: tuple[Comparison, ...]
+    reranks: bool = True
+    search: SearchKind = "ann"
+
+    @property
+    def served(self) -> str | None:
+        """The stage that such users are answered by; None where the towers know only their own users."""
+        return served_stage(self.history, self.ndcg, self.reranks, self.search)
+
+    def to_json(self, k: int) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "name": self.name,
+            "history": self.history,
+            "users": self.users,
+            "served": self.served,
+            "ndcg": {stage: asdict(estimate) for stage, estimate in self.ndcg.items()},
+            "comparisons": [each.to_json(k) for each in self.comparisons],
+        }
+
+
+@dataclass(frozen=True)
+class DepthPoint:
+    """One number of candidates.
+
+    Attributes:
+        candidates: how many are retrieved.
+        ndcg: at k, of the served list made of them.
+        p50_ms, p99_ms: of one user's search and re-ranking.
+    """
+
+    candidates: int
+    ndcg: Estimate
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class DepthCurve:
+    """NDCG and latency against the number of candidates.
+
+    Attributes:
+        k: cut-off of the NDCG.
+        points: by ascending number of candidates.
+        knee: the smallest number whose NDCG is within one standard error (of the paired difference)
+            of the best one's.
+    """
+
+    k: int
+    points: tuple[DepthPoint, ...]
+    knee: int
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        points = [
+            {
+                "candidates": point.candidates,
+                f"ndcg@{self.k}": asdict(point.ndcg),
+                "p50_ms": point.p50_ms,
+                "p99_ms": point.p99_ms,
+            }
+            for point in self.points
+        ]
+        return {"k": self.k, "knee": self.knee, "points": points}
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What became of all relevant test items of the judged users.
+
+    Attributes:
+        relevant: how many there are: positive test rows of the warm test users, also those whose item
+            train does not know or whose pair it has.
+        k: length of the lists.
+        shares: what became of them, in the order of the way; they sum to 1. "listed": in the served
+            list. "not in catalogue": train does not know the item. "filtered": the user has met it in
+            train. "below depth": behind the candidates in exact order, and not found. "missed by index":
+            among the exact candidates, but not found. "dropped by re-ranker": found, but not listed; it
+            is "below top k" where nothing is re-ranked.
+    """
+
+    relevant: int
+    k: int
+    shares: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -52,29 +139,6 @@ class StageReport:
     ndcg: Estimate
     coverage: float
     popularity_rank: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """NDCG@k of one stage minus another's, user by user.
-
-    Attributes:
-        p_value: of the mean difference, by `uncertainty.sign_flip_p_value`.
-    """
-
-    stage: str
-    against: str
-    difference: Estimate
-    p_value: float
-
-    def to_json(self, k: int) -> dict[str, Any]:
-        """A document of plain JSON types."""
-        return {
-            "stage": self.stage,
-            "against": self.against,
-            f"ndcg@{k}": asdict(self.difference),
-            "p_value": self.p_value,
-        }
 
 
 @dataclass(frozen=True)

@@ -1,63 +1,25 @@
 """For whom the lists are good: users of train, people known by their first few interactions, strangers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from index import ItemLists
+from retrieval.arrays import Rows
+from retrieval.data.matrices import positive_matrix
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.cold_users import Newcomers
-from retrieval.evaluation.comparisons import compare
-from retrieval.evaluation.judgements import Rows, score_lists
-from retrieval.evaluation.report import BASELINES, Comparison, StageReport
-from retrieval.evaluation.uncertainty import Estimate, mean_estimate
+from retrieval.evaluation.comparisons import Comparison, compare
+from retrieval.evaluation.judgements import score_lists
+from retrieval.evaluation.report import GroupReport, StageReport
+from retrieval.evaluation.stages import (
+    BRAND_NEW,
+    SEARCHES,
+    TO_STRANGERS,
+    WARM,
+    pairs_of,
+    served_stage,
+)
+from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.serving.two_stage import SearchKind, TwoStageModel
-from retrieval.training.linear_models import positive_matrix
-
-WARM, BRAND_NEW = "warm", "brand new"
-# What is served to strangers: the first that is there.
-TO_STRANGERS = ("recent_popularity", "popularity")
-SEARCHES: tuple[SearchKind, ...] = ("exact", "ann")
-
-
-@dataclass(frozen=True)
-class GroupReport:
-    """One group of test users and how good every stage's lists are for them.
-
-    Attributes:
-        name: "warm", "cold, first 3" or "brand new".
-        history: how many of their first test interactions are known; None for warm users, whom train
-            knows.
-        users: with a relevant item among what they are judged by, over whom NDCG is a mean.
-        ndcg: stage -> NDCG@k; without the stages that have nothing to say to such users.
-        comparisons: of the served stage and of exact search with every baseline.
-        reranks: whether what is served to them is re-ranked.
-        search: which search finds the candidates of it.
-    """
-
-    name: str
-    history: int | None
-    users: int
-    ndcg: dict[str, Estimate]
-    comparisons: tuple[Comparison, ...]
-    reranks: bool = True
-    search: SearchKind = "ann"
-
-    @property
-    def served(self) -> str | None:
-        """The stage that such users are answered by; None where the towers know only their own users."""
-        return served_stage(self.history, self.ndcg, self.reranks, self.search)
-
-    def to_json(self, k: int) -> dict[str, Any]:
-        """A document of plain JSON types."""
-        return {
-            "name": self.name,
-            "history": self.history,
-            "users": self.users,
-            "served": self.served,
-            "ndcg": {stage: asdict(estimate) for stage, estimate in self.ndcg.items()},
-            "comparisons": [each.to_json(k) for each in self.comparisons],
-        }
 
 
 def judge_groups(
@@ -138,18 +100,3 @@ def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: in
         for search, candidates in found.items():
             lists[f"{search}+rerank"] = model.rerank_for_newcomers(candidates, liked.lengths()).rows[:, :k]
     return lists
-
-
-def served_stage(
-    history: int | None, stages: Mapping[str, Any], reranks: bool, search: SearchKind
-) -> str | None:
-    """Which of the stages answers people of whom so many interactions are known."""
-    to_known = (f"{search}+rerank", search) if reranks else (search,)
-    order = TO_STRANGERS if history == 0 else to_known
-    return next((stage for stage in order if stage in stages), None)
-
-
-def pairs_of(served: str | None) -> list[tuple[str, str]]:
-    """What is compared: the served stage and exact search with every baseline."""
-    stages = [stage for stage in (served, "exact") if stage is not None]
-    return [(stage, base) for stage in stages for base in BASELINES if stage != base]

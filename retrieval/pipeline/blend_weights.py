@@ -1,15 +1,15 @@
 """How much the predicted rating and the trend weigh in the blend, chosen on validation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import standard_error
+from retrieval.arrays import Rows
+from retrieval.evaluation.choices import AlphaChoice
 from retrieval.evaluation.cold_users import Newcomers
-from retrieval.evaluation.judgements import Judgements, Rows, score_lists
+from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.uncertainty import Estimate, mean_estimate
 from retrieval.evaluation.validation import alike
 from retrieval.serving.rating_model import RatingModel
@@ -23,69 +23,6 @@ ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 # Newcomers' fades with what is known of them, see `two_stage.fading`.
 NEWCOMER_TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-
-
-@dataclass(frozen=True)
-class AlphaChoice:
-    """The blend's weights and the validation curves they were read from.
-
-    Attributes:
-        alpha: the chosen weight of the predicted rating.
-        k: cut-off of the NDCG it was chosen by.
-        curve: (alpha, NDCG@k on validation, its paired gain over the retrieval order), one for each
-            alpha tried, beside the chosen weight of the trend.
-        trend: the chosen weight of the trend.
-        trend_curve: likewise for each weight of the trend tried, beside the chosen alpha.
-        newcomers: the choice for people the models have never met; None where there were none to ask.
-    """
-
-    alpha: float
-    k: int
-    curve: tuple[tuple[float, float, Estimate], ...]
-    trend: float = 0.0
-    trend_curve: tuple[tuple[float, float, Estimate], ...] = ()
-    newcomers: "AlphaChoice | None" = None
-
-    @property
-    def reranks(self) -> bool:
-        """Whether anything but the retrieval score has weight."""
-        return self.alpha > 0 or self.trend > 0
-
-    def to_json(self) -> dict[str, Any]:
-        """A document of plain JSON types."""
-        return {
-            "alpha": self.alpha,
-            "k": self.k,
-            "validation_curve": self._curve_to_json("alpha", self.curve),
-            "trend": self.trend,
-            "trend_curve": self._curve_to_json("trend", self.trend_curve),
-            "newcomers": self.newcomers and self.newcomers.to_json(),
-        }
-
-    def _curve_to_json(
-        self, weight: str, curve: tuple[tuple[float, float, Estimate], ...]
-    ) -> list[dict[str, Any]]:
-        return [{weight: value, f"ndcg@{self.k}": ndcg, "gain": asdict(gain)} for value, ndcg, gain in curve]
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "AlphaChoice":
-        """Back from what `to_json` gave."""
-        k, newcomers = int(document["k"]), document["newcomers"]
-
-        def curve(name: str, weight: str) -> tuple[tuple[float, float, Estimate], ...]:
-            return tuple(
-                (float(each[weight]), float(each[f"ndcg@{k}"]), Estimate(**each["gain"]))
-                for each in document[name]
-            )
-
-        return cls(
-            float(document["alpha"]),
-            k,
-            curve("validation_curve", "alpha"),
-            float(document["trend"]),
-            curve("trend_curve", "trend"),
-            newcomers and cls.from_json(newcomers),
-        )
 
 
 def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> AlphaChoice:

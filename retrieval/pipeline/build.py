@@ -10,21 +10,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from index import OperatingPoint, faiss_threads
-from retrieval.data.encoded import EncodedInteractions
-from retrieval.data.ids import IdMap
+from retrieval.data.encoded import ids_of
 from retrieval.data.interactions import Interactions
-from retrieval.data.reading.columns import ITEM, RATING, USER
 from retrieval.data.split import Split, split_interactions
 from retrieval.errors import DataError
 from retrieval.evaluation.baselines import BaselineSet
-from retrieval.evaluation.cold_users import newcomers_of_test
-from retrieval.evaluation.evaluate import Evaluated, EvaluationData, evaluate
-from retrieval.evaluation.funnel import outside_catalogue
+from retrieval.evaluation.choices import AlphaChoice, IndexChoice
+from retrieval.evaluation.evaluate import Evaluated, evaluate
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.validation import CHOICE_K, ValidationLists
-from retrieval.pipeline.blend_weights import AlphaChoice, choose_alpha, choose_newcomer_alpha
-from retrieval.pipeline.fit import Fitted, Fitting, check_index, ids_of
-from retrieval.pipeline.index_choice import IndexChoice, choose_index, same_index
+from retrieval.pipeline.blend_weights import choose_alpha, choose_newcomer_alpha
+from retrieval.pipeline.fit import Fitted, Fitting
+from retrieval.pipeline.index_choice import choose_index, same_index
+from retrieval.pipeline.prepare import _nothing_to_choose_by, check_index, encode_split, usable
 from retrieval.pipeline.tuning import tune
 from retrieval.pipeline.tuning_trials import require_optuna
 from retrieval.progress import Progress, Silent
@@ -34,14 +32,11 @@ from retrieval.settings import BuildSettings
 from retrieval.training.checkpoint_key import checkpoint_key
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.curves import TrainingHistory, training_curves
-from retrieval.training.loop import borrowed_torch, choose_device
+from retrieval.training.device import borrowed_torch, choose_device
 
 if TYPE_CHECKING:
     from retrieval.data.items import ItemTable
     from retrieval.data.users import UserTable
-
-# Above this share of positive rows the threshold is probably meant for another scale.
-MOST_POSITIVE = 0.9
 
 
 @dataclass(frozen=True)
@@ -217,19 +212,6 @@ def refit(
     return replace(system, model=model), points
 
 
-def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold: float) -> EvaluationData:
-    """The three slices in the rows of train's users and items; what train does not know is left out."""
-    train, validation, test = (
-        EncodedInteractions.from_frame(frame, users, items)
-        for frame in (split.train, split.validation, split.test)
-    )
-    outside = outside_catalogue(split.test, users, items, threshold)
-    newcomers = newcomers_of_test(split.test, split.validation, users, items, threshold)
-    return EvaluationData(
-        name, train, validation, test, split.counts, threshold, split.kind, outside, newcomers
-    )
-
-
 def choose_alphas(model: TwoStageModel, lists: ValidationLists) -> AlphaChoice:
     """How much the predicted rating weighs for users the models know, and for newcomers."""
     choice = choose_alpha(model, lists.stretches, CHOICE_K)
@@ -249,52 +231,3 @@ def with_alphas(system: FittedSystem, choice: AlphaChoice | None) -> FittedSyste
         newcomer_trend_weight=newcomers.trend if newcomers else 0.0,
     )
     return replace(system, model=model)
-
-
-def usable(interactions: Interactions, threshold: float) -> tuple[Interactions, list[str]]:
-    """The table, without ratings that say nothing, and what to know of them; whole sentences.
-
-    Raises:
-        DataError: if there is one user or one item only, or no rating is a positive one.
-    """
-    for column in (USER, ITEM):
-        ids = interactions.frame[column]
-        if ids.n_unique() == 1:
-            raise DataError(
-                f"{interactions.source}: all {len(ids):,} rows are of one {column}, {ids[0]!r}, so there is "
-                f"nothing to learn; give more data, or name another column with --{column}-column"
-            )
-    if not interactions.has_ratings:
-        return interactions, []
-    ratings = interactions.frame[RATING].to_numpy()
-    low, high = float(ratings.min()), float(ratings.max())
-    if low == high:
-        return replace(interactions, frame=interactions.frame.drop(RATING)), [
-            f"every rating is {low:g}, so they are left out: every row counts as a positive, and there is no "
-            "NeuralMF and no re-ranking"
-        ]
-    share = float((ratings >= threshold).mean())
-    scale = f"the ratings go from {low:g} to {high:g}"
-    if not share:
-        raise DataError(
-            f"{interactions.source}: no rating is {threshold:g} or more, so there is nothing to learn from: "
-            f"{scale}; set --positive-threshold"
-        )
-    if share > MOST_POSITIVE:
-        return interactions, [
-            f"{share:.0%} of the rows are positive (rated {threshold:g} or more): {scale}; should "
-            "--positive-threshold be higher?"
-        ]
-    return interactions, []
-
-
-def _nothing_to_choose_by(table: Interactions, threshold: float) -> str:
-    if not table.has_ratings:
-        return (
-            f"{table.source}: every warm validation row is a pair that train has already, so nothing can be "
-            "chosen; raise --validation-fraction or give more data"
-        )
-    return (
-        f"{table.source}: no warm validation row is rated {threshold:g} or more for a pair that train does "
-        "not have, so nothing can be chosen; lower --positive-threshold or raise --validation-fraction"
-    )

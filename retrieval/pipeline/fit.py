@@ -5,21 +5,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from index import EXACT, ExactIndex, check_factory
-from retrieval.data.encoded import EncodedInteractions
+from index import ExactIndex
+from retrieval.arrays import Merits, Scores
+from retrieval.data.encoded import EncodedInteractions, ids_of
 from retrieval.data.ids import IdMap
 from retrieval.data.interactions import Interactions
 from retrieval.data.side_features import SideFeatures, cold_item_ids
 from retrieval.data.split import latest_of_each_pair
-from retrieval.errors import UsageError
-from retrieval.evaluation.baselines import Scores, popular_now
+from retrieval.evaluation.baselines import popular_now
 from retrieval.evaluation.evaluate import EvaluationData
 from retrieval.evaluation.validation import ValidationLists
-from retrieval.pipeline.index_choice import AUTO
 from retrieval.pipeline.tuning_search import Judge
 from retrieval.progress import Progress
 from retrieval.serving.fitted_system import FittedSystem, title_array
@@ -33,7 +31,6 @@ from retrieval.training.ease_start import TowerStart
 from retrieval.training.fit_neural_mf import FittedNeuralMF, fit_neural_mf
 from retrieval.training.fit_towers import FittedTowers, TowerFeatures, fit_towers, start_of
 from retrieval.training.loop import OnEpoch
-from retrieval.training.loop_state import Merits
 
 if TYPE_CHECKING:
     from retrieval.data.items import ItemTable
@@ -257,22 +254,3 @@ class Fitting:
             self.progress.epoch(record.epoch, of, f"{name}loss {record.loss:.4f}{validated}")
 
         return show
-
-
-def check_index(settings: BuildSettings, n_items: int) -> None:
-    """Refuse an index string that cannot work on so many items: at once, not after the training.
-
-    Raises:
-        UsageError: with one that works.
-    """
-    if settings.index in (AUTO, EXACT):
-        return
-    try:
-        check_factory(settings.index, n_items, settings.towers.dimension + 1)  # the bias is a column too
-    except ValueError as error:
-        raise UsageError(f"--index: {error}") from error
-
-
-def ids_of(frame: pl.DataFrame) -> tuple[IdMap, IdMap]:
-    """The users and items of a frame of interactions."""
-    return IdMap.from_values(frame["user"].to_numpy()), IdMap.from_values(frame["item"].to_numpy())

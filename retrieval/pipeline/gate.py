@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.bundles.bundle import Bundle, open_bundle
+from retrieval.bundles.layout import VALIDATION
 from retrieval.errors import ArtifactError
 from retrieval.evaluation.uncertainty import mean_estimate
-from retrieval.pipeline.save import VALIDATION
 
 if TYPE_CHECKING:
     from retrieval.pipeline.build import Build

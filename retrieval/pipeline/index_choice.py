@@ -1,7 +1,6 @@
 """The index of a fitted system: chosen by measurement on its users, or built as it was told."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,6 @@ from index import (
     AnnIndex,
     ExactIndex,
     Goal,
-    HeldOut,
     ItemIndex,
     ItemLists,
     NothingMeetsError,
@@ -25,6 +23,7 @@ from index import (
     warning,
 )
 from retrieval.errors import UsageError
+from retrieval.evaluation.choices import IndexChoice
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.validation import CHOICE_K, ValidationLists
 from retrieval.progress import Progress
@@ -35,58 +34,6 @@ QUERIES = 512  # users that an index is measured with: half of them choose, half
 _ONE_SIDED = 1.645  # standard errors to the upper end that the loss is above in 5 of 100 draws
 _AS_FAST = 1.3  # an index with exact search's answers is served in its place only where it is faster by more
 AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class IndexChoice:
-    """How the index came about.
-
-    Attributes:
-        serves: what answers.
-        chosen: operating point of what answers.
-        approximate: of the index, which is measured also where exact search answers.
-        held_out: recall of what answers on users it was not chosen by.
-        recall_target, memory_limit, max_ndcg_loss: what was asked for; None: nothing.
-        pays_from: where exact search answers, how many such items it would take for an index to be faster
-            on this machine; None where that is not known.
-        points: all that was timed.
-        seconds: that choosing took.
-    """
-
-    serves: SearchKind
-    chosen: OperatingPoint
-    approximate: OperatingPoint
-    held_out: HeldOut
-    recall_target: float | None
-    memory_limit: int | None
-    max_ndcg_loss: float | None
-    pays_from: int | None
-    points: tuple[OperatingPoint, ...]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A document of plain JSON types, without the raw measurements."""
-        points = [point.to_json() for point in self.points]
-        return dict(vars(self)) | {
-            "chosen": self.chosen.to_json(),
-            "approximate": self.approximate.to_json(),
-            "held_out": asdict(self.held_out),
-            "points": points,
-        }
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "IndexChoice":
-        """Back from what `to_json` gave."""
-        read = OperatingPoint.from_json
-        return cls(
-            **document
-            | {
-                "chosen": read(document["chosen"]),
-                "approximate": read(document["approximate"]),
-                "held_out": HeldOut(**document["held_out"]),
-                "points": tuple(map(read, document["points"])),
-            }
-        )
 
 
 def choose_index(

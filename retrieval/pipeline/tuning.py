@@ -12,15 +12,11 @@ from retrieval.data.ids import IdMap
 from retrieval.data.interactions import Interactions
 from retrieval.data.side_features import SideFeatures
 from retrieval.errors import ArtifactError, UsageError
+from retrieval.evaluation.choices import SearchResult, described
 from retrieval.evaluation.validation import CHOICE_K, ValidationLists
-from retrieval.pipeline.fit import Fitting, check_index
-from retrieval.pipeline.tuning_search import (
-    DIMENSIONS,
-    SearchResult,
-    described,
-    search_settings,
-    searched_space,
-)
+from retrieval.pipeline.fit import Fitting
+from retrieval.pipeline.prepare import check_index
+from retrieval.pipeline.tuning_search import DIMENSIONS, search_settings, searched_space
 from retrieval.pipeline.tuning_trials import open_study, study_key
 from retrieval.settings import BuildSettings
 from retrieval.training.checkpoints import Saved

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from index import standard_error
 from retrieval.errors import DataError
-from retrieval.evaluation.uncertainty import Estimate, mean_estimate
+from retrieval.evaluation.choices import SearchResult, described
+from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.progress import Progress
 from retrieval.settings import LARGEST_COUNT, TowerSettings, TuneSettings
 from retrieval.training.curves import EpochRecord
@@ -35,52 +36,6 @@ NEGATIVES = (0.25, 0.5, 1, 2, 4)
 
 class Pruned(Exception):
     """A trial that is behind the others is given up."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found and what was made of it.
-
-    Attributes:
-        trials: settings that were tried, the first ones included, in this build and in those it went on from.
-        earlier: how many of them were tried by builds before.
-        pruned: how many were given up half way, as they were behind the others.
-        failed: how many broke down in training.
-        minutes: what this build was given.
-        held: names of the settings that were not searched, as flags gave them.
-        k: cut-off of the NDCG.
-        default, best: mean NDCG@k on validation of the first settings and of the best others, groups of users
-            weighing alike; `best` is None where no others were tried to the end.
-        gain: paired difference of the two; None likewise.
-        gain_error: its standard error.
-        settings: of the best others, those that were searched.
-        is_chosen: whether the gain is larger than its standard error, so that they are taken.
-    """
-
-    trials: int
-    earlier: int
-    pruned: int
-    failed: int
-    minutes: float
-    held: tuple[str, ...]
-    k: int
-    default: float
-    best: float | None
-    gain: Estimate | None
-    gain_error: float | None
-    settings: dict[str, Any]
-    is_chosen: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """A document of plain JSON types."""
-        return asdict(self) | {"held": list(self.held)}
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "SearchResult":
-        """Back from what `to_json` gave."""
-        gain = document["gain"]
-        found = {"held": tuple(document["held"]), "gain": gain and Estimate(**gain)}
-        return cls(**document | found)
 
 
 def searched_space(
@@ -256,22 +211,4 @@ def _result(study: "Study", plan: TuneSettings, earlier: int, k: int) -> SearchR
         gain_error=error,
         settings=best.params,
         is_chosen=bool(difference.mean() > error),
-    )
-
-
-def described(settings: dict[str, Any]) -> str:
-    """For people: names as in `TowerSettings`, numbers short.
-
-    >>> described({"l2": 0.0123456, "recency_half_life_days": None})
-    'l2 0.0123, recency half-life days none'
-    """
-
-    def plain(value: Any) -> str:
-        if value is None:
-            return "none"
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    return ", ".join(
-        f"{name.replace('half_life', 'half-life').replace('_', ' ')} {plain(value)}"
-        for name, value in settings.items()
     )

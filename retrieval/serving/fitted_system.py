@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.arrays import Weights
 from retrieval.data.ids import IdMap
 from retrieval.serving.item_attributes import ItemAttributes
-from retrieval.serving.tower_vectors import Weights
 from retrieval.serving.two_stage import TwoStageModel
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.serving.tower_vectors import Matrix
+from retrieval.arrays import Matrix
 
 PAIRS_A_BLOCK = 65_536
 

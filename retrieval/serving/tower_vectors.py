@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.arrays import Matrix, Weights
 from retrieval.serving.feature_vectors import FeatureVectors
-
-Matrix = NDArray[np.float32]
-Weights = dict[str, NDArray[np.float32]]
 
 # Names of the history tower's tables among the towers' weights.
 HISTORY_TABLE, PRIOR = "history.weight", "history.prior"

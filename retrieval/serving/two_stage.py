@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import AnnIndex, ExactIndex, ItemLists, SearchResult, search_filtered
+from retrieval.arrays import Matrix
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import RankedItems, blend, in_retrieval_order
-from retrieval.serving.tower_vectors import Matrix, TowerVectors
+from retrieval.serving.tower_vectors import TowerVectors
 
 SearchKind = Literal["exact", "ann"]
 MOST_WEIGHT = 1e6  # of a z-score in the blend; far above what is ever chosen, and far from overflowing

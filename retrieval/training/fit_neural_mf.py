@@ -7,15 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from retrieval.arrays import Merits, Weights
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.serving.rating_model import RatingModel
-from retrieval.serving.tower_vectors import Weights
 from retrieval.settings import NeuralMFSettings
 from retrieval.training.checkpoints import NOWHERE, Checkpoint
 from retrieval.training.curves import NEURAL_MF, TrainingHistory
 from retrieval.training.loop import Loop, OnEpoch, mean_loss
-from retrieval.training.loop_state import Merits
 from retrieval.training.neural_mf import NeuralMF, RatingScale
 from retrieval.training.towers import to_numpy
 

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.arrays import Merits, Weights
 from retrieval.data.encoded import EncodedInteractions
+from retrieval.data.matrices import popularity
 from retrieval.data.side_features import SideFeatures
 from retrieval.errors import DataError
-from retrieval.evaluation.baselines import popularity
-from retrieval.serving.tower_vectors import TowerVectors, Weights
+from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.settings import TowerSettings
 from retrieval.training.checkpoints import NOWHERE, Checkpoint
 from retrieval.training.curves import EpochRecord, TrainingHistory
@@ -22,7 +23,6 @@ from retrieval.training.history_batches import HistoryBatches
 from retrieval.training.id_batches import TripletBatches
 from retrieval.training.join_towers import join
 from retrieval.training.loop import Loop, OnEpoch, mean_loss
-from retrieval.training.loop_state import Merits
 from retrieval.training.towers import IdUserTower, TwoTowerBPR
 
 

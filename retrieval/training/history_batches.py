@@ -1,16 +1,52 @@
 """Training steps for the history user tower: what a user liked, parted into a history and what came next."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from index import ItemLists
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.settings import TowerSettings
-from retrieval.training.id_batches import training_weights
-from retrieval.training.towers import HistoryBatch
+from retrieval.training.recency import training_weights
+
+
+@dataclass(frozen=True)
+class HistoryBatch:
+    """One step of the history user tower: U users, each one's positives parted into history and targets.
+
+    Attributes:
+        users: (U,) int64, user rows.
+        history, history_starts: (H,) and (U,) int64: the histories' item rows, flat, and where each
+            user's begin.
+        targets, user_of: (P,) int64, positive item rows and each one's place in `users`.
+        weights: (P,) float32.
+        catalogue: (K,) int64, the item rows that negatives are drawn from.
+        items_each: how many items each of those stands for, where they are a sample of all.
+        own_users, own_items: (O,) int64: places in `users` and in `catalogue` of their positives,
+            history and targets alike, which are nobody's negatives.
+        draws: (U, N) float32 in [0, 1): which negatives are drawn.
+        known: (n_items,) float32, 0 where the item is to be known by its features alone in this step;
+            None where there are no features.
+        described: (U,) float32, 0 where the user is to be known by his history alone; None likewise.
+    """
+
+    users: Tensor
+    history: Tensor
+    history_starts: Tensor
+    targets: Tensor
+    user_of: Tensor
+    weights: Tensor
+    catalogue: Tensor
+    items_each: float
+    own_users: Tensor
+    own_items: Tensor
+    draws: Tensor
+    known: Tensor | None = None
+    described: Tensor | None = None
 
 
 class HistoryBatches:

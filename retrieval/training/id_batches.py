@@ -1,40 +1,34 @@
 """Training steps for the id user tower: positives one by one, each with negatives of its user."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.settings import TowerSettings
 from retrieval.training.negatives import UniformNegatives
-from retrieval.training.towers import TripletBatch
-
-SECONDS_A_DAY = 86_400.0
-OLDEST = 0.05  # what the oldest positive still weighs, beside 1 for the newest
+from retrieval.training.recency import training_weights
 
 
-def recency_weights(timestamps: NDArray[np.int64], half_life_days: float) -> NDArray[np.float32]:
-    """Weights that halve every `half_life_days` before now, down to `OLDEST`, scaled to mean 1.
+@dataclass(frozen=True)
+class TripletBatch:
+    """One step of the id user tower, as torch tensors on one device; B positives, N negatives.
 
-    Now is the moment after 99 % of the timestamps: one row of a wrong clock, dated years ahead, must
-    not make everything else old. The floor keeps tables that span decades from being forgotten.
-
-    >>> recency_weights(np.array([0, 86_400]), half_life_days=1.0).astype(float).round(2).tolist()
-    [0.69, 1.31]
+    Attributes:
+        users: (B,) int64, user rows.
+        targets: (B,) int64, positive item rows.
+        negatives: (B, N) int64, item rows.
+        weights: (B,) float32, mean about 1.
     """
-    now = np.quantile(timestamps, 0.99)
-    age_days = np.maximum(now - timestamps, 0) / SECONDS_A_DAY
-    weights = OLDEST + (1 - OLDEST) * np.exp2(-age_days / half_life_days)
-    return np.asarray(weights / weights.mean(), dtype=np.float32)
 
-
-def training_weights(positives: EncodedInteractions, settings: TowerSettings) -> NDArray[np.float32]:
-    """What each positive weighs, mean 1: by its age, or all the same."""
-    if positives.timestamps is None or settings.recency_half_life_days is None:
-        return np.ones(len(positives), dtype=np.float32)
-    return recency_weights(positives.timestamps, settings.recency_half_life_days)
+    users: Tensor
+    targets: Tensor
+    negatives: Tensor
+    weights: Tensor
 
 
 class TripletBatches:

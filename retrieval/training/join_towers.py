@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.arrays import Matrix
 from retrieval.serving.feature_vectors import FeatureVectors, check_same_names
-from retrieval.serving.tower_vectors import Matrix, TowerVectors
+from retrieval.serving.tower_vectors import TowerVectors
 
 Wide = NDArray[np.float64]
 

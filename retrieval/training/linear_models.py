@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
+from retrieval.arrays import Scorer
 from retrieval.data.encoded import EncodedInteractions
-from retrieval.evaluation.judgements import Scorer
+from retrieval.data.matrices import gram_matrix, positive_matrix
 
 # Above this EASE takes too much memory and time.
 EASE_MAX_ITEMS = 10_000
@@ -111,16 +112,3 @@ def _strongest(similarities: sparse.csr_matrix, first: int, neighbours: int) -> 
     return sparse.csr_matrix(
         (similarities.data[kept], similarities.indices[kept], ends), shape=similarities.shape
     )
-
-
-def positive_matrix(positives: EncodedInteractions) -> sparse.csr_matrix:
-    """Binary user x item matrix, sparse float32."""
-    ones = np.ones(len(positives), dtype=np.float32)
-    shape = (positives.n_users, positives.n_items)
-    return sparse.csr_matrix((ones, (positives.users, positives.items)), shape=shape)
-
-
-def gram_matrix(positives: EncodedInteractions) -> NDArray[np.float64]:
-    """How many users like both of two items: X'X, shape (n_items, n_items), float64."""
-    matrix = positive_matrix(positives)
-    return np.asarray((matrix.T @ matrix).toarray(), dtype=np.float64)

@@ -1,73 +1,20 @@
 """What the fit loops share: epochs, averaged weights, early stopping on validation, and torch itself."""
 
-import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
 import torch
 
-from retrieval.errors import DataError, EnvironmentProblem
+from retrieval.arrays import Merits
+from retrieval.errors import DataError
 from retrieval.settings import NeuralMFSettings, TowerSettings
 from retrieval.training.checkpoints import Checkpoint
 from retrieval.training.curves import EpochRecord, TrainingHistory
-from retrieval.training.loop_state import Merits, Model, TrainingState
+from retrieval.training.loop_state import Model, TrainingState
 
-CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 OnEpoch = Callable[[EpochRecord], None]
-
-
-@contextmanager
-def borrowed_torch(threads: int, device: torch.device | None = None) -> Iterator[None]:
-    """Let torch use this many threads inside the block, and compute the same every time on a GPU too.
-
-    The number of threads and the state of torch's random numbers are the caller's again after it.
-    """
-    before, state = torch.get_num_threads(), torch.get_rng_state()
-    torch.set_num_threads(threads)
-    try:
-        with _deterministic() if device is not None and device.type == "cuda" else nullcontext():
-            yield
-    finally:
-        torch.set_num_threads(before)
-        torch.set_rng_state(state)
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Take those CUDA kernels whose sums do not depend on which thread comes first.
-
-    See https://docs.pytorch.org/docs/stable/notes/randomness.html.
-    """
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # read when cuBLAS is first used
-    # Warns only: torch knows no other cumsum, and along short rows that one repeats.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
-            yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warns_only)
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device for auto, cpu or cuda.
-
-    Raises:
-        EnvironmentProblem: if cuda is asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblem(
-            "--device cuda: this torch build or machine has no usable CUDA device; use --device cpu or auto"
-        )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 @dataclass(frozen=True)

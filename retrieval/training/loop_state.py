@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from index import standard_error
+from retrieval.arrays import Merits
 from retrieval.errors import ArtifactError
 from retrieval.training.checkpoint_files import Tensors
 from retrieval.training.checkpoints import Saved
 from retrieval.training.curves import EpochRecord, TrainingHistory
 
 Model = TypeVar("Model", bound=torch.nn.Module)
-Merits = NDArray[np.float64]
 
 
 class TrainingState(Generic[Model]):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from retrieval.serving.tower_vectors import Weights
+from retrieval.arrays import Weights
 from retrieval.settings import NeuralMFSettings
 
 # What the network puts out for the mean rating, in standard deviations; about where the scale of 1 to 5 has

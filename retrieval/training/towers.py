@@ -4,8 +4,6 @@ The loss is Bayesian personalised ranking (Rendle et al., UAI 2009): a positive 
 above items the user has no positive interaction with.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,60 +16,10 @@ from retrieval.serving.feature_vectors import FeatureVectors
 from retrieval.serving.tower_vectors import TowerVectors, pool_histories, with_one
 from retrieval.settings import TowerSettings
 from retrieval.training.ease_start import TowerStart
+from retrieval.training.history_batches import HistoryBatch
+from retrieval.training.id_batches import TripletBatch
 from retrieval.training.losses import one_against_all, pairwise
 from retrieval.training.negatives import draw_by_score
-
-
-@dataclass(frozen=True)
-class TripletBatch:
-    """One step of the id user tower, as torch tensors on one device; B positives, N negatives.
-
-    Attributes:
-        users: (B,) int64, user rows.
-        targets: (B,) int64, positive item rows.
-        negatives: (B, N) int64, item rows.
-        weights: (B,) float32, mean about 1.
-    """
-
-    users: Tensor
-    targets: Tensor
-    negatives: Tensor
-    weights: Tensor
-
-
-@dataclass(frozen=True)
-class HistoryBatch:
-    """One step of the history user tower: U users, each one's positives parted into history and targets.
-
-    Attributes:
-        users: (U,) int64, user rows.
-        history, history_starts: (H,) and (U,) int64: the histories' item rows, flat, and where each
-            user's begin.
-        targets, user_of: (P,) int64, positive item rows and each one's place in `users`.
-        weights: (P,) float32.
-        catalogue: (K,) int64, the item rows that negatives are drawn from.
-        items_each: how many items each of those stands for, where they are a sample of all.
-        own_users, own_items: (O,) int64: places in `users` and in `catalogue` of their positives,
-            history and targets alike, which are nobody's negatives.
-        draws: (U, N) float32 in [0, 1): which negatives are drawn.
-        known: (n_items,) float32, 0 where the item is to be known by its features alone in this step;
-            None where there are no features.
-        described: (U,) float32, 0 where the user is to be known by his history alone; None likewise.
-    """
-
-    users: Tensor
-    history: Tensor
-    history_starts: Tensor
-    targets: Tensor
-    user_of: Tensor
-    weights: Tensor
-    catalogue: Tensor
-    items_each: float
-    own_users: Tensor
-    own_items: Tensor
-    draws: Tensor
-    known: Tensor | None = None
-    described: Tensor | None = None
 
 
 class FeatureEmbeddings(nn.Module):

@@ -19,17 +19,13 @@ import pytest
 from safetensors.numpy import load as load_safetensors
 
 from retrieval import disk as durable
-from retrieval.bundles.bundle import (
-    FORMAT_VERSION,
-    manifest_bytes,
-    manifest_digest,
-    open_bundle,
-    open_folder,
-)
+from retrieval.bundles.bundle import open_bundle, open_folder
 from retrieval.bundles.fitted_system_files import read_system
-from retrieval.bundles.writer import UNFINISHED, build_lock, copy_bundle, new_bundle
+from retrieval.bundles.lock import build_lock
+from retrieval.bundles.manifest import FORMAT_VERSION, manifest_bytes, manifest_digest
+from retrieval.bundles.writer import UNFINISHED, copy_bundle, new_bundle
 from retrieval.errors import ArtifactError, EnvironmentProblem
-from retrieval.pipeline.save import read_evaluated
+from retrieval.evaluation.from_bundle import read_evaluated
 from tests.support.checkout import ROOT
 from tests.support.forging import republish
 
@@ -527,7 +523,7 @@ def test_what_a_dead_build_left_is_removed_by_the_next(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from retrieval.bundles.writer import build_lock
+from retrieval.bundles.lock import build_lock
 with build_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -9,8 +9,9 @@ import pytest
 
 from retrieval.bundles.bundle import Bundle, open_bundle
 from retrieval.bundles.current import history, read_pointer, write_pointer
+from retrieval.bundles.lock import build_lock
 from retrieval.bundles.registry import entries, entry_of, problems, promote, prune, read_current, rollback
-from retrieval.bundles.writer import UNFINISHED, build_lock, copy_bundle, new_bundle
+from retrieval.bundles.writer import UNFINISHED, copy_bundle, new_bundle
 from retrieval.errors import ArtifactError, DamagedBundle, EnvironmentProblem, NotFoundError
 from retrieval.recommender import Recommender
 from tests.support.commands import Bench

@@ -254,7 +254,7 @@ def test_a_damaged_bundle_is_not_built_on(own: Bench) -> None:
 
 
 def test_a_build_that_is_running_is_waited_for(own: Bench) -> None:
-    from retrieval.bundles.writer import build_lock
+    from retrieval.bundles.lock import build_lock
 
     with build_lock(own.artifacts):
         line = refused(own, "remove", "--item", "7", code=6)

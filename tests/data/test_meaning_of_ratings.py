@@ -20,8 +20,10 @@ from retrieval.data.interactions import Interactions
 from retrieval.data.items import ItemTable
 from retrieval.errors import DataError, NotFoundError
 from retrieval.evaluation.evaluate import evaluate
-from retrieval.pipeline.build import Build, build, usable
-from retrieval.pipeline.save import read_evaluated, write_build
+from retrieval.evaluation.from_bundle import read_evaluated
+from retrieval.pipeline.build import Build, build
+from retrieval.pipeline.prepare import usable
+from retrieval.pipeline.save import write_build
 from retrieval.reporting.text.report import report_text
 from retrieval.serving.recommendations import Recommendations
 from retrieval.settings import BuildSettings

@@ -20,19 +20,21 @@ from retrieval.bundles.writer import new_bundle
 from retrieval.cli import build_index as build_index_module
 from retrieval.cli.evaluate import evaluate as evaluate_command
 from retrieval.data.datasets import Dataset
-from retrieval.data.encoded import EncodedInteractions
+from retrieval.data.encoded import EncodedInteractions, ids_of
 from retrieval.data.interactions import Interactions
 from retrieval.data.reading.columns import COLUMNS, RATING, TIMESTAMP
 from retrieval.data.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.errors import DataError, UsageError
 from retrieval.evaluation.evaluate import evaluate
+from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.evaluation.judgements import Judgements
-from retrieval.pipeline.build import Build, build, encode_split
-from retrieval.pipeline.fit import ids_of
-from retrieval.pipeline.save import read_evaluated, write_build
+from retrieval.pipeline.build import Build, build
+from retrieval.pipeline.prepare import encode_split
+from retrieval.pipeline.save import write_build
 from retrieval.reporting.text.report import report_text
 from retrieval.settings import BuildSettings, SplitSettings, id_towers
-from retrieval.training.id_batches import TripletBatches, recency_weights
+from retrieval.training.id_batches import TripletBatches
+from retrieval.training.recency import recency_weights
 from tests.support.recording import Record
 from tests.support.reports import without_times
 

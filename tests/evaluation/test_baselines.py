@@ -5,6 +5,7 @@ import pytest
 
 from index import ItemLists
 from retrieval.data.encoded import EncodedInteractions
+from retrieval.data.matrices import popularity, positive_matrix
 from retrieval.evaluation import baselines as baselines_module
 from retrieval.evaluation.baselines import (
     EASE_L2,
@@ -12,12 +13,11 @@ from retrieval.evaluation.baselines import (
     BaselineSet,
     BiasModel,
     popular_now,
-    popularity,
     recent_popularity,
     same_for_all,
 )
 from retrieval.evaluation.judgements import Judgements, rank_by_scores, score_lists
-from retrieval.training.linear_models import Ease, ItemKnn, positive_matrix
+from retrieval.training.linear_models import Ease, ItemKnn
 
 
 def encoded(rows: list[tuple[int, int, float, int]], n_users: int, n_items: int) -> EncodedInteractions:

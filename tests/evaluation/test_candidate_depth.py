@@ -7,9 +7,10 @@ import pytest
 from index import AnnIndex, ItemLists
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.evaluation import candidate_depth as depth_module
-from retrieval.evaluation.candidate_depth import DepthCurve, candidates_at, depth_curve, depths_of
+from retrieval.evaluation.candidate_depth import candidates_at, depth_curve, depths_of
 from retrieval.evaluation.evaluate import evaluate
 from retrieval.evaluation.judgements import Judgements
+from retrieval.evaluation.report import DepthCurve
 from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.pipeline.build import Build
 from retrieval.serving.rating_model import RatingModel

@@ -9,6 +9,7 @@ from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.split import SplitCounts
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.candidates import find_candidates
+from retrieval.evaluation.choices import AlphaChoice
 from retrieval.evaluation.evaluate import (
     Evaluated,
     EvaluationData,
@@ -20,7 +21,6 @@ from retrieval.evaluation.evaluate import (
 from retrieval.evaluation.judgements import StageScores
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.uncertainty import Estimate
-from retrieval.pipeline.blend_weights import AlphaChoice
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel

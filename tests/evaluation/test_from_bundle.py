@@ -13,8 +13,8 @@ from retrieval.bundles.writer import new_bundle
 from retrieval.data.ids import IdMap
 from retrieval.errors import ArtifactError
 from retrieval.evaluation.evaluate import evaluate
+from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.pipeline.build import Build
-from retrieval.pipeline.save import read_evaluated
 from retrieval.serving.fitted_system import FittedSystem, title_array
 from retrieval.serving.two_stage import TwoStageModel
 from tests.support.reports import with_alpha, without_times

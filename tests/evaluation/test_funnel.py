@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from index import ItemLists
 from retrieval.data.ids import IdMap
 from retrieval.evaluation.evaluate import evaluate
-from retrieval.evaluation.funnel import Attribution, attribute, outside_catalogue
+from retrieval.evaluation.funnel import attribute, outside_catalogue
+from retrieval.evaluation.report import Attribution
 from retrieval.pipeline.build import Build
 
 

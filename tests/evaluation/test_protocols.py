@@ -10,19 +10,21 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from index import AnnIndex, ItemLists
+from retrieval.arrays import Rows
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.ids import IdMap
+from retrieval.data.matrices import positive_matrix
 from retrieval.evaluation import protocols as protocols_module
 from retrieval.evaluation.baselines import recent_popularity
 from retrieval.evaluation.evaluate import Evaluated, evaluate, neural_mf_lists
-from retrieval.evaluation.judgements import Rows, rank_by_scores
+from retrieval.evaluation.judgements import rank_by_scores
 from retrieval.evaluation.protocols import Judged, ListsOf, judge_as_notebook, judge_standard
 from retrieval.evaluation.report import Report
 from retrieval.pipeline.build import Build
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel
-from retrieval.training.linear_models import Ease, ItemKnn, positive_matrix
+from retrieval.training.linear_models import Ease, ItemKnn
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 

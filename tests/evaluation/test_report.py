@@ -6,12 +6,19 @@ from itertools import product
 import pytest
 
 from retrieval.data.split import SplitCounts
-from retrieval.evaluation.candidate_depth import DepthCurve, DepthPoint
-from retrieval.evaluation.funnel import Attribution
-from retrieval.evaluation.report import AnnReport, Comparison, RatingReport, Report, StageReport
+from retrieval.evaluation.choices import AlphaChoice
+from retrieval.evaluation.comparisons import Comparison
+from retrieval.evaluation.report import (
+    AnnReport,
+    Attribution,
+    DepthCurve,
+    DepthPoint,
+    GroupReport,
+    RatingReport,
+    Report,
+    StageReport,
+)
 from retrieval.evaluation.uncertainty import Estimate
-from retrieval.evaluation.user_groups import GroupReport
-from retrieval.pipeline.blend_weights import AlphaChoice
 from retrieval.reporting.text.report import report_text
 from retrieval.reporting.text.tables import format_table, shorten, wrap
 

@@ -14,7 +14,8 @@ from retrieval.data.interactions import Interactions
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.cold_users import Newcomers, newcomers_of_test
 from retrieval.evaluation.evaluate import evaluate
-from retrieval.evaluation.user_groups import GroupReport, history_lists, judge_groups
+from retrieval.evaluation.report import GroupReport
+from retrieval.evaluation.user_groups import history_lists, judge_groups
 from retrieval.pipeline.build import Build, build
 from retrieval.reporting.text.report import report_text
 from retrieval.serving.tower_vectors import TowerVectors

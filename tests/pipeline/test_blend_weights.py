@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from index import AnnIndex, ItemLists, standard_error
+from retrieval.evaluation.choices import AlphaChoice
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.uncertainty import Estimate
-from retrieval.pipeline.blend_weights import ALPHAS, AlphaChoice, choose_alpha
+from retrieval.pipeline.blend_weights import ALPHAS, choose_alpha
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import blend
 from retrieval.serving.tower_vectors import TowerVectors, with_one

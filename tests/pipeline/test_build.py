@@ -14,9 +14,9 @@ from retrieval.errors import DataError, UsageError
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.pipeline.build import Build, build
 from retrieval.settings import BuildSettings
+from retrieval.training.device import borrowed_torch
 from retrieval.training.fit_neural_mf import fit_neural_mf
 from retrieval.training.fit_towers import fit_towers
-from retrieval.training.loop import borrowed_torch
 from tests.support.reports import without_times
 
 

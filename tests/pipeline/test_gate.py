@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from retrieval.bundles.bundle import open_bundle
+from retrieval.bundles.layout import VALIDATION
 from retrieval.bundles.writer import new_bundle
+from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.evaluation.judgements import score_lists
 from retrieval.evaluation.validation import CHOICE_K
 from retrieval.pipeline.build import Build
 from retrieval.pipeline.gate import GateVerdict, judge
-from retrieval.pipeline.save import VALIDATION, read_evaluated, write_build
+from retrieval.pipeline.save import write_build
 from tests.support.commands import Bench
 
 

@@ -12,11 +12,12 @@ from retrieval.bundles.bundle import open_bundle
 from retrieval.bundles.fitted_system_files import read_system
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.errors import UsageError
+from retrieval.evaluation.choices import IndexChoice
+from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.pipeline import index_choice
 from retrieval.pipeline.build import Build
-from retrieval.pipeline.index_choice import IndexChoice, _LossLimit, choose_index, same_index
-from retrieval.pipeline.save import read_evaluated
+from retrieval.pipeline.index_choice import _LossLimit, choose_index, same_index
 from retrieval.progress import Silent
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import BuildSettings

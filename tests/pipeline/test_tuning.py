@@ -19,9 +19,9 @@ import pytest
 from retrieval.data.datasets import Dataset
 from retrieval.data.interactions import Interactions
 from retrieval.errors import ArtifactError, EnvironmentProblem, UsageError
+from retrieval.evaluation.choices import SearchResult
 from retrieval.evaluation.uncertainty import Estimate
 from retrieval.pipeline.build import Build, build
-from retrieval.pipeline.tuning_search import SearchResult
 from retrieval.progress import Silent
 from retrieval.reporting.text.report import report_text
 from retrieval.reporting.text.tuning import tuning_text

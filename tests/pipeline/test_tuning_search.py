@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from retrieval.errors import DataError
-from retrieval.pipeline.tuning_search import OnEpoch, SearchResult, described, search_settings, searched_space
+from retrieval.evaluation.choices import SearchResult, described
+from retrieval.pipeline.tuning_search import OnEpoch, search_settings, searched_space
 from retrieval.progress import Silent
 from retrieval.settings import TowerSettings, TuneSettings, id_towers
 from retrieval.training.curves import EpochRecord

@@ -9,7 +9,7 @@ import pytest
 
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.evaluation.judgements import rank_by_scores
-from retrieval.evaluation.report import BASELINES
+from retrieval.evaluation.stages import BASELINES
 from scripts.peers import PEERS, Peer, popularity_where_silent, settings_to_try
 from tests.support.checkout import ROOT
 

@@ -15,7 +15,8 @@ import pytest
 
 from retrieval.bundles import registry as bundles
 from retrieval.bundles.current import read_pointer
-from retrieval.bundles.writer import LOCK, copy_bundle, new_bundle
+from retrieval.bundles.lock import LOCK
+from retrieval.bundles.writer import copy_bundle, new_bundle
 from retrieval.disk import UNFINISHED
 from retrieval.pipeline.save import write_build
 from retrieval.recommender import Recommender

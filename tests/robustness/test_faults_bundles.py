@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retrieval.bundles.bundle import FORMAT_VERSION, open_bundle
+from retrieval.bundles.bundle import open_bundle
+from retrieval.bundles.manifest import FORMAT_VERSION
 from retrieval.bundles.writer import copy_bundle
 from tests.support.commands import Bench
 from tests.support.forging import republish

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.bundles.writer import LOCK
+from retrieval.bundles.lock import LOCK
 from retrieval.cli.build_index import RESUME_ADVICE
 from retrieval.training.checkpoint_files import DIGEST_BYTES
 from retrieval.training.checkpoints import FOLDER, SUFFIX

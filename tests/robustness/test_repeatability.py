@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from index import AnnIndex, Goal, Tuned, Workload, candidate_kinds, kind_of, tune
 from retrieval import machine
 from retrieval.bundles.bundle import open_bundle
+from retrieval.bundles.layout import MEASURED, TIMED_FILES
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.machine import made_on
 from retrieval.pipeline.build import Build
 from retrieval.pipeline.index_choice import choose_index
-from retrieval.pipeline.save import MEASURED, TIMED_FILES
 from retrieval.progress import Silent
 from retrieval.settings import BuildSettings
 from tests.support.commands import run

@@ -4,8 +4,9 @@ import math
 from typing import Any
 
 from index import OperatingPoint, SearchSettings
-from retrieval.evaluation.index_benchmark.result import Benchmark, FilterPoint, Machine, NdcgChange
+from retrieval.evaluation.index_benchmark.result import Benchmark, FilterPoint, NdcgChange
 from retrieval.evaluation.uncertainty import Estimate
+from retrieval.machine import Machine
 
 
 def point(

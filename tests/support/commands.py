@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrieval.bundles.writer import LOCK
+from retrieval.bundles.lock import LOCK
 from tests.support.checkout import ROOT
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))

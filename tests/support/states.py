@@ -8,8 +8,8 @@ from pathlib import Path
 
 from retrieval.bundles.bundle import Bundle
 from retrieval.bundles.current import BUNDLE_NAME, CURRENT
+from retrieval.bundles.fitted_system_files import read_system
 from retrieval.bundles.registry import read_current
-from retrieval.pipeline.save import read_system
 from retrieval.recommender import Recommender
 
 NO_BUNDLE = "no bundle yet"

@@ -32,9 +32,9 @@ from retrieval.training.checkpoints import (
     stamps,
 )
 from retrieval.training.curves import EpochRecord
+from retrieval.training.device import borrowed_torch
 from retrieval.training.fit_neural_mf import FittedNeuralMF, fit_neural_mf
 from retrieval.training.fit_towers import FittedTowers, TowerFeatures, fit_towers
-from retrieval.training.loop import borrowed_torch
 from tests.support.recording import Record
 
 CPU = torch.device("cpu")

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from retrieval.bundles.bundle import open_bundle
+from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.pipeline.build import Build
-from retrieval.pipeline.save import read_evaluated
 from retrieval.training.curves import EpochRecord, TrainingHistory, training_curves
 
 TOWERS = TrainingHistory(1, (EpochRecord(1, 0.69, 0.11), EpochRecord(2, 0.5, 0.1)))

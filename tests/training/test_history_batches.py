@@ -11,9 +11,8 @@ from scipy.stats import chisquare
 from index import ItemLists
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.settings import TowerSettings
-from retrieval.training.history_batches import HistoryBatches, places_in
-from retrieval.training.id_batches import training_weights
-from retrieval.training.towers import HistoryBatch
+from retrieval.training.history_batches import HistoryBatch, HistoryBatches, places_in
+from retrieval.training.recency import training_weights
 
 CPU = torch.device("cpu")
 N_ITEMS = 24

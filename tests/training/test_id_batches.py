@@ -8,8 +8,8 @@ from scipy.stats import chisquare
 
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.settings import UserSampling, id_towers
-from retrieval.training.id_batches import OLDEST, SECONDS_A_DAY, TripletBatches, recency_weights
-from retrieval.training.towers import TripletBatch
+from retrieval.training.id_batches import TripletBatch, TripletBatches
+from retrieval.training.recency import OLDEST, SECONDS_A_DAY, recency_weights
 
 CPU = torch.device("cpu")
 N_ITEMS = 12

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from retrieval.data.encoded import EncodedInteractions
+from retrieval.data.matrices import positive_matrix
 from retrieval.training import linear_models
-from retrieval.training.linear_models import Ease, ItemKnn, positive_matrix
+from retrieval.training.linear_models import Ease, ItemKnn
 
 
 def liked_by(*users: list[int], n_items: int) -> EncodedInteractions:

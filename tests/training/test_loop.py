@@ -12,23 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.arrays import Weights
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.side_features import SideFeatures
 from retrieval.errors import DataError, EnvironmentProblem
-from retrieval.serving.tower_vectors import (
-    HISTORY_TABLE,
-    PRIOR,
-    TowerVectors,
-    Weights,
-    pool_histories,
-    with_one,
-)
+from retrieval.serving.tower_vectors import HISTORY_TABLE, PRIOR, TowerVectors, pool_histories, with_one
 from retrieval.settings import LossKind, NeuralMFSettings, TowerSettings, UserTowerKind, id_towers
 from retrieval.training.curves import EpochRecord, TrainingHistory
+from retrieval.training.device import borrowed_torch, choose_device
 from retrieval.training.fit_neural_mf import FittedNeuralMF, fit_neural_mf
 from retrieval.training.fit_towers import FittedTowers, TowerFeatures, fit_towers
 from retrieval.training.join_towers import join
-from retrieval.training.loop import borrowed_torch, choose_device
 from retrieval.training.neural_mf import NeuralMF
 from retrieval.training.towers import TwoTowerBPR
 

@@ -12,17 +12,9 @@ from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.side_features import SideFeatures
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.settings import LossKind, TowerSettings, UserTowerKind, id_towers
-from retrieval.training.history_batches import HistoryBatches
-from retrieval.training.id_batches import TripletBatches
-from retrieval.training.towers import (
-    FeatureEmbeddings,
-    HistoryBatch,
-    HistoryUserTower,
-    IdUserTower,
-    TripletBatch,
-    TwoTowerBPR,
-    spread,
-)
+from retrieval.training.history_batches import HistoryBatch, HistoryBatches
+from retrieval.training.id_batches import TripletBatch, TripletBatches
+from retrieval.training.towers import FeatureEmbeddings, HistoryUserTower, IdUserTower, TwoTowerBPR, spread
 
 N_USERS, N_ITEMS, DIMENSION = 7, 15, 4
 BOTH: list[UserTowerKind] = ["history", "id"]

@@ -13,8 +13,8 @@ from retrieval.data.ids import IdMap
 from retrieval.errors import UsageError
 from retrieval.evaluation.diff.lists import ListOverlap, compare_lists, shared_rows
 from retrieval.evaluation.diff.quality import Judged, QualityDiff, compare_quality, judge
+from retrieval.evaluation.from_bundle import read_evaluation_data
 from retrieval.evaluation.report import finite
-from retrieval.pipeline.save import read_evaluation_data
 from retrieval.serving.fitted_system import FittedSystem
 
 IDS_SHOWN = 3

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.arrays import Rows
 from retrieval.data.ids import IdMap
-from retrieval.evaluation.judgements import Rows
 from retrieval.evaluation.uncertainty import Estimate, mean_estimate
 from retrieval.serving.fitted_system import FittedSystem
 

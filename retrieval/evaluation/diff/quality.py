@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import ItemLists
+from retrieval.arrays import Rows
 from retrieval.data.ids import IdMap
 from retrieval.evaluation.candidates import find_candidates
 from retrieval.evaluation.comparisons import compare
 from retrieval.evaluation.diff.lists import item_codes, shared_rows
 from retrieval.evaluation.evaluate import EvaluationData, two_stage_lists
-from retrieval.evaluation.judgements import Judgements, Rows, StageScores, score_lists
+from retrieval.evaluation.judgements import Judgements, StageScores, score_lists
+from retrieval.evaluation.stages import served_stage
 from retrieval.evaluation.uncertainty import Estimate, difference_of_means, mean_estimate
-from retrieval.evaluation.user_groups import served_stage
 from retrieval.serving.fitted_system import FittedSystem
 
 Metric = Literal["precision", "recall", "ndcg"]

@@ -28,16 +28,17 @@ from index import (
 from index.choosing.trials import Trial, build, exact_trial, point
 from retrieval.bundles.bundle import Bundle
 from retrieval.bundles.fitted_system_files import read_system
+from retrieval.bundles.layout import INDEX_CHOICE, REPORT
+from retrieval.evaluation.from_bundle import read_test_users
 from retrieval.evaluation.index_benchmark.result import (
     BATCH,
     Benchmark,
     FilterPoint,
     NdcgChange,
     pareto_front,
-    this_machine,
 )
 from retrieval.evaluation.uncertainty import Estimate
-from retrieval.pipeline.save import INDEX_CHOICE, REPORT, read_test_users
+from retrieval.machine import this_machine
 from retrieval.progress import Progress, Silent
 from retrieval.serving.fitted_system import FittedSystem
 

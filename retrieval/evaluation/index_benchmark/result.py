@@ -1,29 +1,18 @@
 """What a benchmark of a bundle's index found: operating points, the front they make, filters; as JSON too."""
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from index import OperatingPoint
 from retrieval.evaluation.report import finite
 from retrieval.evaluation.uncertainty import Estimate
+from retrieval.machine import Machine
 from retrieval.serving.two_stage import SearchKind
 
 BATCH = 256  # queries asked at once
 LOWEST_RECALL = 0.5  # what finds less serves nobody, and would take the room of what does
 NOTICEABLE = 1.1  # speeds closer than this to each other are called the same
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What it was measured on."""
-
-    processor: str
-    cores: int
-    system: str
 
 
 @dataclass(frozen=True)
@@ -154,18 +143,3 @@ def headline(found: Benchmark) -> str:
     if faster > 1 / NOTICEABLE:
         return "the index is no faster than exact search"
     return f"exact search is {1 / faster:.1f} times faster than the index"
-
-
-def this_machine() -> Machine:
-    """Processor, cores this process may use, operating system."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [
-            line.partition(":")[2].strip()
-            for line in cpuinfo.read_text("utf-8", "replace").splitlines()
-            if line.startswith("model name")
-        ]
-        processor = names[0] if names else processor
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(processor, cores, platform.system())

@@ -1,6 +1,6 @@
 """The sections on ranked lists: stages, paired comparisons, groups of users."""
 
-from retrieval.evaluation.report import stage_name
+from retrieval.evaluation.stages import stage_name
 from retrieval.reporting.page.layout import Section, Table
 from retrieval.reporting.page.plots import Dot, dot_plot, dots_height, kind_of, shared_limits
 from retrieval.reporting.page.svg import Plot

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from retrieval.evaluation.report import BASELINES, stage_name
+from retrieval.evaluation.stages import BASELINES, stage_name
 
 Document = Mapping[str, Any]
 

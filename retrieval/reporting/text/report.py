@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from retrieval.evaluation.report import BASELINES, AnnReport, Comparison, RatingReport, Report, stage_name
+from retrieval.evaluation.choices import AlphaChoice
+from retrieval.evaluation.comparisons import Comparison
+from retrieval.evaluation.report import AnnReport, RatingReport, Report
+from retrieval.evaluation.stages import BASELINES, stage_name
 from retrieval.evaluation.uncertainty import Estimate
-from retrieval.pipeline.blend_weights import AlphaChoice
 from retrieval.reporting.text.figures import (
     listed,
     milliseconds,

@@ -1,6 +1,6 @@
 """What a search over settings found, in words."""
 
-from retrieval.pipeline.tuning_search import SearchResult, described
+from retrieval.evaluation.choices import SearchResult, described
 from retrieval.reporting.text.figures import share, signed, signed_interval
 
 FLATTERS = "The best of many is best by luck too; what is left of this gain is in the test figures."

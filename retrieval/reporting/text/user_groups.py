@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from retrieval.evaluation.report import Report, stage_name
+from retrieval.evaluation.report import Report
+from retrieval.evaluation.stages import stage_name
 from retrieval.reporting.text.figures import share, short_count, signed
 from retrieval.reporting.text.tables import format_table, wrap
 
 if TYPE_CHECKING:
-    from retrieval.evaluation.user_groups import GroupReport
+    from retrieval.evaluation.report import GroupReport
 
 # Eight figures fit beside a group only under short names.
 COLUMNS = {

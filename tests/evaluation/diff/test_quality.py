@@ -12,8 +12,8 @@ from retrieval.bundles.fitted_system_files import read_system
 from retrieval.data.ids import Id, IdMap
 from retrieval.evaluation.diff.quality import Judged, compare_quality, judge
 from retrieval.evaluation.evaluate import EvaluationData, evaluate
+from retrieval.evaluation.from_bundle import read_evaluated, read_evaluation_data
 from retrieval.evaluation.judgements import Judgements, score_lists
-from retrieval.pipeline.save import read_evaluated, read_evaluation_data
 from retrieval.serving.fitted_system import FittedSystem
 from tests.support.reports import with_alpha
 

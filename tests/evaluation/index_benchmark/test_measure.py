@@ -20,7 +20,8 @@ from retrieval.data.ids import IdMap
 from retrieval.errors import ArtifactError, EnvironmentProblem, UsageError
 from retrieval.evaluation.index_benchmark import measure as benchmarking
 from retrieval.evaluation.index_benchmark.measure import Subject, measure, read_subject
-from retrieval.evaluation.index_benchmark.result import BATCH, Benchmark, Machine, headline, pareto_front
+from retrieval.evaluation.index_benchmark.result import BATCH, Benchmark, headline, pareto_front
+from retrieval.machine import Machine
 from retrieval.reporting.text.index_benchmark import benchmark_text
 from tests.support.benchmarks import CHOSEN, EXACT, FRONT, POINTS, benchmark, point
 
@@ -213,7 +214,7 @@ def subject(artifacts: Path) -> Subject:
 
 
 def test_the_subject_is_the_evaluated_part_with_the_users_of_test(artifacts: Path, subject: Subject) -> None:
-    from retrieval.pipeline.save import read_evaluated
+    from retrieval.evaluation.from_bundle import read_evaluated
 
     bundle = open_bundle(artifacts)
     evaluated = read_evaluated(bundle)

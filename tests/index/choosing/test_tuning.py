@@ -20,7 +20,7 @@ from index import (
     tune,
     warning,
 )
-from index.choosing import shortlist, trials, tuning
+from index.choosing import break_even, shortlist, trials, tuning
 
 
 def catalogue(n=3000, d=16, q=120, seed=0):

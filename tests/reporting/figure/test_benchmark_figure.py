@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from retrieval.evaluation.index_benchmark.result import Benchmark, Machine
+from retrieval.evaluation.index_benchmark.result import Benchmark
+from retrieval.machine import Machine
 from retrieval.reporting.figure.benchmark_figure import FAMILIES, LOOK, benchmark_png, picture
 from retrieval.reporting.figure.scales import LEAST_MISS, place
 from retrieval.reporting.page.svg import LIGHT, VARIABLES, own_settings

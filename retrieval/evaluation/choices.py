@@ -1,0 +1,187 @@
+"""What a build chose on validation, as values: blend weights, index, settings of the towers."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from index import HeldOut, OperatingPoint
+from retrieval.evaluation.uncertainty import Estimate
+from retrieval.serving.two_stage import SearchKind
+
+
+@dataclass(frozen=True)
+class AlphaChoice:
+    """The blend's weights and the validation curves they were read from.
+
+    Attributes:
+        alpha: the chosen weight of the predicted rating.
+        k: cut-off of the NDCG it was chosen by.
+        curve: (alpha, NDCG@k on validation, its paired gain over the retrieval order), one for each
+            alpha tried, beside the chosen weight of the trend.
+        trend: the chosen weight of the trend.
+        trend_curve: likewise for each weight of the trend tried, beside the chosen alpha.
+        newcomers: the choice for people the models have never met; None where there were none to ask.
+    """
+
+    alpha: float
+    k: int
+    curve: tuple[tuple[float, float, Estimate], ...]
+    trend: float = 0.0
+    trend_curve: tuple[tuple[float, float, Estimate], ...] = ()
+    newcomers: "AlphaChoice | None" = None
+
+    @property
+    def reranks(self) -> bool:
+        """Whether anything but the retrieval score has weight."""
+        return self.alpha > 0 or self.trend > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "alpha": self.alpha,
+            "k": self.k,
+            "validation_curve": self._curve_to_json("alpha", self.curve),
+            "trend": self.trend,
+            "trend_curve": self._curve_to_json("trend", self.trend_curve),
+            "newcomers": self.newcomers and self.newcomers.to_json(),
+        }
+
+    def _curve_to_json(
+        self, weight: str, curve: tuple[tuple[float, float, Estimate], ...]
+    ) -> list[dict[str, Any]]:
+        return [{weight: value, f"ndcg@{self.k}": ndcg, "gain": asdict(gain)} for value, ndcg, gain in curve]
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "AlphaChoice":
+        """Back from what `to_json` gave."""
+        k, newcomers = int(document["k"]), document["newcomers"]
+
+        def curve(name: str, weight: str) -> tuple[tuple[float, float, Estimate], ...]:
+            return tuple(
+                (float(each[weight]), float(each[f"ndcg@{k}"]), Estimate(**each["gain"]))
+                for each in document[name]
+            )
+
+        return cls(
+            float(document["alpha"]),
+            k,
+            curve("validation_curve", "alpha"),
+            float(document["trend"]),
+            curve("trend_curve", "trend"),
+            newcomers and cls.from_json(newcomers),
+        )
+
+
+@dataclass(frozen=True)
+class IndexChoice:
+    """How the index came about.
+
+    Attributes:
+        serves: what answers.
+        chosen: operating point of what answers.
+        approximate: of the index, which is measured also where exact search answers.
+        held_out: recall of what answers on users it was not chosen by.
+        recall_target, memory_limit, max_ndcg_loss: what was asked for; None: nothing.
+        pays_from: where exact search answers, how many such items it would take for an index to be faster
+            on this machine; None where that is not known.
+        points: all that was timed.
+        seconds: that choosing took.
+    """
+
+    serves: SearchKind
+    chosen: OperatingPoint
+    approximate: OperatingPoint
+    held_out: HeldOut
+    recall_target: float | None
+    memory_limit: int | None
+    max_ndcg_loss: float | None
+    pays_from: int | None
+    points: tuple[OperatingPoint, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types, without the raw measurements."""
+        points = [point.to_json() for point in self.points]
+        return dict(vars(self)) | {
+            "chosen": self.chosen.to_json(),
+            "approximate": self.approximate.to_json(),
+            "held_out": asdict(self.held_out),
+            "points": points,
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "IndexChoice":
+        """Back from what `to_json` gave."""
+        read = OperatingPoint.from_json
+        return cls(
+            **document
+            | {
+                "chosen": read(document["chosen"]),
+                "approximate": read(document["approximate"]),
+                "held_out": HeldOut(**document["held_out"]),
+                "points": tuple(map(read, document["points"])),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found and what was made of it.
+
+    Attributes:
+        trials: settings that were tried, the first ones included, in this build and in those it went on from.
+        earlier: how many of them were tried by builds before.
+        pruned: how many were given up half way, as they were behind the others.
+        failed: how many broke down in training.
+        minutes: what this build was given.
+        held: names of the settings that were not searched, as flags gave them.
+        k: cut-off of the NDCG.
+        default, best: mean NDCG@k on validation of the first settings and of the best others, groups of users
+            weighing alike; `best` is None where no others were tried to the end.
+        gain: paired difference of the two; None likewise.
+        gain_error: its standard error.
+        settings: of the best others, those that were searched.
+        is_chosen: whether the gain is larger than its standard error, so that they are taken.
+    """
+
+    trials: int
+    earlier: int
+    pruned: int
+    failed: int
+    minutes: float
+    held: tuple[str, ...]
+    k: int
+    default: float
+    best: float | None
+    gain: Estimate | None
+    gain_error: float | None
+    settings: dict[str, Any]
+    is_chosen: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return asdict(self) | {"held": list(self.held)}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "SearchResult":
+        """Back from what `to_json` gave."""
+        gain = document["gain"]
+        found = {"held": tuple(document["held"]), "gain": gain and Estimate(**gain)}
+        return cls(**document | found)
+
+
+def described(settings: dict[str, Any]) -> str:
+    """For people: names as in `TowerSettings`, numbers short.
+
+    >>> described({"l2": 0.0123456, "recency_half_life_days": None})
+    'l2 0.0123, recency half-life days none'
+    """
+
+    def plain(value: Any) -> str:
+        if value is None:
+            return "none"
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(
+        f"{name.replace('half_life', 'half-life').replace('_', ' ')} {plain(value)}"
+        for name, value in settings.items()
+    )
