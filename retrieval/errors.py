@@ -1,74 +1,82 @@
 """The errors a user can meet, each with the exit code the command line ends with.
 
-A message is one line: what was wrong, where, what was expected and what to do next.
-Anything that is not a `RetrievalError` is a bug of ours and shows its traceback.
+A message is one line: what was wrong, where, what was expected; then what to do next. The two parts are also
+attributes, so that code which knows better advice can give its own. A message names a setting or an argument
+in backticks, as Python spells it; the command line shows the flag instead.
+Any exception that is not a `RetrievalError` is a bug of ours and shows its traceback.
 """
 
 import re
 from typing import ClassVar
 
-# What `str.splitlines` takes for the end of a line: names in files and libraries' messages hold them.
+# What `str.splitlines` takes for the end of a line: names of files and messages of libraries can hold them.
 _LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 class RetrievalError(Exception):
     """Base class; catch it to catch every error that is not a bug.
 
-    Args:
-        message: whatever ends a line in it is written as an escape.
+    Its text is one line, "what; advice". Line ends inside the parts become escapes.
+
+    Attributes:
+        what: what was wrong, where, and what was expected.
+        advice: what to do next; None where there is nothing to say beside `what`.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str) -> None:
-        escaped = _LINE_ENDS.sub(lambda found: found[0].encode("unicode_escape").decode(), message.strip())
-        super().__init__(escaped)
+    def __init__(self, what: str, advice: str | None = None) -> None:
+        super().__init__(what, advice)
+        self.what = _one_line(what)
+        self.advice = None if advice is None else _one_line(advice)
+
+    def __str__(self) -> str:
+        return self.what if self.advice is None else f"{self.what}; {self.advice}"
 
 
 class UsageError(RetrievalError):
-    """A flag or setting has a value that cannot work."""
+    """A setting or an argument has a value that cannot work."""
 
     exit_code = 2
 
 
 class DataError(RetrievalError):
-    """The interactions or items cannot be read, split or trained on."""
+    """The interactions, items or users cannot be read, split or trained on."""
 
     exit_code = 3
 
 
 class ArtifactError(RetrievalError):
-    """There is no bundle, or what lies there is damaged or of another version."""
+    """There is no bundle, or the one there is damaged or of another version."""
 
     exit_code = 4
 
 
 class DamagedBundle(ArtifactError):
-    """A file is not the one that was written, or the parts of a bundle do not fit together.
-
-    Args:
-        what: where, and what was found and expected.
-        advice: what to do next.
-    """
+    """A file of a bundle is not the one that was written, or its parts do not fit together."""
 
     def __init__(self, what: str, advice: str = "the bundle is damaged, run build-index again") -> None:
-        super().__init__(f"{what}; {advice}")
-        self.what = what
+        super().__init__(what, advice)
 
 
 class NotFoundError(RetrievalError):
-    """A user or item is unknown to the model."""
+    """The model does not know a user or an item."""
 
     exit_code = 5
 
 
 class EnvironmentProblem(RetrievalError):
-    """Disk, memory, lock, network, or an extra that is not installed."""
+    """Disk, memory, lock, network, or an optional package that is not installed."""
 
     exit_code = 6
 
 
 class HeldBack(RetrievalError):
-    """A build was finished and kept, but not published: it is worse than what answers."""
+    """A build finished and was kept, but not published: it is worse than the served bundle."""
 
     exit_code = 7
+
+
+def _one_line(text: str) -> str:
+    """The text with its line ends written as escapes."""
+    return _LINE_ENDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text.strip())
