@@ -6,6 +6,7 @@ Knows rows and vectors, nothing of recommending; imports numpy and faiss only.
 from typing import TYPE_CHECKING, Any
 
 from index.base import ItemIndex, SearchResult, check_queries, check_vectors
+from index.errors import InputError
 from index.exact import ExactIndex
 from index.factory_strings import check_factory, default_factory
 from index.faiss_index import AnnIndex, faiss_threads
@@ -38,6 +39,7 @@ __all__ = [
     "Goal",
     "HeldOut",
     "IndexKind",
+    "InputError",
     "ItemIndex",
     "ItemLists",
     "NothingMeetsError",

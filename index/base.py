@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
@@ -47,7 +49,7 @@ class ItemIndex(Protocol):
         """The min(k, size) best items for each of the (q, dimension) queries.
 
         Raises:
-            ValueError: for what `check_queries` refuses.
+            InputError: for what `check_queries` refuses.
         """
         ...
 
@@ -56,11 +58,11 @@ def check_vectors(vectors: NDArray[np.float32]) -> None:
     """Refuse item vectors that cannot be indexed.
 
     Raises:
-        ValueError: unless `vectors` is a float32 array of shape (n, d), n and d at least 1, all finite.
+        InputError: unless `vectors` is a float32 array of shape (n, d), n and d at least 1, all finite.
     """
     _check_matrix(vectors, "item vectors")
     if 0 in vectors.shape:
-        raise ValueError(f"item vectors have shape {vectors.shape}; expected at least one row and one column")
+        raise InputError(f"item vectors have shape {vectors.shape}; expected at least one row and one column")
     _check_finite(vectors, "item vectors")
 
 
@@ -68,15 +70,15 @@ def check_queries(queries: NDArray[np.float32], dimension: int, k: int) -> None:
     """Refuse queries that cannot be answered; k above the number of items is not refused but cut.
 
     Raises:
-        ValueError: unless `queries` is float32 of shape (q, dimension), all finite, and k is an integer >= 1.
+        InputError: unless `queries` is float32 of shape (q, dimension), all finite, and k is an integer >= 1.
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k is {k!r}; expected an integer of at least 1")
+        raise InputError(f"k is {k!r}; expected an integer of at least 1")
     _check_matrix(queries, "queries")
     if queries.shape[1] != dimension:
-        raise ValueError(
-            f"queries have dimension {queries.shape[1]}, the index has {dimension}; "
-            "use the model the index was built from, or build the index again"
+        raise InputError(
+            f"queries have dimension {queries.shape[1]}, the index has {dimension}",
+            "use the model the index was built from, or build the index again",
         )
     _check_finite(queries, "queries")
 
@@ -84,9 +86,9 @@ def check_queries(queries: NDArray[np.float32], dimension: int, k: int) -> None:
 def _check_matrix(array: Any, what: str) -> None:
     if not isinstance(array, np.ndarray) or array.dtype != np.float32:
         found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"{what} are {found}; expected a float32 array, convert with .astype(np.float32)")
+        raise InputError(f"{what} are {found}; expected a float32 array", "convert with .astype(np.float32)")
     if array.ndim != 2:
-        raise ValueError(
+        raise InputError(
             f"{what} have shape {array.shape}; expected two axes, a row each (one vector: vector[np.newaxis])"
         )
 
@@ -95,9 +97,10 @@ def _check_finite(array: NDArray[np.float32], what: str) -> None:
     finite = np.isfinite(array)
     if not finite.all():
         bad = np.flatnonzero(~finite.all(axis=1))
-        raise ValueError(
+        raise InputError(
             f"{what} hold NaN or infinity in {len(bad)} of {len(array)} rows, the first is row {bad[0]}; "
-            "expected finite numbers, look at how they were computed"
+            "expected finite numbers",
+            "look at how they were computed",
         )
 
 
@@ -105,18 +108,20 @@ def check_allowed(allowed: NDArray[np.int64], size: int) -> None:
     """Refuse rows that are no set of rows of a catalogue.
 
     Raises:
-        ValueError: unless they are int64, on one axis, strictly increasing and from 0 to `size` - 1.
+        InputError: unless they are int64, on one axis, strictly increasing and from 0 to `size` - 1.
     """
     if not isinstance(allowed, np.ndarray) or allowed.dtype != np.int64 or allowed.ndim != 1:
         found = f"{allowed.dtype} of {allowed.shape}" if isinstance(allowed, np.ndarray) else repr(allowed)
-        raise ValueError(f"allowed rows are {found}; expected int64, one axis, such as np.flatnonzero gives")
+        raise InputError(f"allowed rows are {found}; expected int64, one axis, such as np.flatnonzero gives")
     if not len(allowed):
         return
     if (allowed[1:] <= allowed[:-1]).any():
-        raise ValueError("allowed rows are not strictly increasing; expected each once, sort with np.unique")
+        raise InputError(
+            "allowed rows are not strictly increasing; expected each once", "sort with np.unique"
+        )
     if allowed[0] < 0 or allowed[-1] >= size:
         wrong = allowed[0] if allowed[0] < 0 else allowed[-1]
-        raise ValueError(
-            f"allowed row {wrong} is not in the index of {size} items; "
-            "use the catalogue the index was built from"
+        raise InputError(
+            f"allowed row {wrong} is not in the index of {size} items",
+            "use the catalogue the index was built from",
         )

@@ -22,7 +22,7 @@ class ExactIndex:
         vectors: shape (n, d), float32, finite; kept, not copied, when C-contiguous.
 
     Raises:
-        ValueError: for what `check_vectors` refuses.
+        InputError: for what `check_vectors` refuses.
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
@@ -69,7 +69,7 @@ class ExactIndex:
             lines padded at the end only where fewer than min(k, size) items are left.
 
         Raises:
-            ValueError: for what `check_queries`, `check_exclude` and `check_allowed` refuse.
+            InputError: for what `check_queries`, `check_exclude` and `check_allowed` refuse.
         """
         check_queries(queries, self.dimension, k)
         if exclude is not None:

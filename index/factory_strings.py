@@ -9,6 +9,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from index.errors import InputError
+
 # Rows a centroid should be trained on, FAISS's own minimum (ClusteringParameters).
 _POINTS_PER_CENTROID = 39
 
@@ -68,13 +70,13 @@ def default_factory(n_items: int) -> str:
     """An IVF index with about 4 sqrt(n) lists, a power of two, and at least 39 items to train each.
 
     Raises:
-        ValueError: if `n_items` is below 1.
+        InputError: if `n_items` is below 1.
 
     >>> default_factory(20), default_factory(3500), default_factory(1_000_000)
     ('IVF1,Flat', 'IVF64,Flat', 'IVF4096,Flat')
     """
     if n_items < 1:
-        raise ValueError(f"{n_items} items; expected at least 1")
+        raise InputError(f"{n_items} items; expected at least 1")
     wanted = round(math.log2(4 * math.sqrt(n_items)))
     trainable = math.floor(math.log2(max(1, n_items // _POINTS_PER_CENTROID)))
     return f"IVF{2 ** min(wanted, trainable)},Flat"
@@ -84,7 +86,7 @@ def check_factory(factory: str, n_items: int, dimension: int) -> None:
     """Refuse a string that cannot give a right index over (n_items, dimension) vectors.
 
     Raises:
-        ValueError: with a string that works, if a part is unknown, centres or normalises vectors, or has a
+        InputError: with a string that works, if a part is unknown, centres or normalises vectors, or has a
             size that does not fit the number of items or the dimension.
     """
     fallback = f'"{default_factory(n_items)}" works here'
@@ -93,25 +95,26 @@ def check_factory(factory: str, n_items: int, dimension: int) -> None:
         _refuse_wrong_transform(part, dimension, fallback)
         match = _PART.fullmatch(part)
         if match is None:
-            raise ValueError(
-                f"index {factory!r}: part {part!r} is unknown; expected one of {_KNOWN}; {fallback}"
+            raise InputError(
+                f"index {factory!r}: part {part!r} is unknown; expected one of {_KNOWN}", fallback
             )
         fields = {name: int(text) for name, text in match.groupdict().items() if text and text.isdecimal()}
         links = fields.get("links", fields.get("coarse", 32))
         out = fields.get("rr_out", fields.get("opq_out", fields.get("upca_out", dimension)))
         if "upca_out" in fields and (part != parts[0] or out > dimension or len(parts) == 1):
-            raise ValueError(
+            raise InputError(
                 f"index {factory!r}: {part!r} must come first, an index after it, and leave at most the "
-                f"{dimension} numbers of a vector; {fallback}"
+                f"{dimension} numbers of a vector",
+                fallback,
             )
         if fields.get("levels", 1) > dimension:
-            raise ValueError(f"index {factory!r}: a number in {part!r} is out of range; {fallback}")
+            raise InputError(f"index {factory!r}: a number in {part!r} is out of range", fallback)
         if 0 in fields.values() or not 2 <= links <= 512 or out > 4 * dimension:
-            raise ValueError(f"index {factory!r}: a number in {part!r} is out of range; {fallback}")
+            raise InputError(f"index {factory!r}: a number in {part!r} is out of range", fallback)
         nlist = fields.get("nlist", 1) * _UNITS[match["unit"] or ""]
         if nlist > n_items:
-            raise ValueError(
-                f"index {factory!r}: {nlist} lists for {n_items} items; expected fewer, {fallback}"
+            raise InputError(
+                f"index {factory!r}: {nlist} lists for {n_items} items; expected fewer", fallback
             )
         if "opq" in fields:
             _check_slices(factory, part, fields["opq"], out, 8, n_items)
@@ -124,9 +127,9 @@ def check_factory(factory: str, n_items: int, dimension: int) -> None:
 def _refuse_wrong_transform(part: str, dimension: int, fallback: str) -> None:
     """PCA and ITQ subtract the mean, L2norm the length: what is left is another order of the items."""
     if part.startswith(("PCA", "ITQ", "L2norm")):
-        raise ValueError(
-            f"{part!r} centres or normalises vectors, which changes inner products; "
-            f'use a rotation, "RR{dimension}", in its place, or leave it out: {fallback}'
+        raise InputError(
+            f"{part!r} centres or normalises vectors, which changes inner products",
+            f'use a rotation, "RR{dimension}", in its place, or leave it out: {fallback}',
         )
 
 
@@ -135,12 +138,14 @@ def _check_slices(factory: str, part: str, slices: int, dimension: int, bits: in
     fallback = f'"{default_factory(n_items)}" works here'
     if dimension % slices:
         fitting = max(i for i in range(1, min(slices, dimension) + 1) if dimension % i == 0)
-        raise ValueError(
+        raise InputError(
             f"index {factory!r}: {part!r} cuts {dimension} numbers into {slices} parts; "
-            f"expected a divisor of {dimension}, such as {fitting}; {fallback}"
+            f"expected a divisor of {dimension}, such as {fitting}",
+            fallback,
         )
     if bits >= n_items.bit_length():  # 2^bits > n_items, without computing 2^bits
-        raise ValueError(
+        raise InputError(
             f"index {factory!r}: {part!r} trains 2^{bits} centroids a part from {n_items} items; "
-            f"expected at most as many as items, {fallback}"
+            f"expected at most as many as items",
+            fallback,
         )

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.base import SearchResult, check_queries, check_vectors
+from index.errors import InputError, faiss_reason
 from index.factory_strings import check_factory, default_factory
-from index.faiss_wrappers import check_finite, find, inner, prepare_training, search_parameters
+from index.faiss_wrappers import find, inner, prepare_training, search_parameters
 from index.ivf_lists import parted_by_distance
-from index.loading import most_bytes, reading_at_most
+from index.loading import check_contents, read_faiss_index
 from index.row_map import RowMap, as_bits
 from index.search_settings import SearchSettings
 from index.topk import order_result, top_k
@@ -27,8 +28,6 @@ from index.transforms import new_index
 faiss: Any = _faiss  # its stubs lack much of what it exports
 
 LARGEST_EF = 2**20
-# As views on the file, and without tables that only Euclidean distances use.
-_READING = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
 _DEFAULT_K_FACTOR = 4.0
 
 
@@ -37,10 +36,10 @@ def faiss_threads(threads: int) -> Iterator[None]:
     """Let FAISS use this many threads inside the block; the process-wide setting is put back after it.
 
     Raises:
-        ValueError: if `threads` is below 1.
+        InputError: if `threads` is below 1.
     """
     if threads < 1:
-        raise ValueError(f"threads is {threads}; expected at least 1")
+        raise InputError(f"threads is {threads}; expected at least 1")
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads)
     try:
@@ -63,7 +62,7 @@ class AnnIndex:
         row_map: which row each of its vectors is, see `changed`; None: row i is the i-th vector added.
 
     Raises:
-        ValueError: if the index is empty, untrained or not by inner product, or a setting does not fit it.
+        InputError: if the index is empty, untrained or not by inner product, or a setting does not fit it.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class AnnIndex:
     ) -> None:
         _check_metric(faiss_index, factory)
         if not faiss_index.is_trained or faiss_index.ntotal < 1:
-            raise ValueError(
+            raise InputError(
                 f"{factory!r} holds {faiss_index.ntotal} vectors; expected a trained, filled index"
             )
         self.factory = factory
@@ -85,7 +84,7 @@ class AnnIndex:
         self._keep = _keep  # the bytes that a loaded index is a view on
         self._positions = int(faiss_index.ntotal)
         if row_map is not None and len(row_map) != self._positions:
-            raise ValueError(f"the row map is of {len(row_map)} vectors, the index of {self._positions}")
+            raise InputError(f"the row map is of {len(row_map)} vectors, the index of {self._positions}")
         self.row_map = None if row_map is None or row_map.is_identity else row_map
         self.size = self._positions if self.row_map is None else self.row_map.size
         self.dimension = int(faiss_index.d)
@@ -104,9 +103,10 @@ class AnnIndex:
         k_factor = settings.k_factor
         if k_factor is not None:
             if not self._refines:
-                raise ValueError(f"{self.factory!r} has no k_factor, received {k_factor}; leave it out")
-            if not 1 <= k_factor < math.inf:
-                raise ValueError(f"k_factor is {k_factor!r}; expected a number of at least 1")
+                raise InputError(f"{self.factory!r} has no k_factor, received {k_factor}", "leave it out")
+            is_number = isinstance(k_factor, (int, float, np.floating)) and not isinstance(k_factor, bool)
+            if not is_number or not 1 <= k_factor < math.inf:
+                raise InputError(f"k_factor is {k_factor!r}; expected a number of at least 1")
         if self.nlist is not None and nprobe is None:
             nprobe = math.ceil(self.nlist / 4)
         if graph is not None and ef_search is None:
@@ -139,7 +139,7 @@ class AnnIndex:
             settings: see the class.
 
         Raises:
-            ValueError: for what `check_vectors` and `check_factory` refuse, and what FAISS does.
+            InputError: for what `check_vectors` and `check_factory` refuse, and what FAISS does.
         """
         check_vectors(vectors)
         size, dimension = vectors.shape
@@ -155,9 +155,10 @@ class AnnIndex:
                     faiss_index.add(vectors)
                 del kept_alive
         except (RuntimeError, MemoryError) as error:
-            raise ValueError(
+            raise InputError(
                 f"FAISS cannot build {factory!r} over {size} vectors of {dimension} numbers "
-                f'({_reason(error)}); use "{default_factory(size)}"'
+                f"({faiss_reason(error)})",
+                f'use "{default_factory(size)}"',
             ) from None
         return cls(faiss_index, factory, settings)
 
@@ -183,15 +184,15 @@ class AnnIndex:
         return counter.total
 
     def with_settings(self, settings: SearchSettings) -> "AnnIndex":
-        """The same index looking as hard as told; ValueError where a setting does not fit it."""
+        """The same index looking as hard as told; InputError where a setting does not fit it."""
         return AnnIndex(self._index, self.factory, settings, self.row_map, _keep=self._keep)
 
     def with_nprobe(self, nprobe: int) -> "AnnIndex":
-        """The same index looking at `nprobe` lists; ValueError unless it has that many."""
+        """The same index looking at `nprobe` lists; InputError unless it has that many."""
         return self.with_settings(replace(self.settings, nprobe=nprobe))
 
     def with_ef_search(self, ef_search: int) -> "AnnIndex":
-        """The same HNSW index keeping `ef_search` candidates; ValueError for other kinds."""
+        """The same HNSW index keeping `ef_search` candidates; InputError for other kinds."""
         return self.with_settings(replace(self.settings, ef_search=ef_search))
 
     def deeper(self) -> "AnnIndex":
@@ -233,7 +234,7 @@ class AnnIndex:
             min(k, size) columns; a line is padded at its end where the index looked at too few items.
 
         Raises:
-            ValueError: for what `check_queries` refuses, if the index takes no selectors or `allowed` is of
+            InputError: for what `check_queries` refuses, if the index takes no selectors or `allowed` is of
                 another shape, or if the index names a row it cannot hold.
         """
         check_queries(queries, self.dimension, k)
@@ -258,8 +259,8 @@ class AnnIndex:
         parameters = self._parameters_for(depth, bits)
         scores, found = self._index.search(np.ascontiguousarray(queries), depth, params=parameters)
         if found.max() >= self._positions:
-            raise ValueError(
-                f"{self.factory!r} answers row {found.max()} of {self._positions}; build the index again"
+            raise InputError(
+                f"{self.factory!r} answers row {found.max()} of {self._positions}", "build the index again"
             )
         return order_result(scores, found)
 
@@ -284,9 +285,9 @@ class AnnIndex:
 
     def _check_allowed(self, allowed: NDArray[np.bool_]) -> None:
         if not self.takes_selectors:
-            raise ValueError(f"{self.factory!r} cannot be told which rows to return; use search_filtered")
+            raise InputError(f"{self.factory!r} cannot be told which rows to return", "use search_filtered")
         if allowed.shape != (self.size,) or allowed.dtype != np.bool_:
-            raise ValueError(
+            raise InputError(
                 f"allowed is {allowed.dtype} of shape {allowed.shape}; expected a bool for each of "
                 f"{self.size} items"
             )
@@ -310,12 +311,12 @@ class AnnIndex:
             rows: shape (m,), int64: their rows; with those of `kept` all from 0 to the new size - 1.
 
         Raises:
-            ValueError: if vectors or rows do not fit, or no item is left.
+            InputError: if vectors or rows do not fit, or no item is left.
         """
         before = RowMap(np.arange(self._positions)) if self.row_map is None else self.row_map
         after = before.moved(kept, rows)
         if len(vectors) != len(rows) or vectors.ndim != 2 or vectors.shape[1] != self.dimension:
-            raise ValueError(
+            raise InputError(
                 f"{len(rows)} rows for vectors of shape {vectors.shape}; expected one each, of "
                 f"{self.dimension} numbers"
             )
@@ -358,34 +359,19 @@ class AnnIndex:
             rows: of a changed index, the rows of its `row_map`.
 
         Raises:
-            ValueError: if the bytes are no FAISS index, or one of another size, dimension or metric, or its
+            InputError: if the bytes are no FAISS index, or one of another size, dimension or metric, or its
                 rows are not 0 to size - 1, or a setting does not fit it.
         """
         array = np.frombuffer(data, dtype=np.uint8)
-        if not len(array):
-            raise ValueError("not a whole FAISS index (0 bytes); build the index again")
         row_map = None if rows is None else RowMap(rows)
         if row_map is not None and row_map.size != size:
-            raise ValueError(f"the row map has {row_map.size} items; expected {size}, build the index again")
-        positions = size if row_map is None else len(row_map)
-        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(array), len(array))
-        try:
-            with reading_at_most(most_bytes(len(array), factory), positions):
-                loaded = faiss.read_index(reader, _READING)
-        except (RuntimeError, MemoryError) as error:
-            raise ValueError(f"not a whole FAISS index ({_reason(error)}); build the index again") from None
-        if reader.rp_ > len(array):  # it hands out views without looking at the end
-            raise ValueError("not a whole FAISS index (cut off); build the index again")
-        if reader.rp_ < len(array):
-            raise ValueError(f"{len(array) - reader.rp_} bytes follow the FAISS index; build the index again")
-        if (loaded.ntotal, loaded.d) != (positions, dimension):
-            raise ValueError(
-                f"the FAISS index holds {loaded.ntotal} vectors of {loaded.d} numbers; expected "
-                f"{positions} of {dimension}, build the index again from these vectors"
+            raise InputError(
+                f"the row map has {row_map.size} items; expected {size}", "build the index again"
             )
+        positions = size if row_map is None else len(row_map)
+        loaded = read_faiss_index(array, factory, positions, dimension)
         index = cls(loaded, factory, settings, row_map, _keep=(array, data))
-        _check_rows(find(loaded, faiss.IndexIVF), positions)
-        check_finite(loaded)
+        check_contents(loaded, positions)
         return index
 
 
@@ -402,9 +388,9 @@ class _ByteCounter:
 
 def _check_metric(index: Any, factory: str) -> None:
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise ValueError(
-            f"{factory!r} measures with FAISS metric {index.metric_type}, not by inner product; "
-            'use a kind that does, such as "HNSW32" or "Flat"'
+        raise InputError(
+            f"{factory!r} measures with FAISS metric {index.metric_type}, not by inner product",
+            'use a kind that does, such as "HNSW32" or "Flat"',
         )
 
 
@@ -413,36 +399,7 @@ def _whole(name: str, value: int | None, largest: int | None, factory: str) -> i
     if value is None:
         return None
     if largest is None:
-        raise ValueError(f"{factory!r} has no {name}, received {value}; leave it out")
+        raise InputError(f"{factory!r} has no {name}, received {value}", "leave it out")
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
-        raise ValueError(f"{name} is {value!r}; expected an integer from 1 to {largest} for {factory!r}")
+        raise InputError(f"{name} is {value!r}; expected an integer from 1 to {largest} for {factory!r}")
     return int(value)
-
-
-def _check_rows(ivf: Any, size: int) -> None:
-    """Refuse inverted lists that do not hold each row once."""
-    if ivf is None:
-        return
-    lists = ivf.invlists
-    lengths = [lists.list_size(i) for i in range(lists.nlist)]
-    found = np.zeros(size, dtype=np.bool_)
-    whole = sum(lengths) == size
-    for i, length in enumerate(lengths):
-        if length and whole:
-            rows = faiss.rev_swig_ptr(lists.get_ids(i), length)
-            whole = int(rows.min()) >= 0 and int(rows.max()) < size
-            if whole:
-                found[rows] = True
-    if not (whole and found.all()):
-        raise ValueError(
-            f"the FAISS index does not hold each row from 0 to {size - 1} once; build the index again"
-        )
-
-
-def _reason(error: BaseException) -> str:
-    """FAISS's message without the C++ signature, path and condition in front."""
-    text = " ".join(str(error).split())
-    return (
-        text.rsplit("failed: ", 1)[-1].rsplit(".cpp:", 1)[-1].lstrip("0123456789: ")[:160]
-        or type(error).__name__
-    )

@@ -8,6 +8,7 @@ from typing import Any
 import faiss as _faiss
 import numpy as np
 
+from index.errors import InputError
 from index.search_settings import SearchSettings
 
 faiss: Any = _faiss
@@ -38,7 +39,7 @@ def check_finite(index: Any) -> None:
     Compressed vectors are not looked at: their codes are numbers whatever they are.
 
     Raises:
-        ValueError: if a NaN or an infinity is among vectors or centroids.
+        InputError: if a NaN or an infinity is among vectors or centroids.
     """
     if isinstance(index, faiss.IndexPreTransform):
         inside = [index.index]
@@ -60,7 +61,7 @@ def check_finite(index: Any) -> None:
     with np.errstate(invalid="ignore"):
         # A sum is NaN or infinite if any number is, and takes no memory; none of them overflows float64.
         if not all(np.isfinite(block.sum(dtype=np.float64)) for block in blocks):
-            raise ValueError("the FAISS index holds NaN or infinity; build the index again")
+            raise InputError("the FAISS index holds NaN or infinity", "build the index again")
 
 
 def search_parameters(index: Any, settings: SearchSettings, k_factor: float | None, selector: Any) -> Any:

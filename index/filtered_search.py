@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.base import ItemIndex, SearchResult, check_allowed, check_queries
+from index.errors import InputError
 from index.exact import ExactIndex
 from index.faiss_index import LARGEST_EF, AnnIndex
 from index.item_lists import ItemLists, check_exclude
@@ -70,7 +71,7 @@ def search_filtered(
             measuring the index itself needs.
 
     Raises:
-        ValueError: if the two indexes differ in size or dimension, and for what `check_queries`,
+        InputError: if the two indexes differ in size or dimension, and for what `check_queries`,
             `check_exclude` and `check_allowed` refuse.
     """
     _refuse_mismatch(index, exact)
@@ -206,9 +207,10 @@ def _looking_at_more(index: AnnIndex, share: float) -> AnnIndex:
 
 def _refuse_mismatch(index: ItemIndex, exact: ExactIndex) -> None:
     if (index.size, index.dimension) != (exact.size, exact.dimension):
-        raise ValueError(
+        raise InputError(
             f"the index holds {index.size} vectors of {index.dimension} numbers, the exact one "
-            f"{exact.size} of {exact.dimension}; expected the same vectors, build both from them"
+            f"{exact.size} of {exact.dimension}; expected the same vectors",
+            "build both from them",
         )
 
 

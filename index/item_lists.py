@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class ItemLists:
@@ -16,7 +18,7 @@ class ItemLists:
         items: shape (nnz,), int32 or int64, strictly increasing within each list.
 
     Raises:
-        ValueError: if the two arrays do not fit together, or a list is unsorted or repeats an item.
+        InputError: if the two arrays do not fit together, or a list is unsorted or repeats an item.
 
     >>> seen = ItemLists.from_pairs(np.array([0, 2, 2]), np.array([7, 5, 3]), n_users=3)
     >>> seen.of(2).tolist(), seen.lengths().tolist()
@@ -29,28 +31,28 @@ class ItemLists:
     def __post_init__(self) -> None:
         indptr, items = self.indptr, self.items
         if indptr.ndim != 1 or indptr.dtype != np.int64 or not len(indptr):
-            raise ValueError(
+            raise InputError(
                 f"indptr is {indptr.dtype} of shape {indptr.shape}; expected int64, one axis, q + 1"
             )
         if items.ndim != 1 or items.dtype not in (np.int32, np.int64):
-            raise ValueError(
+            raise InputError(
                 f"items are {items.dtype} of shape {items.shape}; expected int32 or int64, one axis"
             )
         if indptr[0] != 0 or indptr[-1] != len(items) or (indptr[1:] < indptr[:-1]).any():
-            raise ValueError(
+            raise InputError(
                 f"indptr runs from {indptr[0]} to {indptr[-1]}; expected never to fall, from 0 to the "
                 f"{len(items)} items"
             )
         if len(items) and items.min() < 0:
-            raise ValueError(f"an item row is {items.min()}; expected 0 or more, leave unknown items out")
+            raise InputError(f"an item row is {items.min()}; expected 0 or more", "leave unknown items out")
         rising = items[1:] > items[:-1]
         inner = indptr[1:-1]
         rising[inner[(inner > 0) & (inner < len(items))] - 1] = True  # the next list may start anywhere
         if not rising.all():
             user = np.searchsorted(indptr, np.argmin(rising), side="right") - 1
-            raise ValueError(
-                f"the items of list {user} are not strictly increasing; expected sorted and without repeats, "
-                "build with ItemLists.from_pairs"
+            raise InputError(
+                f"the items of list {user} are not strictly increasing; expected sorted and without repeats",
+                "build with ItemLists.from_pairs",
             )
 
     @classmethod
@@ -63,17 +65,17 @@ class ItemLists:
         """Lists from (user, item) pairs in any order; repeated pairs count once.
 
         Raises:
-            ValueError: if the lengths differ, or a row is negative or no user's.
+            InputError: if the lengths differ, or a row is negative or no user's.
         """
         users, items = np.asarray(user_rows, dtype=np.int64), np.asarray(item_rows, dtype=np.int64)
         if users.shape != items.shape or users.ndim != 1:
-            raise ValueError(
+            raise InputError(
                 f"user rows have shape {users.shape}, item rows {items.shape}; expected the same length"
             )
         if not len(users):
             return cls.empty(n_users)
         if users.min() < 0 or users.max() >= n_users or items.min() < 0:
-            raise ValueError(
+            raise InputError(
                 f"user rows run from {users.min()} to {users.max()} and item rows from {items.min()}; "
                 f"expected users from 0 to {n_users - 1} and items from 0"
             )
@@ -98,7 +100,7 @@ class ItemLists:
         """The list of one user: a view into `items`.
 
         Raises:
-            ValueError: if there is no such list.
+            InputError: if there is no such list.
         """
         self._check_users(np.array([row]))
         return self.items[self.indptr[row] : self.indptr[row + 1]]
@@ -107,7 +109,7 @@ class ItemLists:
         """The lists of these users, in this order, repetitions allowed.
 
         Raises:
-            ValueError: if there is no such list.
+            InputError: if there is no such list.
         """
         rows = np.asarray(rows, dtype=np.int64)
         self._check_users(rows)
@@ -162,19 +164,19 @@ class ItemLists:
 
     def _check_users(self, rows: NDArray[np.int64]) -> None:
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
-            raise ValueError(f"rows {rows.min()} to {rows.max()} asked for; expected 0 to {len(self) - 1}")
+            raise InputError(f"rows {rows.min()} to {rows.max()} asked for; expected 0 to {len(self) - 1}")
 
 
 def check_exclude(exclude: ItemLists, n_queries: int, size: int) -> None:
     """Refuse lists of excluded items that belong to other queries or another catalogue.
 
     Raises:
-        ValueError: unless there is a list for each query and every row is below `size`.
+        InputError: unless there is a list for each query and every row is below `size`.
     """
     if len(exclude) != n_queries:
-        raise ValueError(f"{len(exclude)} lists of excluded items for {n_queries} queries; expected one each")
+        raise InputError(f"{len(exclude)} lists of excluded items for {n_queries} queries; expected one each")
     if len(exclude.items) and exclude.items.max() >= size:
-        raise ValueError(
-            f"excluded item row {exclude.items.max()} is not in the index of {size} items; "
-            "use the catalogue the index was built from"
+        raise InputError(
+            f"excluded item row {exclude.items.max()} is not in the index of {size} items",
+            "use the catalogue the index was built from",
         )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.base import SearchResult
+from index.errors import InputError
 from index.topk import order_result
 
 # Searched deeper by at least so many at first: with few tombstones one search is enough.
@@ -29,7 +30,7 @@ class RowMap:
             whose vector is still there and never found.
 
     Raises:
-        ValueError: unless `rows` is such an array with at least one row.
+        InputError: unless `rows` is such an array with at least one row.
 
     >>> rows = RowMap(np.array([0, 1, 2])).moved(np.array([0, -1, 2]), np.array([1, 3])).rows
     >>> rows.tolist()
@@ -40,7 +41,7 @@ class RowMap:
 
     def __post_init__(self) -> None:
         if self.rows.ndim != 1 or self.rows.dtype != np.int64:
-            raise ValueError(
+            raise InputError(
                 f"rows are {self.rows.dtype} of shape {self.rows.shape}; expected int64, a row each position"
             )
         live = self.rows[self.rows != -1]
@@ -49,9 +50,9 @@ class RowMap:
         if in_range:
             is_row[live] = True
         if not (in_range and is_row.all()):
-            raise ValueError(
-                f"the {len(live)} live rows are not each from 0 to {len(live) - 1} once; "
-                "build the index again"
+            raise InputError(
+                f"the {len(live)} live rows are not each from 0 to {len(live) - 1} once",
+                "build the index again",
             )
 
     def __len__(self) -> int:
@@ -75,10 +76,10 @@ class RowMap:
             added: shape (m,), int64: the rows of m vectors appended at the end.
 
         Raises:
-            ValueError: if `kept` is of another length, or both together are not all the new rows once.
+            InputError: if `kept` is of another length, or both together are not all the new rows once.
         """
         if kept.shape != (self.size,) or kept.dtype != np.int64 or added.dtype != np.int64:
-            raise ValueError(
+            raise InputError(
                 f"kept is {kept.dtype} of shape {kept.shape}, added {added.dtype}; expected int64, and a new "
                 f"row or -1 for each of {self.size} items"
             )

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.base import SearchResult
+from index.errors import InputError
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -20,16 +21,16 @@ def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDA
         values (q, min(k, n)) float32 and columns (q, min(k, n)) int64; padding is -inf and -1.
 
     Raises:
-        ValueError: if k is below 1, the shape is not (q, n), or a NaN is among the largest.
+        InputError: if k is below 1, the shape is not (q, n), or a NaN is among the largest.
 
     >>> values, columns = top_k(np.array([[1, 3, 3, 2, 3]], dtype=np.float32), 2)
     >>> values.tolist(), columns.tolist()
     ([[3.0, 3.0]], [[1, 2]])
     """
     if k < 1:
-        raise ValueError(f"k is {k}; expected at least 1")
+        raise InputError(f"k is {k}; expected at least 1")
     if scores.ndim != 2:
-        raise ValueError(f"scores have shape {scores.shape}; expected (queries, items)")
+        raise InputError(f"scores have shape {scores.shape}; expected (queries, items)")
     n_lines, n_columns = scores.shape
     width = min(k, n_columns)
     if width < n_columns:
@@ -89,4 +90,6 @@ def _at_least(scores: NDArray[np.float32], cut: NDArray[np.float32], width: int)
 
 def _refuse_nan(values: NDArray[np.float32]) -> None:
     if np.isnan(values).any():
-        raise ValueError("scores hold NaN; expected numbers, look for vectors so long that products overflow")
+        raise InputError(
+            "scores hold NaN; expected numbers", "look for vectors so long that products overflow"
+        )

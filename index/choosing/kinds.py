@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import InputError
 from index.factory_strings import check_factory
 from index.faiss_index import AnnIndex
 from index.search_settings import SearchSettings
@@ -183,6 +184,6 @@ def _power_of_two(near: float) -> int:
 def _works(factory: str, n_items: int, dimension: int) -> bool:
     try:
         check_factory(factory, n_items, dimension)
-    except ValueError:
+    except InputError:
         return False
     return True

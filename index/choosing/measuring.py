@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.base import ItemIndex
+from index.errors import InputError
 from index.exact import ExactIndex
 from index.filtered_search import search_filtered
 from index.item_lists import ItemLists
@@ -159,13 +160,13 @@ def recall_against_exact(found: NDArray[np.int64], exact: NDArray[np.int64]) -> 
         shape (q,), float64; 1.0 where exact search found nothing, as nothing was missed.
 
     Raises:
-        ValueError: if the numbers of lines differ.
+        InputError: if the numbers of lines differ.
 
     >>> recall_against_exact(np.array([[4, 9, -1]]), np.array([[9, 2, 4]])).round(3).tolist()
     [0.667]
     """
     if found.ndim != 2 or exact.ndim != 2 or len(found) != len(exact):
-        raise ValueError(
+        raise InputError(
             f"found has shape {found.shape}, exact {exact.shape}; expected a line for each query in both"
         )
     span = 1 + int(max(found.max(initial=0), exact.max(initial=0)))
@@ -187,7 +188,7 @@ def measure_latency(
         shape (repeats, q), float64, raw.
 
     Raises:
-        ValueError: if there is nothing to time, or `index.search` refuses a query.
+        InputError: if there is nothing to time, or `index.search` refuses a query.
     """
     return time_singles(lambda i: index.search(queries[i : i + 1], k), len(queries), repeats)
 
@@ -215,10 +216,10 @@ def time_singles(ask: Callable[[int], object], n_queries: int, repeats: int) -> 
     """Seconds of ``ask(i)`` for each query, one after the other: shape (repeats, n_queries).
 
     Raises:
-        ValueError: if there is nothing to time.
+        InputError: if there is nothing to time.
     """
     if n_queries < 1 or repeats < 1:
-        raise ValueError(f"{n_queries} queries, {repeats} repeats; expected at least one of each")
+        raise InputError(f"{n_queries} queries, {repeats} repeats; expected at least one of each")
     for i in range(_WARM_UP):
         ask(i % n_queries)
     seconds = np.empty((repeats, n_queries))

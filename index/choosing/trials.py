@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from index.base import ItemIndex
 from index.choosing.kinds import EXACT, IndexKind, ladder
 from index.choosing.measuring import OperatingPoint, Workload, evenly_spread, standard_error
+from index.errors import InputError
 from index.exact import ExactIndex
 from index.faiss_index import AnnIndex, faiss_threads
 from index.search_settings import SearchSettings
@@ -35,7 +36,7 @@ class Goal:
         accept: a further condition, asked of an index as it is set.
 
     Raises:
-        ValueError: if a number is out of range.
+        InputError: if a number is out of range.
     """
 
     recall: float | None = 0.95
@@ -45,11 +46,11 @@ class Goal:
 
     def __post_init__(self) -> None:
         if self.recall is not None and not 0 < self.recall <= 1:
-            raise ValueError(f"recall target is {self.recall}; expected above 0 and at most 1, such as 0.95")
+            raise InputError(f"recall target is {self.recall}; expected above 0 and at most 1, such as 0.95")
         if self.memory_limit is not None and self.memory_limit < 1:
-            raise ValueError(f"memory limit is {self.memory_limit} bytes; expected at least 1")
+            raise InputError(f"memory limit is {self.memory_limit} bytes; expected at least 1")
         if not 0 < self.minutes < float("inf"):
-            raise ValueError(f"{self.minutes} minutes; expected a positive number")
+            raise InputError(f"{self.minutes} minutes; expected a positive number")
 
     def fits(self, n_bytes: float) -> bool:
         """Whether an index of so many bytes is small enough."""

@@ -29,6 +29,7 @@ from index.choosing.trials import (
     point,
     timed,
 )
+from index.errors import InputError
 from index.exact import ExactIndex
 from index.faiss_index import AnnIndex, faiss_threads
 from index.item_lists import ItemLists
@@ -104,13 +105,13 @@ def tune(
 
     Raises:
         NothingMeetsError: if no kind meets the goal within its limits.
-        ValueError: for vectors and queries that cannot be indexed or asked.
+        InputError: for vectors and queries that cannot be indexed or asked.
     """
     start = perf_counter()
     check_vectors(vectors)
     check_queries(queries, vectors.shape[1], k)
     if len(queries) < 2:
-        raise ValueError(f"{len(queries)} queries; expected two at least, one to choose and one to prove")
+        raise InputError(f"{len(queries)} queries; expected two at least, one to choose and one to prove")
     named = kinds is not None
     exact = ExactIndex(vectors)
     whole = Workload(exact, queries, k, exclude)
@@ -232,7 +233,7 @@ def _best_effort(others: Sequence[int], trials: Sequence[Trial], points: Sequenc
 
 def _ann(index: AnnIndex | ExactIndex) -> AnnIndex:
     if not isinstance(index, AnnIndex):
-        raise ValueError(f"{index.name} is no FAISS index")
+        raise InputError(f"{index.name} is no FAISS index")
     return index
 
 

@@ -1,0 +1,28 @@
+"""The error that every part of `index` raises for input that it refuses."""
+
+
+class InputError(ValueError):
+    """Vectors, queries, rows, settings, a factory string or a file that an index cannot work with.
+
+    A message is one line. The advice is kept apart from it, because it is written for someone who holds an
+    index alone: a caller for whom another step is right takes `what` and adds its own.
+
+    Args:
+        what: what was wrong, where, and what was expected.
+        advice: what to do next; empty where the text before it says that already.
+
+    >>> str(InputError("cut off", "build the index again"))
+    'cut off; build the index again'
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(f"{what}; {advice}" if advice else what)
+        self.what = what
+        self.advice = advice
+
+
+def faiss_reason(error: BaseException) -> str:
+    """The message of a FAISS exception without C++ signature, path and condition, cut to 160 characters."""
+    text = " ".join(str(error).split())
+    message = text.rsplit("failed: ", 1)[-1].rsplit(".cpp:", 1)[-1].lstrip("0123456789: ")
+    return message[:160] or type(error).__name__
