@@ -7,18 +7,21 @@ class InputError(ValueError):
     A message is one line. The advice is kept apart from it, because it is written for someone who holds an
     index alone: a caller for whom another step is right takes `what` and adds its own.
 
-    Args:
+    Attributes:
         what: what was wrong, where, and what was expected.
-        advice: what to do next; empty where the text before it says that already.
+        advice: what to do next; None where there is nothing to say beside `what`.
 
     >>> str(InputError("cut off", "build the index again"))
     'cut off; build the index again'
     """
 
-    def __init__(self, what: str, advice: str = "") -> None:
-        super().__init__(f"{what}; {advice}" if advice else what)
+    def __init__(self, what: str, advice: str | None = None) -> None:
+        super().__init__(what, advice)
         self.what = what
         self.advice = advice
+
+    def __str__(self) -> str:
+        return self.what if self.advice is None else f"{self.what}; {self.advice}"
 
 
 def faiss_reason(error: BaseException) -> str:

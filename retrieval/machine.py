@@ -1,7 +1,8 @@
-"""What a build could differ by when it is repeated: the machine, and what the libraries make of it.
+"""The machine and the libraries that a build or a benchmark ran on. Imports nothing heavy.
 
-Sums of floating-point numbers depend on the order they are taken in, and that on the vector instructions, the
-number of threads and the device, so weights repeat bit for bit only where all of these are the same.
+Sums of floating-point numbers depend on the order they are taken in, and that order on the vector
+instructions, the number of threads and the device. So weights repeat bit for bit only where all of these are
+the same, and a manifest records them.
 """
 
 import os
@@ -9,10 +10,6 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from retrieval.settings import usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +39,7 @@ def made_on(device: "torch.device", threads: int) -> dict[str, Any]:
         threads: of torch and FAISS.
     """
     import faiss
+    import numpy as np
     import torch
 
     shown: Any = np.show_config(mode="dicts")  # its stub says None
@@ -50,7 +48,7 @@ def made_on(device: "torch.device", threads: int) -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": f"{platform.system()} {' '.join(platform.libc_ver())}".strip(),
         "machine": platform.machine(),
-        "cpu": _cpu(),
+        "cpu": _processor(otherwise=_UNKNOWN),
         "cores": usable_cores(),
         "threads": threads,
         "instruction_sets": {
@@ -67,14 +65,19 @@ def made_on(device: "torch.device", threads: int) -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
-    """The model of the processor as it calls itself."""
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor(otherwise: str) -> str:
+    """The model of the processor as it calls itself; `otherwise` where it has no name."""
     try:
         lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or _UNKNOWN)
+    return next(named, platform.processor() or otherwise)
 
 
 def _device(device: "torch.device") -> dict[str, Any]:
@@ -94,7 +97,13 @@ def _device(device: "torch.device") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Machine:
-    """What it was measured on."""
+    """The machine that something was measured on.
+
+    Attributes:
+        processor: its model.
+        cores: that this process may use.
+        system: the operating system.
+    """
 
     processor: str
     cores: int
@@ -102,15 +111,5 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Processor, cores this process may use, operating system."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [
-            line.partition(":")[2].strip()
-            for line in cpuinfo.read_text("utf-8", "replace").splitlines()
-            if line.startswith("model name")
-        ]
-        processor = names[0] if names else processor
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(processor, cores, platform.system())
+    """The machine this process runs on."""
+    return Machine(_processor(otherwise=platform.machine()), usable_cores(), platform.system())

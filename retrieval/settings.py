@@ -1,11 +1,11 @@
 """Everything a build can be told, checked where it is made. Imports nothing heavy."""
 
 import math
-import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from retrieval.errors import UsageError
+from retrieval.machine import usable_cores
 
 MOST_THREADS = 1024
 # What the libraries below count and compute in: 32-bit integers and floats.
@@ -347,8 +347,3 @@ def _check_shares(settings: object, names: tuple[str, ...]) -> None:
     for name in names:
         if not 0 <= getattr(settings, name) < 1:
             raise UsageError(f"{name} must lie in [0, 1), not {getattr(settings, name)}")
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -37,6 +37,7 @@ from index_tables import Document, draw, joined, text, with_growth
 from index_vectors import read_towers, synthetic, towers
 
 from retrieval.errors import DataError, RetrievalError, UsageError
+from retrieval.machine import this_machine
 
 KINDS = ("synthetic", "towers")
 PACKAGES = ("two-stage-retrieval", "numpy", "faiss-cpu", "hnswlib", "usearch", "scann")
@@ -75,15 +76,12 @@ def runs(kinds: list[str], sizes: list[int], artifacts: Path | None, options: Op
 
 def machine() -> Document:
     """What the figures depend on."""
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    here = this_machine()
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return {"cpu": cpu, "system": platform.system(), "versions": versions}
+    return {"cpu": here.processor, "system": here.system, "versions": versions}
 
 
 def keep_to_one_core(core: int | None) -> None:

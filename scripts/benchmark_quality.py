@@ -47,11 +47,12 @@ from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.evaluate import EvaluationData
 from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_scores, score_lists
 from retrieval.evaluation.validation import ValidationLists
+from retrieval.machine import usable_cores
 from retrieval.pipeline.build import build
 from retrieval.pipeline.fit import Fitting
 from retrieval.pipeline.prepare import encode_split, usable
 from retrieval.progress import Silent
-from retrieval.settings import BuildSettings, SplitSettings, usable_cores
+from retrieval.settings import BuildSettings, SplitSettings
 from retrieval.training.device import borrowed_torch, choose_device
 from retrieval.training.fit_towers import fit_towers
 

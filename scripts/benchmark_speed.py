@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.settings import usable_cores
+from retrieval.machine import usable_cores
 
 QUERIES = 5
 

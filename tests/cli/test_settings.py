@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from retrieval.errors import UsageError
+from retrieval.machine import usable_cores
 from retrieval.settings import (
     BuildSettings,
     NeuralMFSettings,
     SplitSettings,
     TowerSettings,
     id_towers,
-    usable_cores,
 )
 
 NAN, INF = float("nan"), float("inf")

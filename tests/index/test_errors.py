@@ -25,7 +25,7 @@ def test_a_string_that_cannot_work_comes_with_one_that_works() -> None:
 def test_without_advice_the_message_is_what_was_wrong() -> None:
     with pytest.raises(InputError) as caught:
         check_vectors(np.empty((0, 4), dtype=np.float32))
-    assert (caught.value.advice, str(caught.value)) == ("", caught.value.what)
+    assert (caught.value.advice, str(caught.value)) == (None, caught.value.what)
 
 
 @pytest.mark.parametrize("wrong", ["4", [4], True], ids=str)

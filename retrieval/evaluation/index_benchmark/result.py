@@ -16,6 +16,19 @@ NOTICEABLE = 1.1  # speeds closer than this to each other are called the same
 
 
 @dataclass(frozen=True)
+class SpeedComparison:
+    """One search time beside another, told by `compare_speed`.
+
+    Attributes:
+        verdict: "level" where the two times differ by less than the factor `NOTICEABLE`.
+        times: how many times as fast the faster one is; at least 1.
+    """
+
+    verdict: Literal["faster", "level", "slower"]
+    times: float
+
+
+@dataclass(frozen=True)
 class NdcgChange:
     """NDCG@k of the index's lists minus exact search's, paired by user, as the bundle's report has it."""
 
@@ -89,6 +102,11 @@ class Benchmark:
         return self.chosen.recall if self.recall_target is None else self.recall_target
 
     @property
+    def speed(self) -> SpeedComparison:
+        """The bundle's index beside exact search, by the median of single searches."""
+        return compare_speed(self.chosen.p50_ms, self.exact.p50_ms)
+
+    @property
     def front(self) -> tuple[OperatingPoint, ...]:
         """The points that no other beats; see `pareto_front`."""
         return pareto_front(self.points)
@@ -135,11 +153,25 @@ def pareto_front(points: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]
     return tuple(front)
 
 
+def compare_speed(milliseconds: float, reference: float) -> SpeedComparison:
+    """Say whether a search that takes `milliseconds` is faster than one that takes `reference`.
+
+    >>> compare_speed(0.5, 2.0), compare_speed(1.0, 1.05).verdict, compare_speed(2.0, 1.0)
+    (SpeedComparison(verdict='faster', times=4.0), 'level', SpeedComparison(verdict='slower', times=2.0))
+    """
+    factor = reference / milliseconds
+    if factor >= NOTICEABLE:
+        return SpeedComparison("faster", factor)
+    if factor > 1 / NOTICEABLE:
+        return SpeedComparison("level", max(factor, 1 / factor))
+    return SpeedComparison("slower", 1 / factor)
+
+
 def headline(found: Benchmark) -> str:
     """Whether the index pays, in a few words."""
-    faster = found.exact.p50_ms / found.chosen.p50_ms
-    if faster >= NOTICEABLE:
-        return f"{found.chosen.recall:.1%} of the exact top {found.k:,}, {faster:.1f} times faster"
-    if faster > 1 / NOTICEABLE:
+    speed = found.speed
+    if speed.verdict == "faster":
+        return f"{found.chosen.recall:.1%} of the exact top {found.k:,}, {speed.times:.1f} times faster"
+    if speed.verdict == "level":
         return "the index is no faster than exact search"
-    return f"exact search is {1 / faster:.1f} times faster than the index"
+    return f"exact search is {speed.times:.1f} times faster than the index"

@@ -3,7 +3,7 @@
 import math
 
 from index import OperatingPoint
-from retrieval.evaluation.index_benchmark.result import BATCH, LOWEST_RECALL, NOTICEABLE, Benchmark
+from retrieval.evaluation.index_benchmark.result import BATCH, LOWEST_RECALL, Benchmark, compare_speed
 from retrieval.reporting.text.figures import percent, short_count, signed, signed_interval, verdict
 from retrieval.reporting.text.tables import format_table, shorten, wrap
 
@@ -104,15 +104,15 @@ def _words(found: Benchmark) -> str:
 def _verdict(found: Benchmark) -> str:
     """Whether the index pays here, by what factor, and what it finds."""
     chosen, exact = found.chosen, found.exact
-    faster, meets = exact.p50_ms / chosen.p50_ms, chosen.recall >= found.enough
+    speed, meets = found.speed, chosen.recall >= found.enough
     times = f"{ms(chosen.p50_ms)} ms against {ms(exact.p50_ms)} ms (median)"
-    if faster >= NOTICEABLE:
+    if speed.verdict == "faster":
         pays = "The index pays here" if meets else "The index is faster, but finds too little"
-        answer = f"{pays}: {chosen.name} is {faster:.1f} times as fast as exact search, {times}."
-    elif faster > 1 / NOTICEABLE:
+        answer = f"{pays}: {chosen.name} is {speed.times:.1f} times as fast as exact search, {times}."
+    elif speed.verdict == "level":
         answer = f"The index is no faster than exact search here: {chosen.name}, {times}."
     else:
-        answer = f"Exact search is faster here, {1 / faster:.1f} times as fast as {chosen.name}: {times}."
+        answer = f"Exact search is faster here, {speed.times:.1f} times as fast as {chosen.name}: {times}."
     target = ""
     if found.recall_target is not None:
         target = f"; the target is {100 * found.recall_target:g}%{'' if meets else ', which it MISSES here'}"
@@ -131,7 +131,7 @@ def _faster(found: Benchmark) -> list[str]:
     """What would find enough in clearly less time than what answers."""
     answers = found.chosen if found.serves == "ann" else found.exact
     best = min((point for point in found.points if point.recall >= found.enough), key=_time)
-    if best == found.exact or answers.p50_ms < NOTICEABLE * best.p50_ms:
+    if best == found.exact or compare_speed(best.p50_ms, answers.p50_ms).verdict != "faster":
         return []
     return [
         f"Fastest with that recall in this run: {best.name}, recall {recall_text(best.recall)} in "

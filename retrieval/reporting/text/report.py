@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from retrieval.evaluation.choices import AlphaChoice
 from retrieval.evaluation.comparisons import Comparison
+from retrieval.evaluation.index_benchmark.result import compare_speed
 from retrieval.evaluation.report import AnnReport, RatingReport, Report
 from retrieval.evaluation.stages import BASELINES, stage_name
 from retrieval.evaluation.uncertainty import Estimate
@@ -27,8 +28,6 @@ from retrieval.reporting.text.user_groups import groups_text
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
 # A verdict that would make the table too wide.
 IN_A_TABLE = {"no clear difference": "unclear"}
-# Speeds closer than this to each other are called the same.
-NOTICEABLE = 1.1
 
 
 def report_text(report: Report) -> str:
@@ -171,13 +170,13 @@ def _standing(report: Report) -> str:
 def _index(report: Report) -> str:
     ann = report.ann
     recall = f"{ann.recall.value:.1%} ({ann.recall.low:.1%} to {ann.recall.high:.1%})"
-    faster = ann.exact_p50_ms / ann.ann_p50_ms
-    if faster >= NOTICEABLE:
-        pays = f"{faster:.1f} times faster"
-    elif faster > 1 / NOTICEABLE:
+    speed = compare_speed(ann.ann_p50_ms, ann.exact_p50_ms)
+    if speed.verdict == "faster":
+        pays = f"{speed.times:.1f} times faster"
+    elif speed.verdict == "level":
         pays = "no faster"
     else:
-        pays = f"{1 / faster:.1f} times slower"
+        pays = f"{speed.times:.1f} times slower"
     rescued = ""
     if ann.rescued:
         rescued = f"; exact search answers for the {percent(ann.rescued)} of users it leaves short"
