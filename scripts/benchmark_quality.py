@@ -92,7 +92,7 @@ class Arena:
         )
         return cls(dataset, settings, split, data, validation, test, k, budget, tuple(seeds))
 
-    def judge(self, scorer: Scorer, judgements: Judgements) -> StageScores:
+    def score(self, scorer: Scorer, judgements: Judgements) -> StageScores:
         """The scores of a scorer's lists, without what each user has in train."""
         exclude = self.data.train.item_lists().take(judgements.users)
         lists = rank_by_scores(scorer, judgements.users, exclude, self.k, self.data.train.n_items)
@@ -104,7 +104,7 @@ def search(arena: Arena, name: str, space: Space, fit: Callable[[Setting], Score
     tried = []
     for setting in settings_to_try(space, arena.budget):
         start = time.perf_counter()
-        ndcg = mean_ndcg([arena.judge(fit(setting), arena.validation)])
+        ndcg = mean_ndcg([arena.score(fit(setting), arena.validation)])
         tried.append(Trial(setting, ndcg, time.perf_counter() - start))
         say(f"{name}: validation {ndcg:.4f}, {tried[-1].seconds:.1f} s, {setting or 'defaults'}")
     return tuple(tried)
@@ -129,7 +129,7 @@ def peer_row(arena: Arena, peer: Peer) -> Row:
         start = time.perf_counter()
         scorer = fit(best(tried), seed)
         seconds.append(time.perf_counter() - start)
-        scores.append((arena.judge(scorer, arena.validation), arena.judge(scorer, arena.test)))
+        scores.append((arena.score(scorer, arena.validation), arena.score(scorer, arena.test)))
     return Row(peer.name, best(tried), tried, *zip(*scores, strict=True), float(np.mean(seconds)))
 
 

@@ -9,7 +9,7 @@ from retrieval.serving.two_stage import SearchKind
 
 
 @dataclass(frozen=True)
-class AlphaChoice:
+class BlendChoice:
     """The blend's weights and the validation curves they were read from.
 
     Attributes:
@@ -27,7 +27,7 @@ class AlphaChoice:
     curve: tuple[tuple[float, float, Estimate], ...]
     trend: float = 0.0
     trend_curve: tuple[tuple[float, float, Estimate], ...] = ()
-    newcomers: "AlphaChoice | None" = None
+    newcomers: "BlendChoice | None" = None
 
     @property
     def reranks(self) -> bool:
@@ -51,7 +51,7 @@ class AlphaChoice:
         return [{weight: value, f"ndcg@{self.k}": ndcg, "gain": asdict(gain)} for value, ndcg, gain in curve]
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "AlphaChoice":
+    def from_json(cls, document: dict[str, Any]) -> "BlendChoice":
         """Back from what `to_json` gave."""
         k, newcomers = int(document["k"]), document["newcomers"]
 
@@ -124,7 +124,7 @@ class IndexChoice:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class TuningResult:
     """What a search found and what was made of it.
 
     Attributes:
@@ -162,7 +162,7 @@ class SearchResult:
         return asdict(self) | {"held": list(self.held)}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "SearchResult":
+    def from_json(cls, document: dict[str, Any]) -> "TuningResult":
         """Back from what `to_json` gave."""
         gain = document["gain"]
         found = {"held": tuple(document["held"]), "gain": gain and Estimate(**gain)}

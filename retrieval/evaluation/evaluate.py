@@ -13,17 +13,17 @@ from retrieval.data.split import SplitCounts
 from retrieval.evaluation.baselines import BaselineSet, BiasModel
 from retrieval.evaluation.candidate_depth import depth_curve
 from retrieval.evaluation.candidates import Candidates, find_candidates
-from retrieval.evaluation.choices import AlphaChoice, IndexChoice, SearchResult
+from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
 from retrieval.evaluation.cold_users import Newcomers
 from retrieval.evaluation.comparisons import Comparison, compare
-from retrieval.evaluation.funnel import attribute
+from retrieval.evaluation.funnel import trace_relevant
 from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_scores
 from retrieval.evaluation.metrics import squared_errors
 from retrieval.evaluation.protocols import PROTOCOLS, ProtocolName
-from retrieval.evaluation.report import AnnReport, Attribution, RatingReport, Report, StageReport
+from retrieval.evaluation.report import AnnReport, Funnel, RatingReport, Report, StageReport
 from retrieval.evaluation.stages import BASELINES
 from retrieval.evaluation.uncertainty import Estimate, clustered_estimate, mean_estimate
-from retrieval.evaluation.user_groups import judge_groups, warm_group
+from retrieval.evaluation.user_groups import evaluate_groups, warm_group
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import SplitKind
 from retrieval.training.curves import TrainingCurves
@@ -70,7 +70,7 @@ class Evaluated:
     Attributes:
         model: fitted on `data.train` only.
         baselines: likewise.
-        alpha: how the model's alpha was chosen, for the report; None where nothing is re-ranked.
+        blend: how the weights of the blend were chosen, for the report; None where nothing is re-ranked.
         training: how the models' training went, for the report.
         tuning: how the towers' settings were searched, for the report; None where they were not.
         index: how the index was chosen, for the report; None where none has been.
@@ -79,9 +79,9 @@ class Evaluated:
     model: TwoStageModel
     data: EvaluationData
     baselines: BaselineSet
-    alpha: AlphaChoice | None
+    blend: BlendChoice | None
     training: TrainingCurves = field(default_factory=dict)
-    tuning: SearchResult | None = None
+    tuning: TuningResult | None = None
     index: IndexChoice | None = None
 
 
@@ -120,14 +120,14 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         positive_threshold=None if data.train.ratings is None else data.positive_threshold,
         split=data.counts,
         split_kind=data.split_kind,
-        judged_users=judged.judged,
+        judged_users=judged.judged_users,
         cold_test_rows=data.counts.test - data.counts.warm_test,
         seen_test_rows=len(data.test) - len(data.test.without(data.train)),
         stages={name: stage_report(stage, popularity_rank) for name, stage in judged.scores.items()},
         comparisons=compare_stages(judged.scores),
         ann=ann_report(model, users, candidates, evaluated.index),
         rating=rating_report(model, data),
-        alpha=evaluated.alpha,
+        blend=evaluated.blend,
         baselines=baselines.settings,
         training=evaluated.training,
         tuning=evaluated.tuning,
@@ -138,9 +138,9 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
     warm = warm_group(report.judged_users, report.stages, report.comparisons, model.reranks, model.serves)
     return replace(
         report,
-        attribution=attribution_report(model, data, judgements, candidates, lists[report.served], k),
+        funnel=funnel_report(model, data, judgements, candidates, lists[report.served], k),
         depth=depth_curve(model, judgements, k),
-        groups=judge_groups(model, baselines, data.newcomers, k, warm),
+        groups=evaluate_groups(model, baselines, data.newcomers, k, warm),
     )
 
 
@@ -215,14 +215,14 @@ def ann_report(
     )
 
 
-def attribution_report(
+def funnel_report(
     model: TwoStageModel,
     data: EvaluationData,
     judgements: Judgements,
     candidates: Candidates,
     lists: Rows,
     k: int,
-) -> Attribution | None:
+) -> Funnel | None:
     """What became of the relevant items of the warm test users; see `attribution`.
 
     Args:
@@ -232,7 +232,7 @@ def attribution_report(
     """
     relevant = judgements.relevant
     positives = len(data.test.positives(data.positive_threshold))
-    return attribute(
+    return trace_relevant(
         relevant,
         candidates.exact.rows,
         (candidates.ann if model.serves == "ann" else candidates.exact).rows,

@@ -21,7 +21,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     from retrieval.evaluation.baselines import BaselineSet
-    from retrieval.evaluation.choices import AlphaChoice, IndexChoice, SearchResult
+    from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
     from retrieval.evaluation.evaluate import Evaluated
     from retrieval.training.curves import TrainingHistory, training_curves
 
@@ -31,13 +31,13 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     def read() -> Evaluated:
         choices = bundle.json(CHOICES)
         baselines = BaselineSet.fit(data.train, data.positive_threshold, choices["baselines"])
-        alpha = choices["alpha"] and AlphaChoice.from_json(choices["alpha"])
+        alpha = choices["alpha"] and BlendChoice.from_json(choices["alpha"])
         towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
         curves = training_curves(
             [TrainingHistory.from_json(each) for each in towers],
             neural_mf and TrainingHistory.from_json(neural_mf),
         )
-        tuning = choices["tuning"] and SearchResult.from_json(choices["tuning"])
+        tuning = choices["tuning"] and TuningResult.from_json(choices["tuning"])
         index = IndexChoice.from_json(bundle.json(INDEX_CHOICE))
         return Evaluated(system.model, data, baselines, alpha, curves, tuning, index)
 

@@ -8,7 +8,7 @@ from index import ItemLists
 from retrieval.arrays import Rows
 from retrieval.data.ids import IdMap
 from retrieval.data.reading.columns import ITEM, RATING, USER
-from retrieval.evaluation.report import Attribution
+from retrieval.evaluation.report import Funnel
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +22,7 @@ BELOW_DEPTH, MISSED, DROPPED, BELOW_TOP = (
 )
 
 
-def attribute(
+def trace_relevant(
     relevant: ItemLists,
     exact: Rows,
     found: Rows,
@@ -32,7 +32,7 @@ def attribute(
     outside: int,
     filtered: int,
     reranked: bool,
-) -> Attribution | None:
+) -> Funnel | None:
     """Follow every relevant item through the stages; None where there is none.
 
     Args:
@@ -60,7 +60,7 @@ def attribute(
         MISSED: missed,
         DROPPED if reranked else BELOW_TOP: len(reached.items) - listed,
     }
-    return Attribution(total, k, {name: count / total for name, count in counts.items()})
+    return Funnel(total, k, {name: count / total for name, count in counts.items()})
 
 
 def outside_catalogue(test: "pl.DataFrame", users: IdMap, items: IdMap, threshold: float) -> int:

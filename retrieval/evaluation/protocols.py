@@ -26,28 +26,28 @@ EXCLUDED_A_BLOCK = 4_000_000
 
 
 @dataclass(frozen=True)
-class Judged:
+class ProtocolScores:
     """Scores of every stage, and by whom.
 
     Attributes:
         users: shape (q,), the warm test users.
-        judged: how many of them NDCG is a mean over.
+        judged_users: how many of them NDCG is a mean over.
         scores: stage -> its scores.
     """
 
     users: Rows
-    judged: int
+    judged_users: int
     scores: dict[str, StageScores]
 
 
-def judge_standard(
+def score_by_standard(
     test: EncodedInteractions,
     train: EncodedInteractions,
     threshold: float,
     k: int,
     lists: dict[str, Rows],
     lists_of: ListsOf,
-) -> Judged:
+) -> ProtocolScores:
     """Relevant is what was rated at or above the threshold; candidates are all items but those of train.
 
     Precision@k is over all warm test users, Recall@k and NDCG@k over those with a relevant item.
@@ -58,20 +58,20 @@ def judge_standard(
     """
     judgements = Judgements.of(test, train, threshold)
     scores = {name: score_lists(rows, judgements, k) for name, rows in lists.items()}
-    return Judged(judgements.users, int((judgements.n_relevant > 0).sum()), scores)
+    return ProtocolScores(judgements.users, int((judgements.n_relevant > 0).sum()), scores)
 
 
-def judge_as_notebook(
+def score_as_notebook(
     test: EncodedInteractions,
     train: EncodedInteractions,
     threshold: float,
     k: int,
     lists: dict[str, Rows],
     lists_of: ListsOf,
-) -> Judged:
+) -> ProtocolScores:
     """The reference notebook's definitions.
 
-    Precision@k: relevant as in `judge_standard`, candidates only items that occur in the warm test rows.
+    Precision@k: relevant as in `score_by_standard`, candidates only items that occur in the warm test rows.
     Recall@k: the same relevant items, over users with one, candidates the whole catalogue.
     NDCG@k: every item the user rated in the test slice is a hit, whatever the rating; candidates the
     whole catalogue. Items seen in train are never given.
@@ -91,10 +91,10 @@ def judge_as_notebook(
         usual, with_any = score_lists(rows, relevant, k), score_lists(rows, rated, k)
         hits = relevant.hits(restricted[name][:, :k])
         scores[name] = StageScores(rows[:, :k], metrics.precision(hits, k), usual.recall, with_any.ndcg)
-    return Judged(relevant.users, int((rated.n_relevant > 0).sum()), scores)
+    return ProtocolScores(relevant.users, int((rated.n_relevant > 0).sum()), scores)
 
 
-PROTOCOLS = {"standard": judge_standard, "notebook": judge_as_notebook}
+PROTOCOLS = {"standard": score_by_standard, "notebook": score_as_notebook}
 
 
 def _lists_among(

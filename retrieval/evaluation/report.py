@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from retrieval.data.split import SplitCounts
-from retrieval.evaluation.choices import AlphaChoice, IndexChoice, SearchResult
+from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
 from retrieval.evaluation.comparisons import Comparison
 from retrieval.evaluation.stages import served_stage
 from retrieval.evaluation.uncertainty import Estimate
@@ -100,7 +100,7 @@ class DepthCurve:
 
 
 @dataclass(frozen=True)
-class Attribution:
+class Funnel:
     """What became of all relevant test items of the judged users.
 
     Attributes:
@@ -223,12 +223,12 @@ class Report:
         judged_users: test users with a relevant item, over whom NDCG is a mean.
         cold_test_rows: test rows whose user or item train does not know; nothing can be said of
             them here.
-        rating, alpha: None where there are no ratings: no NeuralMF, nothing re-ranked.
+        rating, blend: None where there are no ratings: no NeuralMF, nothing re-ranked.
         baselines: settings of the baselines that were chosen on validation.
         seen_test_rows: test rows whose pair of user and item train has too; they are no relevant items.
         split_kind: "time", or "random", which is kinder than what comes true.
         training: the epochs of each model, by its name.
-        attribution: what became of the relevant items; None where there is none, and under the
+        funnel: what became of the relevant items; None where there is none, and under the
             notebook's protocol, to which other items are relevant.
         depth: what more or fewer candidates would gain and cost; None in the same cases.
         groups: how good the lists are for warm users, for cold ones by what is known of them, and for
@@ -247,21 +247,21 @@ class Report:
     comparisons: tuple[Comparison, ...]
     ann: AnnReport
     rating: RatingReport | None
-    alpha: AlphaChoice | None
+    blend: BlendChoice | None
     baselines: dict[str, float]
     split_kind: SplitKind = "time"
     seen_test_rows: int = 0
     training: TrainingCurves = field(default_factory=dict)
-    attribution: Attribution | None = None
+    funnel: Funnel | None = None
     depth: DepthCurve | None = None
     groups: "tuple[GroupReport, ...]" = ()
-    tuning: SearchResult | None = None
+    tuning: TuningResult | None = None
 
     @property
     def served(self) -> str:
         """The stage that `query` answers by."""
         search = self.ann.serves
-        return f"{search}+rerank" if self.alpha is not None and self.alpha.reranks else search
+        return f"{search}+rerank" if self.blend is not None and self.blend.reranks else search
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; a figure that does not exist is null."""
@@ -289,9 +289,9 @@ class Report:
             "comparisons": [each.to_json(k) for each in self.comparisons],
             "ann": self.ann.to_json(),
             "rating": None if self.rating is None else self.rating.to_json(),
-            "rerank": None if self.alpha is None else self.alpha.to_json(),
+            "rerank": None if self.blend is None else self.blend.to_json(),
             "baselines": self.baselines,
-            "attribution": self.attribution and self.attribution.to_json(),
+            "attribution": self.funnel and self.funnel.to_json(),
             "depth": self.depth and self.depth.to_json(),
             "groups": [group.to_json(k) for group in self.groups],
             "tuning": self.tuning and self.tuning.to_json(),

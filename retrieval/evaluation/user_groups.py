@@ -22,7 +22,7 @@ from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.serving.two_stage import SearchKind, TwoStageModel
 
 
-def judge_groups(
+def evaluate_groups(
     model: TwoStageModel,
     baselines: BaselineSet,
     newcomers: Sequence[Newcomers],
@@ -30,7 +30,7 @@ def judge_groups(
     warm: GroupReport | None = None,
 ) -> tuple[GroupReport, ...]:
     """The warm group and one for each group of newcomers; groups without users are left out."""
-    cold = [judge_newcomers(model, baselines, each, k) for each in newcomers if len(each)]
+    cold = [evaluate_newcomers(model, baselines, each, k) for each in newcomers if len(each)]
     return tuple(group for group in (warm, *cold) if group is not None and group.users)
 
 
@@ -56,7 +56,7 @@ def warm_group(
     )
 
 
-def judge_newcomers(
+def evaluate_newcomers(
     model: TwoStageModel, baselines: BaselineSet, newcomers: Newcomers, k: int
 ) -> GroupReport:
     """People of whom the first n interactions are known, judged by the rest of theirs.

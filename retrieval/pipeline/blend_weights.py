@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from index import standard_error
 from retrieval.arrays import Rows
-from retrieval.evaluation.choices import AlphaChoice
+from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.cold_users import Newcomers
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.uncertainty import Estimate, mean_estimate
@@ -25,7 +25,7 @@ TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 NEWCOMER_TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 
-def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> AlphaChoice:
+def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> BlendChoice:
     """The least weights whose gain in NDCG@k on validation is within a standard error of the best gain.
 
     The one-standard-error rule (Breiman et al., 1984, section 3.4.3): a few dozen validation users
@@ -53,7 +53,7 @@ def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> 
     return _least_within_a_standard_error(ndcg, k, model.trend is not None, TRENDS)
 
 
-def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], k: int) -> AlphaChoice:
+def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], k: int) -> BlendChoice:
     """As `choose_alpha`, for people the models have never met: NeuralMF's row of the unknown user speaks.
 
     Args:
@@ -84,7 +84,7 @@ def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], 
 
 def _least_within_a_standard_error(
     ndcg: Callable[[float, float], Groups], k: int, has_trend: bool, weights: tuple[float, ...]
-) -> AlphaChoice:
+) -> BlendChoice:
     """Try every pair of weights: alpha, and of the trend where the model has one."""
     trends = weights if has_trend else (0.0,)
     scores = {(alpha, trend): ndcg(alpha, trend) for alpha in ALPHAS for trend in trends}
@@ -99,7 +99,7 @@ def _least_within_a_standard_error(
         return tuple((pair[part], _mean(scores[pair]), mean_estimate(alike(gains[pair]))) for pair in pairs)
 
     of_alpha, of_trend = [(each, trend) for each in ALPHAS], [(alpha, each) for each in trends]
-    return AlphaChoice(alpha, k, curve(of_alpha, 0), trend, curve(of_trend, 1) if has_trend else ())
+    return BlendChoice(alpha, k, curve(of_alpha, 0), trend, curve(of_trend, 1) if has_trend else ())
 
 
 def _minus(one: Groups, other: Groups) -> Groups:

@@ -15,7 +15,7 @@ from retrieval.data.interactions import Interactions
 from retrieval.data.split import Split, split_interactions
 from retrieval.errors import DataError
 from retrieval.evaluation.baselines import BaselineSet
-from retrieval.evaluation.choices import AlphaChoice, IndexChoice
+from retrieval.evaluation.choices import BlendChoice, IndexChoice
 from retrieval.evaluation.evaluate import Evaluated, evaluate
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.validation import CHOICE_K, ValidationLists
@@ -195,7 +195,7 @@ def refit(
     fitting: Fitting,
     table: Interactions,
     fitted: Fitted,
-    alpha: AlphaChoice | None,
+    alpha: BlendChoice | None,
     index: IndexChoice,
     window: float | None,
 ) -> tuple[FittedSystem, tuple[OperatingPoint, ...]]:
@@ -212,7 +212,7 @@ def refit(
     return replace(system, model=model), points
 
 
-def choose_alphas(model: TwoStageModel, lists: ValidationLists) -> AlphaChoice:
+def choose_alphas(model: TwoStageModel, lists: ValidationLists) -> BlendChoice:
     """How much the predicted rating weighs for users the models know, and for newcomers."""
     choice = choose_alpha(model, lists.stretches, CHOICE_K)
     if model.vectors.history_items is None or not lists.newcomers:
@@ -220,7 +220,7 @@ def choose_alphas(model: TwoStageModel, lists: ValidationLists) -> AlphaChoice:
     return replace(choice, newcomers=choose_newcomer_alpha(model, lists.newcomers, CHOICE_K))
 
 
-def with_alphas(system: FittedSystem, choice: AlphaChoice | None) -> FittedSystem:
+def with_alphas(system: FittedSystem, choice: BlendChoice | None) -> FittedSystem:
     """The same system with these weights of the predicted rating; 0 where none was chosen."""
     newcomers = choice and choice.newcomers
     model = replace(

@@ -48,7 +48,7 @@ def write_build(
     write_system(writer, "evaluated", build.evaluated)
     write_system(writer, "served", build.served)
     writer.write(INTERACTIONS, to_parquet(build.split.labelled()))
-    alpha, tuning = build.report.alpha, build.report.tuning
+    alpha, tuning = build.report.blend, build.report.tuning
     choices = {
         "alpha": alpha and alpha.to_json(),
         "baselines": build.report.baselines,

@@ -12,7 +12,7 @@ from retrieval.data.ids import IdMap
 from retrieval.data.interactions import Interactions
 from retrieval.data.side_features import SideFeatures
 from retrieval.errors import ArtifactError, UsageError
-from retrieval.evaluation.choices import SearchResult, described
+from retrieval.evaluation.choices import TuningResult, described
 from retrieval.evaluation.validation import CHOICE_K, ValidationLists
 from retrieval.pipeline.fit import Fitting
 from retrieval.pipeline.prepare import check_index
@@ -35,7 +35,7 @@ def tune(
     lists: ValidationLists,
     slices: tuple[pl.DataFrame, pl.DataFrame],
     folder: Path | None,
-) -> tuple[Fitting, SearchResult | None]:
+) -> tuple[Fitting, TuningResult | None]:
     """The fitting with the settings that the search chose, and how; as it was where none is asked for.
 
     A build that goes on after its search takes what that chose: more minutes could choose otherwise.
@@ -82,7 +82,7 @@ def tune(
     return _tuned(fitting, result)
 
 
-def _tuned(fitting: Fitting, result: SearchResult) -> tuple[Fitting, SearchResult]:
+def _tuned(fitting: Fitting, result: TuningResult) -> tuple[Fitting, TuningResult]:
     """The fitting with what was chosen, which is said."""
     fitting.progress.note(f"tuning: {_outcome(result)}")
     towers = fitting.settings.towers
@@ -91,16 +91,16 @@ def _tuned(fitting: Fitting, result: SearchResult) -> tuple[Fitting, SearchResul
     return replace(fitting, settings=replace(fitting.settings, towers=towers)), result
 
 
-def _result_in(saved: Saved) -> SearchResult:
+def _result_in(saved: Saved) -> TuningResult:
     try:
-        return SearchResult.from_json(saved.document["result"])
+        return TuningResult.from_json(saved.document["result"])
     except (KeyError, TypeError) as error:
         raise ArtifactError(
             f"{saved.path}: not the outcome of a search; delete it, or build without --resume"
         ) from error
 
 
-def _outcome(result: SearchResult) -> str:
+def _outcome(result: TuningResult) -> str:
     if result.best is None or result.gain is None:
         return f"trials: {result.trials:,}, and none but the settings as given came to its end; they stay"
     interval = f"95% interval {result.gain.low:+.4f} to {result.gain.high:+.4f}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from index import standard_error
 from retrieval.errors import DataError
-from retrieval.evaluation.choices import SearchResult, described
+from retrieval.evaluation.choices import TuningResult, described
 from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.progress import Progress
 from retrieval.settings import LARGEST_COUNT, TowerSettings, TuneSettings
@@ -92,7 +92,7 @@ def search_settings(
     seed: int,
     k: int,
     clock: Callable[[], float] = time.monotonic,
-) -> tuple[TowerSettings, SearchResult]:
+) -> tuple[TowerSettings, TuningResult]:
     """The settings to build with: `base`, or better ones where validation is sure of them.
 
     `base` is tried first. Every trial trains all members of the towers, so that what is compared is what
@@ -182,10 +182,10 @@ class _Search:
         self.progress.epoch(record.epoch, settings.max_epochs, f"{name}loss {record.loss:.4f}{validated}")
 
 
-def _result(study: "Study", plan: TuneSettings, earlier: int, k: int) -> SearchResult:
+def _result(study: "Study", plan: TuneSettings, earlier: int, k: int) -> TuningResult:
     first, best = study.first, study.best
     assert first is not None  # it was tried
-    result = SearchResult(
+    result = TuningResult(
         trials=study.tried,
         earlier=earlier,
         pruned=study.pruned,

@@ -9,7 +9,7 @@ from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.split import SplitCounts
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.candidates import find_candidates
-from retrieval.evaluation.choices import AlphaChoice
+from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.evaluate import (
     Evaluated,
     EvaluationData,
@@ -61,7 +61,7 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
     model = TwoStageModel(TowerVectors(items, users, None, None), ann, ratings, seen, alpha, n_candidates)
     data = EvaluationData("tiny", train, encoded([(3, 2, 4)]), encoded(TEST), COUNTS, 4.0)
     baselines = BaselineSet.fit(train, 4.0, {"recent_window": 0.5, "ease_l2": 1.0, "item_knn_neighbours": 2})
-    choice = AlphaChoice(alpha, 10, ((0.0, 0.5, Estimate(0, 0, 0)), (alpha, 0.6, Estimate(0.1, 0.05, 0.2))))
+    choice = BlendChoice(alpha, 10, ((0.0, 0.5, Estimate(0, 0, 0)), (alpha, 0.6, Estimate(0.1, 0.05, 0.2))))
     return Evaluated(model, data, baselines, choice)
 
 
@@ -279,7 +279,7 @@ def test_without_ratings_nothing_is_re_ranked_and_no_rating_judged(of_clicks: Ev
     for protocol in ("standard", "notebook"):
         report = evaluate(of_clicks, K, protocol)  # type: ignore[arg-type]
         assert list(report.stages) == STAGES[:6]
-        assert (report.rating, report.alpha, report.positive_threshold) == (None, None, None)
+        assert (report.rating, report.blend, report.positive_threshold) == (None, None, None)
         assert not [each for each in report.comparisons if "rerank" in each.stage + each.against]
         assert report.served == "ann"
         json.dumps(report.to_json(), allow_nan=False)

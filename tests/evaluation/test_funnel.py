@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from index import ItemLists
 from retrieval.data.ids import IdMap
 from retrieval.evaluation.evaluate import evaluate
-from retrieval.evaluation.funnel import attribute, outside_catalogue
-from retrieval.evaluation.report import Attribution
+from retrieval.evaluation.funnel import outside_catalogue, trace_relevant
+from retrieval.evaluation.report import Funnel
 from retrieval.pipeline.build import Build
 
 
@@ -25,10 +25,10 @@ def rows(*lines: list[int]) -> np.ndarray:
     return np.array([line + [-1] * (width - len(line)) for line in lines], dtype=np.int64)
 
 
-def by_hand(reranked: bool = True) -> Attribution | None:
+def by_hand(reranked: bool = True) -> Funnel | None:
     # User 0: 1 is listed, 2 found and not listed, 3 missed by the index, 9 below the depth. User 1: 7 lies
     # below the depth of exact search, was found all the same and is listed. User 2 has nothing to find.
-    return attribute(
+    return trace_relevant(
         lists([1, 2, 3, 9], [7], []),
         exact=rows([3, 2, 1, 0], [4, 5, 6, 8], [1, 2, 3, 4]),
         found=rows([2, 1, 0], [5, 7], [1, 2, 3]),
@@ -64,7 +64,10 @@ def test_without_a_re_ranker_nothing_is_dropped_by_it() -> None:
 
 def test_without_a_relevant_item_there_is_nothing_to_say() -> None:
     nothing = rows([0, 1])
-    assert attribute(lists([]), nothing, nothing, nothing, k=2, outside=0, filtered=0, reranked=True) is None
+    assert (
+        trace_relevant(lists([]), nothing, nothing, nothing, k=2, outside=0, filtered=0, reranked=True)
+        is None
+    )
 
 
 @st.composite
@@ -88,7 +91,7 @@ def test_the_shares_sum_to_one_and_are_what_sets_say(
 ) -> None:
     sets, exact, found, listed = made
     total = sum(map(len, sets)) + outside + filtered
-    result = attribute(
+    result = trace_relevant(
         lists(*map(sorted, sets)),
         *(rows(*lines) for lines in (exact, found, listed)),
         k=4,
@@ -136,7 +139,7 @@ def test_positive_rows_of_warm_users_outside_the_catalogue_are_counted() -> None
     assert outside_catalogue(test.drop("rating"), users, items, 4.0) == 3
 
 
-def test_the_attribution_of_a_build_is_that_of_its_own_rows(tiny_build: Build) -> None:
+def test_the_funnel_of_a_build_is_that_of_its_own_rows(tiny_build: Build) -> None:
     """Every relevant test row of the warm users is followed by hand, from ids; the index misses some."""
     system, split = tiny_build.evaluated, tiny_build.split
     users, items = set(system.users.ids.tolist()), set(system.items.ids.tolist())
@@ -171,10 +174,10 @@ def test_the_attribution_of_a_build_is_that_of_its_own_rows(tiny_build: Build) -
             else:
                 fate = "missed by index" if item in exact[user] else "below depth"
             counts[fate] = counts.get(fate, 0) + 1
-    attribution = evaluate(replace(tiny_build.evaluation, model=model), 10).attribution
-    assert attribution is not None
-    assert attribution.relevant == sum(counts.values())
-    assert {fate: round(share * attribution.relevant) for fate, share in attribution.shares.items()} == {
-        fate: counts.get(fate, 0) for fate in attribution.shares
+    funnel = evaluate(replace(tiny_build.evaluation, model=model), 10).funnel
+    assert funnel is not None
+    assert funnel.relevant == sum(counts.values())
+    assert {fate: round(share * funnel.relevant) for fate, share in funnel.shares.items()} == {
+        fate: counts.get(fate, 0) for fate in funnel.shares
     }
     assert counts["below depth"] and counts["listed"] and counts["missed by index"]

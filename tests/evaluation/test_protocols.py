@@ -18,7 +18,7 @@ from retrieval.evaluation import protocols as protocols_module
 from retrieval.evaluation.baselines import recent_popularity
 from retrieval.evaluation.evaluate import Evaluated, evaluate, neural_mf_lists
 from retrieval.evaluation.judgements import rank_by_scores
-from retrieval.evaluation.protocols import Judged, ListsOf, judge_as_notebook, judge_standard
+from retrieval.evaluation.protocols import ListsOf, ProtocolScores, score_as_notebook, score_by_standard
 from retrieval.evaluation.report import Report
 from retrieval.pipeline.build import Build
 from retrieval.serving.rating_model import RatingModel
@@ -120,7 +120,7 @@ class Case:
         users = np.unique(test.users)
         return self.lists_of()(users, train.item_lists().take(users))
 
-    def judged(self, protocol: Callable[..., Judged] = judge_as_notebook) -> Judged:
+    def scored(self, protocol: Callable[..., ProtocolScores] = score_as_notebook) -> ProtocolScores:
         return protocol(*self.slices, THRESHOLD, self.k, self.lists(), self.lists_of())
 
 
@@ -163,8 +163,8 @@ BY_HAND = Case(
 
 
 def test_the_notebooks_figures_by_hand() -> None:
-    judged = BY_HAND.judged()
-    scores = judged.scores["a"]
+    scored = BY_HAND.scored()
+    scores = scored.scores["a"]
     assert scores.lists.tolist() == [[4, 3, 2], [4, 3, 2], [1, 0, -1]]
     # Among test items: 50 30 20 with 20 liked; 50 30 10 with 30 and 10 liked; 20 10 with nothing liked.
     assert scores.precision == pytest.approx([1 / 3, 2 / 3, 0])
@@ -172,37 +172,37 @@ def test_the_notebooks_figures_by_hand() -> None:
     assert scores.recall == pytest.approx([0, 1 / 2])
     # 30 at rank 3 was rated by both, 2 or not; each has two rated items: 0.5 of 1 + 1 / log2(3).
     assert scores.ndcg == pytest.approx([0.5 / 1.63093] * 2, rel=1e-5)
-    assert judged.users.tolist() == [0, 1, 2]
-    assert judged.judged == 2
+    assert scored.users.tolist() == [0, 1, 2]
+    assert scored.judged_users == 2
 
 
 @pytest.mark.parametrize("rating", [5.0, 1.0])
 def test_an_item_of_any_warm_test_row_competes_for_precision(rating: float) -> None:
     """50 does by its one row, which repeats train: whatever that was rated, 20 and 10 come third."""
     test = [(3, 50, rating) if row[:2] == (3, 50) else row for row in BY_HAND.test]
-    scores = replace(BY_HAND, test=test, k=2).judged().scores["a"]
+    scores = replace(BY_HAND, test=test, k=2).scored().scores["a"]
     assert scores.precision == pytest.approx([0, 1 / 2, 0])
     without = [row for row in test if row[0] != 3]
-    scores = replace(BY_HAND, test=without, k=2).judged().scores["a"]
+    scores = replace(BY_HAND, test=without, k=2).scored().scores["a"]
     assert scores.precision == pytest.approx([1 / 2, 1])
 
 
 def test_the_standard_figures_of_the_same_table_by_hand() -> None:
-    judged = BY_HAND.judged(judge_standard)
-    scores = judged.scores["a"]
+    scored = BY_HAND.scored(score_by_standard)
+    scores = scored.scores["a"]
     assert scores.precision == pytest.approx([0, 1 / 3, 0])
     assert scores.recall == pytest.approx([0, 1 / 2])
     assert scores.ndcg == pytest.approx([0, 0.5 / 1.63093], rel=1e-5)
-    assert judged.judged == 2
+    assert scored.judged_users == 2
 
 
 def test_ndcg_judges_also_those_who_liked_nothing() -> None:
     case = replace(BY_HAND, test=[(1, 50, 1.0), (2, 10, 5.0)])
-    judged = case.judged()
-    assert judged.judged == 2
-    assert judged.scores["a"].ndcg == pytest.approx([1, 0])  # 50 comes first, 10 fourth
-    assert judged.scores["a"].recall.tolist() == [0]
-    assert case.judged(judge_standard).judged == 1
+    scored = case.scored()
+    assert scored.judged_users == 2
+    assert scored.scores["a"].ndcg == pytest.approx([1, 0])  # 50 comes first, 10 fourth
+    assert scored.scores["a"].recall.tolist() == [0]
+    assert case.scored(score_by_standard).judged_users == 1
 
 
 @given(cases(), st.sampled_from([1, 10, 20, 4_000_000]))
@@ -212,24 +212,24 @@ def test_the_notebook_protocol_is_the_naive_one_whatever_the_blocks(case: Case, 
     calls: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocols_module, "EXCLUDED_A_BLOCK", a_block)
-        judged = judge_as_notebook(*case.slices, THRESHOLD, case.k, case.lists(), case.lists_of(calls))
+        scored = score_as_notebook(*case.slices, THRESHOLD, case.k, case.lists(), case.lists_of(calls))
     # The whole catalogue's lists were given; those from among the test items are made in blocks.
-    n_users, n_items = len(judged.users), len(case.ids[1])
+    n_users, n_items = len(scored.users), len(case.ids[1])
     assert sum(calls) == n_users
     assert max(calls) == min(max(1, a_block // n_items), n_users)
-    assert list(judged.scores) == list(case.stages)
+    assert list(scored.scores) == list(case.stages)
     for name, scores in case.stages.items():
         expected = naive_notebook(case.train, case.test, case.k, by_score(scores))
-        found = judged.scores[name]
+        found = scored.scores[name]
         assert found.precision == pytest.approx(expected.precision)
         assert found.recall == pytest.approx(expected.recall)
         assert found.ndcg == pytest.approx(expected.ndcg)
-        assert judged.judged == len(expected.ndcg)
+        assert scored.judged_users == len(expected.ndcg)
 
 
 @given(cases())
 def test_lists_are_those_of_the_standard_protocol_and_hold_nothing_seen(case: Case) -> None:
-    notebook, standard = case.judged(), case.judged(judge_standard)
+    notebook, standard = case.scored(), case.scored(score_by_standard)
     seen = case.slices[1].item_lists().take(notebook.users)
     np.testing.assert_array_equal(notebook.users, standard.users)
     for name, scores in notebook.scores.items():

@@ -6,13 +6,13 @@ from itertools import product
 import pytest
 
 from retrieval.data.split import SplitCounts
-from retrieval.evaluation.choices import AlphaChoice
+from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.comparisons import Comparison
 from retrieval.evaluation.report import (
     AnnReport,
-    Attribution,
     DepthCurve,
     DepthPoint,
+    Funnel,
     GroupReport,
     RatingReport,
     Report,
@@ -46,10 +46,10 @@ def around(value: float, by: float = 0.05) -> Estimate:
     return Estimate(value, value - by, value + by)
 
 
-def choice(alpha: float = 0.3) -> AlphaChoice:
+def choice(alpha: float = 0.3) -> BlendChoice:
     curve = [(step / 10, 0.13 + step / 500, around(step / 500, 0.01)) for step in range(11)]
     curve[0] = (0.0, 0.13, Estimate(0, 0, 0))
-    return AlphaChoice(alpha, 10, tuple(curve))
+    return BlendChoice(alpha, 10, tuple(curve))
 
 
 def depth_curve() -> DepthCurve:
@@ -95,13 +95,11 @@ def make_report(**changes: object) -> Report:
         rating=RatingReport(
             2_286, around(1.04), around(0.83), around(1.05), around(0.84), Estimate(-0.01, -0.02, -0.005)
         ),
-        alpha=choice(),
+        blend=choice(),
         baselines={"recent_window": 0.2, "ease_l2": 300.0, "item_knn_neighbours": 200},
         depth=depth_curve(),
         groups=make_groups(),
-        attribution=Attribution(
-            1_234, 10, dict(zip(FATES, (0.25, 0.125, 0.0, 0.5, 0.0249, 0.1001), strict=True))
-        ),
+        funnel=Funnel(1_234, 10, dict(zip(FATES, (0.25, 0.125, 0.0, 0.5, 0.0249, 0.1001), strict=True))),
     )
     return replace(report, **changes)  # type: ignore[arg-type]
 
@@ -146,17 +144,17 @@ def without_ratings(report: Report) -> Report:
         report,
         stages={name: report.stages[name] for name in [*baselines, *served]},
         comparisons=tuple(Comparison(a, b, differences[b], 0.5) for a, b in pairs),
-        attribution=report.attribution and below_top(report.attribution),
+        funnel=report.funnel and below_top(report.funnel),
         groups=with_stages(report.groups, STAGES[:6]),
         rating=None,
-        alpha=None,
+        blend=None,
         positive_threshold=None,
     )
 
 
-def below_top(attribution: Attribution) -> Attribution:
-    shares = dict(attribution.shares)
-    return replace(attribution, shares=shares | {"below top k": shares.pop("dropped by re-ranker")})
+def below_top(funnel: Funnel) -> Funnel:
+    shares = dict(funnel.shares)
+    return replace(funnel, shares=shares | {"below top k": shares.pop("dropped by re-ranker")})
 
 
 def without_times(report: Report) -> Report:
@@ -179,7 +177,7 @@ def as_notebook(report: Report) -> Report:
     stages = dict(report.stages)
     if report.rating is not None:
         stages["neural_mf"] = stages["exact"]
-    return replace(report, protocol="notebook", stages=stages, attribution=None, depth=None, groups=())
+    return replace(report, protocol="notebook", stages=stages, funnel=None, depth=None, groups=())
 
 
 HUGE = SplitCounts(
@@ -187,7 +185,7 @@ HUGE = SplitCounts(
 )
 REPORTS = {
     "ordinary": make_report(),
-    "alpha 0": make_report(alpha=choice(0.0)),
+    "alpha 0": make_report(blend=choice(0.0)),
     "long name": make_report(dataset="/home/somebody/data/" + "ratings-of-all-our-shops-" * 5 + ".csv.gz"),
     "huge": make_report(
         split=HUGE,
@@ -378,10 +376,10 @@ def test_what_became_of_the_relevant_items_is_a_table() -> None:
         "found, re-ranked below the top 10 10.0%",
     ]
     assert "  found, below the top 10 " in report_text(without_ratings(make_report()))
-    assert "What became" not in report_text(make_report(attribution=None))
+    assert "What became" not in report_text(make_report(funnel=None))
     document = make_report().to_json()["attribution"]
     assert list(document["shares"]) == FATES
-    assert make_report(attribution=None).to_json()["attribution"] is None
+    assert make_report(funnel=None).to_json()["attribution"] is None
 
 
 def test_the_depth_curve_is_a_short_table_under_its_knee() -> None:
@@ -496,13 +494,13 @@ def test_the_re_ranking_lines_show_alpha_and_its_validation_curve() -> None:
     assert alphas == ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1"]
     assert gains[:3] == ["+.0020", "+.0040", "+.0060"]
     assert len(gains) == len(alphas)
-    nothing = sentence(make_report(alpha=choice(0.0)), "Re-ranking")
+    nothing = sentence(make_report(blend=choice(0.0)), "Re-ranking")
     assert "left out of what is served, the order stays retrieval's" in nothing
 
 
 def test_a_long_curve_is_broken_into_blocks() -> None:
     curve = tuple((step / 100, 0.1, around(0.01)) for step in range(31))
-    report = make_report(alpha=AlphaChoice(0.3, 10, curve))
+    report = make_report(blend=BlendChoice(0.3, 10, curve))
     assert len(lines_with(report, "  alpha")) == len(lines_with(report, "  gain")) > 1
     assert sum(len(line.split()) - 1 for line in lines_with(report, "  gain")) == 30
     assert max(map(len, report_text(report).split("\n"))) <= 80

@@ -15,7 +15,7 @@ from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.cold_users import Newcomers, newcomers_of_test
 from retrieval.evaluation.evaluate import evaluate
 from retrieval.evaluation.report import GroupReport
-from retrieval.evaluation.user_groups import history_lists, judge_groups
+from retrieval.evaluation.user_groups import evaluate_groups, history_lists
 from retrieval.pipeline.build import Build, build
 from retrieval.reporting.text.report import report_text
 from retrieval.serving.tower_vectors import TowerVectors
@@ -69,7 +69,7 @@ def tiny_groups(
     test: list[tuple[int, int, int]] = TEST, takes_histories: bool = True
 ) -> dict[str, GroupReport]:
     return by_name(
-        judge_groups(
+        evaluate_groups(
             tiny_model(takes_histories), tiny_baselines(frame(TRAIN)), tiny_newcomers(frame(test)), K
         )
     )
@@ -120,7 +120,7 @@ def test_linear_models_know_what_cold_users_liked_and_not_what_they_disliked() -
     swapped = {1: 4, 4: 1}
     baselines = tiny_baselines(frame([(user, swapped.get(item, item), r) for user, item, r in TRAIN]))
     test = frame([(10, 0, 5), (10, 4, 5), (11, 0, 1), (11, 4, 5)])
-    (one, *_) = judge_groups(tiny_model(), baselines, tiny_newcomers(test), K)
+    (one, *_) = evaluate_groups(tiny_model(), baselines, tiny_newcomers(test), K)
     assert (one.name, one.users) == ("cold, first 1", 2)
     assert values(one)["ease"] == values(one)["item_knn"] == 1
 
@@ -188,7 +188,7 @@ def test_without_times_first_is_first_in_the_table_and_nothing_is_recent() -> No
     untimed = frame(TRAIN).drop("timestamp")
     baselines = tiny_baselines(untimed, {"ease_l2": 1.0, "item_knn_neighbours": 2})
     test = frame([row for row in TEST if row[0] == 11]).drop("timestamp")
-    groups = by_name(judge_groups(tiny_model(), baselines, tiny_newcomers(test), K))
+    groups = by_name(evaluate_groups(tiny_model(), baselines, tiny_newcomers(test), K))
     assert values(groups["cold, first 1"])["popularity"] == pytest.approx(1 / np.log2(3))  # of 1 and 2
     assert "recent_popularity" not in groups["cold, first 1"].ndcg
     assert groups["brand new"].served == "popularity"
@@ -227,8 +227,8 @@ def test_the_warm_group_holds_the_figures_of_the_stages(tiny_build: Build) -> No
     warm = report.groups[0]
     assert (warm.name, warm.history, warm.users) == ("warm", None, report.judged_users)
     assert warm.ndcg == {name: stage.ndcg for name, stage in report.stages.items()}
-    assert report.alpha is not None
-    served = "ann+rerank" if report.alpha.reranks else "ann"
+    assert report.blend is not None
+    served = "ann+rerank" if report.blend.reranks else "ann"
     assert warm.served == report.served == served
     assert len(warm.comparisons) == 8
     assert set(warm.comparisons) < set(report.comparisons)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from index import AnnIndex, ItemLists, standard_error
-from retrieval.evaluation.choices import AlphaChoice
+from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.uncertainty import Estimate
 from retrieval.pipeline.blend_weights import ALPHAS, choose_alpha
@@ -56,12 +56,12 @@ def relevant() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def helpful(relevant: np.ndarray) -> AlphaChoice:
+def helpful(relevant: np.ndarray) -> BlendChoice:
     """Retrieval knows a little, the ratings know more."""
     return choose_alpha(planted(noise(1) + relevant, noise(2) + 2 * relevant), [judged_by(relevant)], K)
 
 
-def test_ratings_that_know_what_is_relevant_get_weight(helpful: AlphaChoice) -> None:
+def test_ratings_that_know_what_is_relevant_get_weight(helpful: BlendChoice) -> None:
     assert helpful.alpha >= 0.5
     gains = {alpha: gain for alpha, _, gain in helpful.curve}
     assert gains[helpful.alpha].value > 0.1
@@ -117,13 +117,13 @@ def test_a_single_user_is_taken_at_their_word() -> None:
     assert choose_alpha(planted(scores, ratings), [judged_by(relevant)], K).alpha > 0
 
 
-def test_the_curve_starts_at_alpha_0_with_a_gain_of_exactly_0(helpful: AlphaChoice) -> None:
+def test_the_curve_starts_at_alpha_0_with_a_gain_of_exactly_0(helpful: BlendChoice) -> None:
     assert [alpha for alpha, _, _ in helpful.curve] == list(ALPHAS)
     assert helpful.curve[0][0] == 0
     assert helpful.curve[0][2] == Estimate(0, 0, 0)
 
 
-def test_a_gain_is_the_difference_to_alpha_0(helpful: AlphaChoice) -> None:
+def test_a_gain_is_the_difference_to_alpha_0(helpful: BlendChoice) -> None:
     start = helpful.curve[0][1]
     for _, ndcg, gain in helpful.curve:
         assert gain.value == pytest.approx(ndcg - start)
@@ -168,8 +168,8 @@ def test_the_smallest_weight_within_a_standard_error_of_the_best_is_taken() -> N
     assert smaller > 6
 
 
-def test_a_choice_survives_json(helpful: AlphaChoice) -> None:
+def test_a_choice_survives_json(helpful: BlendChoice) -> None:
     document = json.loads(json.dumps(helpful.to_json(), allow_nan=False))
-    assert AlphaChoice.from_json(document) == helpful
+    assert BlendChoice.from_json(document) == helpful
     assert set(document) == {"alpha", "k", "validation_curve", "trend", "trend_curve", "newcomers"}
     assert set(document["validation_curve"][3]) == {"alpha", f"ndcg@{K}", "gain"}

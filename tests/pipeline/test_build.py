@@ -136,7 +136,7 @@ def test_nothing_after_train_changes_the_evaluated_models(
     one, two = fingerprint(tiny_build), fingerprint(other)
     assert [name for name in one if name.startswith("evaluated") and one[name] != two[name]] == []
     assert one["served items"] != two["served items"]
-    assert other.report.alpha == tiny_build.report.alpha
+    assert other.report.blend == tiny_build.report.alpha
     assert other.report.stages["exact"] != tiny_build.report.stages["exact"]
 
 
@@ -178,7 +178,7 @@ def test_the_index_looks_at_the_fewest_lists_that_reach_the_recall_asked_for(tin
 
 
 def test_alpha_of_the_report_is_the_one_both_systems_use(tiny_build: Build) -> None:
-    alpha = tiny_build.report.alpha.alpha
+    alpha = tiny_build.report.blend.alpha
     assert tiny_build.evaluated.model.alpha == tiny_build.served.model.alpha == alpha
 
 

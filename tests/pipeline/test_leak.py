@@ -41,7 +41,7 @@ def chosen_and_trained(built: Build) -> dict[str, object]:
     system, report = built.evaluated, built.report
     model = system.model
     return {
-        "alpha": report.alpha and report.alpha.to_json(),
+        "alpha": report.blend and report.alpha.to_json(),
         "baselines": report.baselines,
         "training": built.report.training,
         "epochs": tuple(member.epochs for member in built.towers),

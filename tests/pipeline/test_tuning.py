@@ -19,7 +19,7 @@ import pytest
 from retrieval.data.datasets import Dataset
 from retrieval.data.interactions import Interactions
 from retrieval.errors import ArtifactError, EnvironmentProblem, UsageError
-from retrieval.evaluation.choices import SearchResult
+from retrieval.evaluation.choices import TuningResult
 from retrieval.evaluation.uncertainty import Estimate
 from retrieval.pipeline.build import Build, build
 from retrieval.progress import Silent
@@ -247,8 +247,8 @@ def test_without_the_extra_a_build_ends_before_anything_is_trained(
 # the report
 
 
-def result(**changes: Any) -> SearchResult:
-    found = SearchResult(
+def result(**changes: Any) -> TuningResult:
+    found = TuningResult(
         trials=23,
         earlier=0,
         pruned=0,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import DataError
-from retrieval.evaluation.choices import SearchResult, described
+from retrieval.evaluation.choices import TuningResult, described
 from retrieval.pipeline.tuning_search import OnEpoch, search_settings, searched_space
 from retrieval.progress import Silent
 from retrieval.settings import TowerSettings, TuneSettings, id_towers
@@ -80,7 +80,7 @@ def search(
     trials: int | None = None,
     seed: int = 42,
     progress: Any = None,
-) -> tuple[TowerSettings, SearchResult]:
+) -> tuple[TowerSettings, TuningResult]:
     plan = TuneSettings(minutes, held, trials)
     space = searched_space(base, held, has_times=True)
     with open_study(path) as study:
@@ -300,7 +300,7 @@ def test_a_result_goes_to_json_and_back() -> None:
 
     for trials in (1, 12):
         result = search(Judge(), held=("dimension",), trials=trials)[1]
-        assert SearchResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+        assert TuningResult.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
 def test_settings_are_described_shortly() -> None:

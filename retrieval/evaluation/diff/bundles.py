@@ -12,7 +12,7 @@ from retrieval.bundles.fitted_system_files import read_system
 from retrieval.data.ids import IdMap
 from retrieval.errors import UsageError
 from retrieval.evaluation.diff.lists import ListOverlap, compare_lists, shared_rows
-from retrieval.evaluation.diff.quality import Judged, QualityDiff, compare_quality, judge
+from retrieval.evaluation.diff.quality import QualityDiff, ScoredSystem, compare_quality, score_system
 from retrieval.evaluation.from_bundle import read_evaluation_data
 from retrieval.evaluation.report import finite
 from retrieval.serving.fitted_system import FittedSystem
@@ -155,7 +155,7 @@ def diff_bundles(one: Bundle, other: Bundle, *, k: int = 10, users: int = 1000, 
         users=SharedIds.of(mine.users, theirs.users),
         items=SharedIds.of(mine.items, theirs.items, (mine.titles, theirs.titles)),
         overlap=compare_lists(mine, theirs, k=k, users=users, seed=seed),
-        quality=compare_quality(_judged(one, k), _judged(other, k), k),
+        quality=compare_quality(_scored(one, k), _scored(other, k), k),
     )
 
 
@@ -209,9 +209,9 @@ def _serving(system: FittedSystem) -> dict[str, Any]:
     }
 
 
-def _judged(bundle: Bundle, k: int) -> Judged:
+def _scored(bundle: Bundle, k: int) -> ScoredSystem:
     system = read_system(bundle, "evaluated")
-    return judge(system, read_evaluation_data(bundle, system), k)
+    return score_system(system, read_evaluation_data(bundle, system), k)
 
 
 def _plain(value: Any) -> Any:

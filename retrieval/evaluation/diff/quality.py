@@ -104,8 +104,8 @@ class QualityDiff:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """A bundle's evaluated lists, judged user by user; make one with `judge`.
+class ScoredSystem:
+    """A bundle's evaluated lists, judged user by user; make one with `score_system`.
 
     Attributes:
         users, items: ids of the evaluated system.
@@ -135,7 +135,7 @@ class Judged:
         return figures
 
 
-def judge(system: FittedSystem, data: EvaluationData, k: int) -> Judged:
+def score_system(system: FittedSystem, data: EvaluationData, k: int) -> ScoredSystem:
     """Find and score the lists of the warm test users, as `evaluate` does by its standard protocol.
 
     Args:
@@ -152,10 +152,10 @@ def judge(system: FittedSystem, data: EvaluationData, k: int) -> Judged:
     served = served_stage(None, scores, model.reranks, model.serves)
     if served is None:  # there is always one: what finds candidates finds lists
         raise ValueError(f"{model.serves} serves, but is not among {', '.join(scores)}")
-    return Judged(system.users, system.items, judgements, scores, served)
+    return ScoredSystem(system.users, system.items, judgements, scores, served)
 
 
-def compare_quality(one: Judged, other: Judged, k: int) -> QualityDiff:
+def compare_quality(one: ScoredSystem, other: ScoredSystem, k: int) -> QualityDiff:
     """The other minus the one in what is served and in exact search, paired where that is honest.
 
     Args:
@@ -195,7 +195,7 @@ def compare_quality(one: Judged, other: Judged, k: int) -> QualityDiff:
     )
 
 
-def unpaired(one: Judged, other: Judged) -> Unpaired | None:
+def unpaired(one: ScoredSystem, other: ScoredSystem) -> Unpaired | None:
     """Why the figures of two judged systems cannot be paired user by user; None where they can.
 
     It goes by ids: what data, split and threshold made the slices does not matter where they ask the same.

@@ -49,7 +49,7 @@ def page_sections(document: Document, settings: Mapping[str, Any] | None = None)
         ranking_sections.stages(document),
         ranking_sections.comparisons(document),
         ranking_sections.groups(document),
-        stage_sections.attribution(document),
+        stage_sections.funnel(document),
         stage_sections.reranker(document),
         stage_sections.depth(document),
         stage_sections.index(document),

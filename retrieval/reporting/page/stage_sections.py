@@ -21,7 +21,7 @@ from retrieval.reporting.page.words import (
 VALIDATED = {"TwoTowerBPR": "validation NDCG@10", "NeuralMF": "validation RMSE"}
 
 
-def attribution(document: Document) -> Section | None:
+def funnel(document: Document) -> Section | None:
     """What became of all relevant items."""
     found = document.get("attribution")
     if not found or not found.get("shares"):

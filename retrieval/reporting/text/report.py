@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from retrieval.evaluation.choices import AlphaChoice
+from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.comparisons import Comparison
 from retrieval.evaluation.index_benchmark.result import compare_speed
 from retrieval.evaluation.report import AnnReport, RatingReport, Report
@@ -118,20 +118,20 @@ def _differences(report: Report) -> str:
 
 def _losses(report: Report) -> list[str]:
     """What became of the relevant items, a line a fate."""
-    attribution = report.attribution
-    if attribution is None:
+    funnel = report.funnel
+    if funnel is None:
         return []
     words = {
-        "listed": f"in the top {attribution.k}",
+        "listed": f"in the top {funnel.k}",
         "not in catalogue": "not in train's catalogue",
         "filtered": "left out, as the user has met it in train",
         "below depth": f"not among the {report.ann.candidates:,} candidates of exact search",
         "missed by index": "missed by the index",
-        "dropped by re-ranker": f"found, re-ranked below the top {attribution.k}",
-        "below top k": f"found, below the top {attribution.k}",
+        "dropped by re-ranker": f"found, re-ranked below the top {funnel.k}",
+        "below top k": f"found, below the top {funnel.k}",
     }
-    rows = [[f"  {words[fate]}", f"{part:.1%}"] for fate, part in attribution.shares.items()]
-    header = [f"What became of {attribution.relevant:,} relevant test items", "share"]
+    rows = [[f"  {words[fate]}", f"{part:.1%}"] for fate, part in funnel.shares.items()]
+    header = [f"What became of {funnel.relevant:,} relevant test items", "share"]
     return [format_table(header, rows, right=[1])]
 
 
@@ -225,7 +225,7 @@ def _choice(ann: AnnReport) -> list[str]:
 
 
 def _reranking(report: Report) -> list[str]:
-    choice = report.alpha
+    choice = report.blend
     if choice is None or report.rating is None:
         return [wrap("Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from.")]
     if not choice.reranks:
@@ -245,7 +245,7 @@ def _reranking(report: Report) -> list[str]:
     return [*parts, _ratings(report.rating)]
 
 
-def _weights(choice: AlphaChoice) -> str:
+def _weights(choice: BlendChoice) -> str:
     if not choice.reranks:
         return "no re-ranking"
     return f"alpha {choice.alpha:g} weighs the predicted rating, {choice.trend:g} the trend"

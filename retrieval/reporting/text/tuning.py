@@ -1,12 +1,12 @@
 """What a search over settings found, in words."""
 
-from retrieval.evaluation.choices import SearchResult, described
+from retrieval.evaluation.choices import TuningResult, described
 from retrieval.reporting.text.figures import share, signed, signed_interval
 
 FLATTERS = "The best of many is best by luck too; what is left of this gain is in the test figures."
 
 
-def tuning_text(result: SearchResult) -> str:
+def tuning_text(result: TuningResult) -> str:
     """One paragraph."""
     first = "the defaults" if not result.held else f"the settings as given ({_held(result)} held)"
     if result.best is None or result.gain is None or result.gain_error is None:
@@ -22,11 +22,11 @@ def tuning_text(result: SearchResult) -> str:
     return f"{tried}. Taken: {described(result.settings)}. {FLATTERS}"
 
 
-def _held(result: SearchResult) -> str:
+def _held(result: TuningResult) -> str:
     return ", ".join(name.replace("_", " ") for name in result.held)
 
 
-def _trials(result: SearchResult) -> str:
+def _trials(result: TuningResult) -> str:
     details = [
         f"{count:,} {what}"
         for count, what in (

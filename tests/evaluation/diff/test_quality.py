@@ -10,7 +10,7 @@ from index import ItemLists
 from retrieval.bundles.bundle import Bundle, open_bundle
 from retrieval.bundles.fitted_system_files import read_system
 from retrieval.data.ids import Id, IdMap
-from retrieval.evaluation.diff.quality import Judged, compare_quality, judge
+from retrieval.evaluation.diff.quality import ScoredSystem, compare_quality, score_system
 from retrieval.evaluation.evaluate import EvaluationData, evaluate
 from retrieval.evaluation.from_bundle import read_evaluated, read_evaluation_data
 from retrieval.evaluation.judgements import Judgements, score_lists
@@ -38,7 +38,7 @@ def test_the_paired_difference_and_both_figures_are_those_of_the_report(
     plain = with_alpha(system, 0.0)
     plain = replace(plain, model=replace(plain.model, trend_weight=0.0, serves="exact"))
     blended = with_alpha(system, 2.0)
-    found = compare_quality(judge(plain, data, 10), judge(blended, data, 10), 10)
+    found = compare_quality(score_system(plain, data, 10), score_system(blended, data, 10), 10)
     report = evaluate(replace(read_evaluated(bundle), model=blended.model), 10)
     served = found.stages[0]
     assert (served.one, served.other, found.paired) == ("exact", "ann+rerank", True)
@@ -62,7 +62,11 @@ def test_the_paired_interval_and_p_value_are_those_of_the_report(
     system, data = evaluated
     served_exactly = replace(system, model=replace(system.model, alpha=2.0, serves="exact"))
     plain = replace(served_exactly, model=replace(served_exactly.model, alpha=0.0, trend_weight=0.0))
-    ndcg = compare_quality(judge(plain, data, 10), judge(served_exactly, data, 10), 10).stages[0].metrics[-1]
+    ndcg = (
+        compare_quality(score_system(plain, data, 10), score_system(served_exactly, data, 10), 10)
+        .stages[0]
+        .metrics[-1]
+    )
     report = evaluate(replace(read_evaluated(bundle), model=served_exactly.model), 10)
     step = next(
         each for each in report.comparisons if (each.stage, each.against) == ("exact+rerank", "exact")
@@ -71,7 +75,7 @@ def test_the_paired_interval_and_p_value_are_those_of_the_report(
     assert (ndcg.difference, ndcg.p_value) == (step.difference, step.p_value)
 
 
-def judged_of(answers: dict[Id, tuple[list[int], list[int]]], items: list[Id] | None = None) -> Judged:
+def judged_of(answers: dict[Id, tuple[list[int], list[int]]], items: list[Id] | None = None) -> ScoredSystem:
     """Each user's list of two and relevant items, as rows of items 0 to 9 or of those given."""
     users = IdMap.from_values(list(answers))
     ordered = [answers[user] for user in users.ids.tolist()]
@@ -80,7 +84,7 @@ def judged_of(answers: dict[Id, tuple[list[int], list[int]]], items: list[Id] | 
     judgements = Judgements(np.arange(len(users)), ItemLists.from_pairs(owners, hits, len(users)))
     lists = np.array([listed for listed, _ in ordered], dtype=np.int64)
     catalogue = IdMap.from_values(items or list(range(10)))
-    return Judged(users, catalogue, judgements, {"exact": score_lists(lists, judgements, 2)}, "exact")
+    return ScoredSystem(users, catalogue, judgements, {"exact": score_lists(lists, judgements, 2)}, "exact")
 
 
 ANSWERS: dict[Id, tuple[list[int], list[int]]] = {2: ([1, 2], [1]), 9: ([5, 6], []), 10: ([3, 4], [8])}

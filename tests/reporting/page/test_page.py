@@ -153,7 +153,7 @@ def test_the_groups_are_the_reports(page: Page) -> None:
     assert plots == {f"{each['name']}: {each['users']:,} users" for each in groups}
 
 
-def test_attribution_depth_alpha_and_training_are_the_reports(page: Page) -> None:
+def test_funnel_depth_alpha_and_training_are_the_reports(page: Page) -> None:
     document = full_document()
     found = document["attribution"]
     assert page.tables["What became of each"][1:] == [

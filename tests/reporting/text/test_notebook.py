@@ -59,7 +59,7 @@ def make_report(**changes: object) -> Report:
         comparisons=(),
         ann=AnnReport("IVF32,Flat nprobe=8", 50, around(0.95), 0.0, 0.13, 0.2, 0.065, 0.1),
         rating=RatingReport(150, *map(around, (0.91, 0.72, 0.93, 0.74)), around(-0.02)),
-        alpha=None,
+        blend=None,
         baselines={},
     )
     return replace(report, **changes)  # type: ignore[arg-type]
