@@ -1,6 +1,5 @@
 """A fitted system as a part of a bundle, "served" or "evaluated": to its files, and back."""
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from retrieval.serving.feature_vectors import FeatureVectors
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.item_attributes import ItemAttributes
 from retrieval.serving.rating_model import RatingModel
+from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import HISTORY_TABLE, PRIOR, TowerVectors
 from retrieval.serving.two_stage import SearchKind, TwoStageModel, recent_demand
 
@@ -41,10 +41,7 @@ class PartSettings:
 
     takes_histories: bool
     has_neural_mf: bool
-    alpha: float
-    trend_weight: float
-    newcomer_alpha: float
-    newcomer_trend_weight: float
+    weights: BlendWeights
     candidates: int
     serves: SearchKind
     factory: str
@@ -54,10 +51,6 @@ class PartSettings:
     def __post_init__(self) -> None:
         for name in ("takes_histories", "has_neural_mf"):
             _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
-        for name in ("alpha", "trend_weight", "newcomer_alpha", "newcomer_trend_weight"):
-            value = getattr(self, name)
-            is_weight = _is_number(value) and 0 <= value < math.inf
-            _check(name, value, is_weight, "a finite number of at least 0")
         is_count = isinstance(self.candidates, int) and not isinstance(self.candidates, bool)
         _check("candidates", self.candidates, is_count and self.candidates >= 1, "an integer of at least 1")
         _check("serves", self.serves, self.serves in ("exact", "ann"), '"exact" or "ann"')
@@ -77,10 +70,7 @@ class PartSettings:
         return cls(
             takes_histories=document["takes_histories"],
             has_neural_mf=document["has_neural_mf"],
-            alpha=document["alpha"],
-            trend_weight=document["trend_weight"],
-            newcomer_alpha=document["newcomer_alpha"],
-            newcomer_trend_weight=document["newcomer_trend_weight"],
+            weights=_weights(document),
             candidates=document["candidates"],
             serves=document["serves"],
             factory=index["factory"],
@@ -120,10 +110,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
     settings = {
         "takes_histories": model.vectors.history_items is not None,
         "has_neural_mf": system.neural_mf_weights is not None,
-        "alpha": model.alpha,
-        "trend_weight": model.trend_weight,
-        "newcomer_alpha": model.newcomer_alpha,
-        "newcomer_trend_weight": model.newcomer_trend_weight,
+        **model.weights.to_json(),
         "candidates": model.n_candidates,
         "serves": model.serves,
         "index": {"factory": index.factory, "settings": index.settings.to_json()},
@@ -194,12 +181,9 @@ class _Part:
             ann=self.index(vectors.items),
             rating_model=None if neural_mf is None else RatingModel.from_weights(neural_mf),
             seen=ItemLists(self.array("seen_starts"), self.array("seen_items")),
-            alpha=float(settings.alpha),
             n_candidates=settings.candidates,
             trend=recent_demand(popularity),
-            trend_weight=float(settings.trend_weight),
-            newcomer_alpha=float(settings.newcomer_alpha),
-            newcomer_trend_weight=float(settings.newcomer_trend_weight),
+            weights=settings.weights,
             serves=settings.serves,
         )
         return FittedSystem(
@@ -266,8 +250,11 @@ def fitting_together(bundle: Bundle, part: str, read: Callable[[], Read]) -> Rea
         raise DamagedBundle(f"{bundle.folder / part}: {error}") from error
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _weights(document: Any) -> BlendWeights:
+    try:
+        return BlendWeights.from_json(document)
+    except ValueError as error:
+        raise ValueError(f"model.json says that {error}") from None
 
 
 def _check(name: str, value: Any, holds: bool, expected: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from index import HeldOut, OperatingPoint
 from retrieval.evaluation.uncertainty import Estimate
+from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.two_stage import SearchKind
 
 
@@ -33,6 +34,14 @@ class BlendChoice:
     def reranks(self) -> bool:
         """Whether anything but the retrieval score has weight."""
         return self.alpha > 0 or self.trend > 0
+
+    @property
+    def weights(self) -> BlendWeights:
+        """The chosen weights; 0 for newcomers where there was no choice for them."""
+        newcomers = self.newcomers
+        if newcomers is None:
+            return BlendWeights(self.alpha, self.trend)
+        return BlendWeights(self.alpha, self.trend, newcomers.alpha, newcomers.trend)
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types."""

@@ -13,15 +13,15 @@ from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.uncertainty import Estimate, mean_estimate
 from retrieval.evaluation.validation import alike
 from retrieval.serving.rating_model import RatingModel
-from retrieval.serving.rerank import blend
-from retrieval.serving.two_stage import TwoStageModel, fading
+from retrieval.serving.rerank import blend, fading
+from retrieval.serving.two_stage import TwoStageModel
 
 Scores = NDArray[np.float64]
 Groups = list[Scores]
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
-# Newcomers' fades with what is known of them, see `two_stage.fading`.
+# Newcomers' fades with what is known of them, see `rerank.fading`.
 NEWCOMER_TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 

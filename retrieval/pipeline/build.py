@@ -27,6 +27,7 @@ from retrieval.pipeline.tuning import tune
 from retrieval.pipeline.tuning_trials import require_optuna
 from retrieval.progress import Progress, Silent
 from retrieval.serving.fitted_system import FittedSystem
+from retrieval.serving.rerank import NO_RERANKING
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import BuildSettings
 from retrieval.training.checkpoint_key import checkpoint_key
@@ -222,12 +223,5 @@ def choose_alphas(model: TwoStageModel, lists: ValidationLists) -> BlendChoice:
 
 def with_alphas(system: FittedSystem, choice: BlendChoice | None) -> FittedSystem:
     """The same system with these weights of the predicted rating; 0 where none was chosen."""
-    newcomers = choice and choice.newcomers
-    model = replace(
-        system.model,
-        alpha=choice.alpha if choice else 0.0,
-        trend_weight=choice.trend if choice else 0.0,
-        newcomer_alpha=newcomers.alpha if newcomers else 0.0,
-        newcomer_trend_weight=newcomers.trend if newcomers else 0.0,
-    )
-    return replace(system, model=model)
+    weights = choice.weights if choice else NO_RERANKING
+    return replace(system, model=replace(system.model, weights=weights))

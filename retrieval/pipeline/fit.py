@@ -193,7 +193,7 @@ class Fitting:
         rating_model = None if neural_mf is None else neural_mf.model
         trend, depth = recent_demand(popularity), self.settings.candidates
         exact = ExactIndex(towers.vectors.items)
-        model = TwoStageModel(towers.vectors, exact, rating_model, seen, 0.0, depth, trend)
+        model = TwoStageModel(towers.vectors, exact, rating_model, seen, depth, trend)
         titles: list[str | None] = [None] * len(items)
         if self.items is not None:
             titles = self.items.titles_for(items.ids)

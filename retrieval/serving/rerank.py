@@ -1,6 +1,8 @@
 """The second stage: candidates in retrieval order -> the final order, by a blend of two scores."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,63 @@ from numpy.typing import NDArray
 from index import SearchResult
 
 Scores = NDArray[np.float32]
+# The largest weight of a z-score in the blend: far above any that was ever chosen, far from overflowing.
+MOST_WEIGHT = 1e6
+
+
+@dataclass(frozen=True)
+class BlendWeights:
+    """The weights of the blend; the retrieval score has weight 1, see `blend`.
+
+    Attributes:
+        alpha: weight of the predicted rating for known users; 0 leaves it out.
+        trend_weight: weight of the trend for known users.
+        newcomer_alpha: weight of the predicted rating for people known only by a history, for whom
+            NeuralMF uses the row of the unknown user.
+        newcomer_trend_weight: weight of the trend for them, before `fading`.
+
+    Raises:
+        ValueError: if a weight is not a number from 0 to `MOST_WEIGHT`.
+    """
+
+    alpha: float = 0.0
+    trend_weight: float = 0.0
+    newcomer_alpha: float = 0.0
+    newcomer_trend_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not 0 <= value <= MOST_WEIGHT:
+                raise ValueError(f"{name} is {value!r:.60}; expected a number from 0 to {MOST_WEIGHT:g}")
+
+    @property
+    def rerank(self) -> bool:
+        """Whether the blend can change the order of a known user's candidates."""
+        return self.alpha > 0 or self.trend_weight > 0
+
+    @property
+    def rerank_newcomers(self) -> bool:
+        """Whether the blend can change the order of a newcomer's candidates."""
+        return self.newcomer_alpha > 0 or self.newcomer_trend_weight > 0
+
+    def to_json(self) -> dict[str, float]:
+        """The weights by their names, as a bundle's model.json has them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "BlendWeights":
+        """Read back what `to_json` gave; other keys of the document are ignored.
+
+        Raises:
+            KeyError: if a weight is missing.
+            ValueError: if a weight is not a number from 0 to `MOST_WEIGHT`.
+        """
+        found = cls(*(document[name] for name in cls.__dataclass_fields__))
+        return cls(*map(float, vars(found).values()))
+
+
+NO_RERANKING = BlendWeights()  # every weight 0: candidates stay in retrieval order
 
 
 @dataclass(frozen=True)
@@ -97,3 +156,12 @@ def standardise(values: Scores, real: NDArray[np.bool_]) -> NDArray[np.float64]:
     deviation = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
     safe = np.where(deviation > 1e-12, deviation, 1)
     return np.asarray(np.where(deviation > 1e-12, centred / safe, 0))
+
+
+def fading(weight: float, liked: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The trend's weight for each newcomer: the less is known of someone, the more recent demand says.
+
+    >>> fading(0.6, np.array([0, 1, 5])).round(2).tolist()
+    [0.6, 0.3, 0.1]
+    """
+    return np.asarray(weight / (liked + 1.0))

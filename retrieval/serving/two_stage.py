@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 from index import AnnIndex, ExactIndex, ItemLists, SearchResult, search_filtered
 from retrieval.arrays import Matrix
 from retrieval.serving.rating_model import RatingModel
-from retrieval.serving.rerank import RankedItems, blend, in_retrieval_order
+from retrieval.serving.rerank import (
+    NO_RERANKING,
+    BlendWeights,
+    RankedItems,
+    blend,
+    fading,
+    in_retrieval_order,
+)
 from retrieval.serving.tower_vectors import TowerVectors
 
 SearchKind = Literal["exact", "ann"]
-MOST_WEIGHT = 1e6  # of a z-score in the blend; far above what is ever chosen, and far from overflowing
 
 
 @dataclass(frozen=True)
@@ -29,29 +35,23 @@ class TwoStageModel:
         rating_model: predicts ratings for the users and items of `vectors`; None where there were no
             ratings to learn from: nothing is re-ranked.
         seen: each user's items, never recommended to that user again.
-        alpha: weight of the predicted rating in the blend; 0 gives it no say.
+        n_candidates: how many candidates are retrieved for re-ranking.
         trend: shape (n_items,), float32: the logarithm of how many liked each item of late; None: of no
             weight.
-        trend_weight: its weight in the blend.
-        newcomer_alpha, newcomer_trend_weight: likewise for people known only by a history, for whom
-            NeuralMF's row of the unknown user speaks; of the trend see `fading`.
-        n_candidates: how many candidates are retrieved for re-ranking.
+        weights: of the predicted rating and of the trend in the blend.
         serves: what answers unless asked otherwise: "exact" where the index is no faster.
 
     Raises:
-        ValueError: if the parts are of different sizes, or a weight or the number of candidates is senseless.
+        ValueError: if the parts are of different sizes, or the number of candidates is below 1.
     """
 
     vectors: TowerVectors
     ann: AnnIndex | ExactIndex
     rating_model: RatingModel | None
     seen: ItemLists
-    alpha: float
     n_candidates: int
     trend: Matrix | None = None
-    trend_weight: float = 0.0
-    newcomer_alpha: float = 0.0
-    newcomer_trend_weight: float = 0.0
+    weights: BlendWeights = NO_RERANKING
     serves: SearchKind = "ann"
 
     def __post_init__(self) -> None:
@@ -73,9 +73,6 @@ class TwoStageModel:
             raise ValueError(f"item row {self.seen.items.max()} was seen, but there are {items} items")
         if self.trend is not None and self.trend.shape != (items,):
             raise ValueError(f"there is a trend of {self.trend.shape} items, but {items} items")
-        for name in ("alpha", "trend_weight", "newcomer_alpha", "newcomer_trend_weight"):
-            if not 0 <= getattr(self, name) <= MOST_WEIGHT:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to {MOST_WEIGHT:g}")
         if self.n_candidates < 1:
             raise ValueError(f"{self.n_candidates} candidates; expected 1 or more")
         object.__setattr__(self, "_exact", ExactIndex(self.vectors.items))
@@ -99,12 +96,12 @@ class TwoStageModel:
     @property
     def reranks(self) -> bool:
         """Whether known users get another order than retrieval's."""
-        return self.rating_model is not None and (self.alpha > 0 or self.trend_weight > 0)
+        return self.rating_model is not None and self.weights.rerank
 
     @property
     def reranks_newcomers(self) -> bool:
         """Whether people known only by a history do."""
-        return self.rating_model is not None and (self.newcomer_alpha > 0 or self.newcomer_trend_weight > 0)
+        return self.rating_model is not None and self.weights.rerank_newcomers
 
     def trend_of(self, rows: NDArray[np.int64]) -> Matrix | None:
         """The trend of items (q, c), meaningless for padding of -1; None where there is none."""
@@ -190,7 +187,9 @@ class TwoStageModel:
             ValueError: if there is no NeuralMF.
         """
         predicted = self._required_rating_model().predict(users, found.rows)
-        return blend(found, predicted, self.alpha, self.trend_of(found.rows), self.trend_weight)
+        return blend(
+            found, predicted, self.weights.alpha, self.trend_of(found.rows), self.weights.trend_weight
+        )
 
     def rerank_for_newcomers(self, found: SearchResult, liked: NDArray[np.int64]) -> RankedItems:
         """As `rerank`, for people the models have never met.
@@ -199,8 +198,8 @@ class TwoStageModel:
             liked: shape (q,): how many items each is known to like.
         """
         predicted, trend = self.predict_for_newcomers(found.rows), self.trend_of(found.rows)
-        weights = fading(self.newcomer_trend_weight, liked)
-        return blend(found, predicted, self.newcomer_alpha, trend, weights)
+        weights = fading(self.weights.newcomer_trend_weight, liked)
+        return blend(found, predicted, self.weights.newcomer_alpha, trend, weights)
 
     def predict_for_newcomers(self, rows: NDArray[np.int64]) -> Matrix:
         """What NeuralMF expects anybody to rate the items (q, c): shape (q, c), float32.
@@ -226,12 +225,3 @@ def recent_demand(popularity: Matrix) -> Matrix:
     if popularity.dtype != np.float32 or not np.isfinite(popularity).all() or (popularity < 0).any():
         raise ValueError("popularity must be finite float32 numbers from 0 on")
     return np.log1p(popularity)
-
-
-def fading(weight: float, liked: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The trend's weight for each newcomer: the less is known of someone, the more recent demand says.
-
-    >>> fading(0.6, np.array([0, 1, 5])).round(2).tolist()
-    [0.6, 0.3, 0.1]
-    """
-    return np.asarray(weight / (liked + 1.0))

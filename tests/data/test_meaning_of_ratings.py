@@ -102,7 +102,7 @@ def test_there_is_no_neural_mf_in_memory(built: tuple[Build, Record]) -> None:
     for system in (made.evaluated, made.served):
         assert system.neural_mf_weights is None
         assert system.model.rating_model is None
-        assert system.model.alpha == 0
+        assert system.model.weights.alpha == 0
     assert (made.neural_mf, made.evaluation.blend) == (None, None)
     assert not [phase for phase in record.phases if "NeuralMF" in phase or "re-rank" in phase]
     assert [phase.split(" on ")[0] for phase in record.phases if "TwoTowerBPR" in phase] == [

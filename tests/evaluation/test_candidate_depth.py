@@ -14,8 +14,10 @@ from retrieval.evaluation.report import DepthCurve
 from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.pipeline.build import Build
 from retrieval.serving.rating_model import RatingModel
+from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel
+from tests.support.reports import with_weights
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 N_USERS, N_ITEMS, K = 40, 300, 5
@@ -37,7 +39,9 @@ def make_model(factory: str = "IVF8,Flat", alpha: float = 1.0, nprobe: int = 2) 
     seen.append(np.arange(N_ITEMS - 3))
     lines = np.repeat(np.arange(N_USERS), [len(each) for each in seen])
     lists = ItemLists.from_pairs(lines, np.concatenate(seen), N_USERS)
-    return TwoStageModel(TowerVectors(items, users, None, None), ann, ratings, lists, alpha, 60)
+    return TwoStageModel(
+        TowerVectors(items, users, None, None), ann, ratings, lists, 60, weights=BlendWeights(alpha)
+    )
 
 
 def judgements() -> Judgements:
@@ -90,7 +94,7 @@ def test_every_point_is_what_evaluation_finds_with_so_many_candidates(
     tiny_build: Build, alpha: float
 ) -> None:
     evaluation = tiny_build.evaluation
-    model = replace(evaluation.model, alpha=alpha)
+    model = with_weights(evaluation.model, alpha=alpha)
     report = evaluate(replace(evaluation, model=model), 5)
     assert report.depth is not None
     assert [point.candidates for point in report.depth.points] == [10, 20, 50, 100, 112]
@@ -120,7 +124,7 @@ def test_the_curve_of_a_model_whose_re_ranker_is_right_rises_with_depth() -> Non
     one, zero = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
     # The rating is the rectified sum of user + item - 1: 1 for the wanted item, 0 for the user's others.
     ratings = RatingModel(users, first - 1, np.ones((1, N_USERS), dtype=np.float32), zero, one, zero)
-    model = replace(model, rating_model=ratings, alpha=100.0)
+    model = replace(model, rating_model=ratings, weights=BlendWeights(100.0))
     relevant = ItemLists(np.arange(N_USERS + 1, dtype=np.int64), wanted)
     curve = depth_curve(model, Judgements(np.arange(N_USERS), relevant), K)
     assert curve is not None

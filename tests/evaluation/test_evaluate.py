@@ -22,6 +22,7 @@ from retrieval.evaluation.judgements import StageScores
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.uncertainty import Estimate
 from retrieval.serving.rating_model import RatingModel
+from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel
 
@@ -58,7 +59,9 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
     )
     train = encoded(TRAIN)
     seen = train.item_lists()
-    model = TwoStageModel(TowerVectors(items, users, None, None), ann, ratings, seen, alpha, n_candidates)
+    model = TwoStageModel(
+        TowerVectors(items, users, None, None), ann, ratings, seen, n_candidates, weights=BlendWeights(alpha)
+    )
     data = EvaluationData("tiny", train, encoded([(3, 2, 4)]), encoded(TEST), COUNTS, 4.0)
     baselines = BaselineSet.fit(train, 4.0, {"recent_window": 0.5, "ease_l2": 1.0, "item_knn_neighbours": 2})
     choice = BlendChoice(alpha, 10, ((0.0, 0.5, Estimate(0, 0, 0)), (alpha, 0.6, Estimate(0.1, 0.05, 0.2))))
@@ -271,7 +274,7 @@ def of_clicks(system: Evaluated) -> Evaluated:
             for name in ("train", "validation", "test")
         },
     )
-    model = replace(system.model, rating_model=None, alpha=0.0)
+    model = replace(system.model, rating_model=None, weights=replace(system.model.weights, alpha=0.0))
     return Evaluated(model, data, BaselineSet.fit(data.train, 4.0, system.baselines.settings), None)
 
 

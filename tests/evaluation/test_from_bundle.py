@@ -16,6 +16,7 @@ from retrieval.evaluation.evaluate import evaluate
 from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.pipeline.build import Build
 from retrieval.serving.fitted_system import FittedSystem, title_array
+from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.two_stage import TwoStageModel
 from tests.support.reports import with_alpha, without_times
 
@@ -51,7 +52,8 @@ def assert_same_system(one: FittedSystem, other: FittedSystem) -> None:
 
 
 def blend_weights(model: TwoStageModel) -> tuple[float, ...]:
-    return (model.alpha, model.trend_weight, model.newcomer_alpha, model.newcomer_trend_weight)
+    weights = model.weights
+    return (weights.alpha, weights.trend_weight, weights.newcomer_alpha, weights.newcomer_trend_weight)
 
 
 def assert_same_array(one: np.ndarray, other: np.ndarray) -> None:
@@ -79,7 +81,8 @@ def test_every_weight_of_the_blend_is_read_back_as_itself(tiny_build: Build, tmp
         "newcomer_alpha": 0.5,
         "newcomer_trend_weight": 0.7,
     }
-    system = replace(tiny_build.served, model=replace(tiny_build.served.model, **weights))
+    model = replace(tiny_build.served.model, weights=BlendWeights(**weights))
+    system = replace(tiny_build.served, model=model)
     with new_bundle(tmp_path) as writer:
         write_system(writer, "served", system)
         writer.publish({})

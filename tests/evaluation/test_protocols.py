@@ -22,9 +22,11 @@ from retrieval.evaluation.protocols import ListsOf, ProtocolScores, score_as_not
 from retrieval.evaluation.report import Report
 from retrieval.pipeline.build import Build
 from retrieval.serving.rating_model import RatingModel
+from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.training.linear_models import Ease, ItemKnn
+from tests.support.reports import with_weights
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -254,7 +256,7 @@ def planted_model(ratings: np.ndarray, seen: ItemLists) -> TwoStageModel:
     )
     vectors = TowerVectors(np.ones((n_items, 2), np.float32), np.ones((n_users, 2), np.float32), None, None)
     ann = AnnIndex.build(vectors.items, "IVF1,Flat", seed=0, threads=1)
-    return TwoStageModel(vectors, ann, rating_model, seen, 0.5, 2)
+    return TwoStageModel(vectors, ann, rating_model, seen, 2, weights=BlendWeights(0.5))
 
 
 def test_neural_mf_alone_orders_the_whole_catalogue_by_predicted_rating_ties_by_row() -> None:
@@ -275,7 +277,7 @@ def test_neural_mf_alone_orders_the_whole_catalogue_by_predicted_rating_ties_by_
 @pytest.fixture(scope="module")
 def evaluation(tiny_build: Build) -> Evaluated:
     """The tiny system, re-ranked for sure, and so few test rows that some items do not occur in them."""
-    model, data = replace(tiny_build.evaluation.model, alpha=0.7), tiny_build.evaluation.data
+    model, data = with_weights(tiny_build.evaluation.model, alpha=0.7), tiny_build.evaluation.data
     few = data.test.where((data.test.users + data.test.items) % 7 == 0)
     assert len(few) > 60 and len(np.unique(few.items)) < 80 < data.train.n_items
     return replace(tiny_build.evaluation, model=model, data=replace(data, test=few))
@@ -332,7 +334,10 @@ def rankings(build: Build, model: TwoStageModel) -> dict[str, Ranking]:
         candidates = found["exact"](user, allowed)[: model.n_candidates]
         row, columns = users.index(user), [items.index(item) for item in candidates]
         blend = 0.0
-        for values, weight in ((retrieval[row, columns], 1.0), (predicted[row, columns], model.alpha)):
+        for values, weight in (
+            (retrieval[row, columns], 1.0),
+            (predicted[row, columns], model.weights.alpha),
+        ):
             blend = blend + weight * (values - values.mean()) / values.std()
         return [candidates[place] for place in np.argsort(-blend, kind="stable")]
 

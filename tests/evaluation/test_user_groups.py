@@ -21,7 +21,7 @@ from retrieval.reporting.text.report import report_text
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import BuildSettings
-from tests.support.reports import without_times
+from tests.support.reports import with_weights, without_times
 
 K = 2
 ONE = 1 / (1 + 1 / np.log2(3))  # NDCG@2 of a hit at rank 1 where two or more are relevant
@@ -62,7 +62,7 @@ def tiny_model(takes_histories: bool = True) -> TwoStageModel:
     prior = np.full(1, -1, dtype=np.float32) if takes_histories else None
     vectors = TowerVectors(items, np.ones((4, 2), dtype=np.float32), history, prior)
     ann = AnnIndex.build(items, "IVF2,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=2))
-    return TwoStageModel(vectors, ann, None, ItemLists.empty(4), 0.0, 4)
+    return TwoStageModel(vectors, ann, None, ItemLists.empty(4), 4)
 
 
 def tiny_groups(
@@ -209,7 +209,7 @@ def test_where_every_test_user_is_known_there_is_no_cold_group() -> None:
 def test_the_lists_judged_are_those_a_query_with_a_history_answers_by(
     tiny_build: Build, alpha: float
 ) -> None:
-    model = replace(tiny_build.evaluated.model, newcomer_alpha=alpha)
+    model = with_weights(tiny_build.evaluated.model, newcomer_alpha=alpha)
     histories = model.seen.take(np.arange(40))
     lists = history_lists(model, histories, histories, 10)
     assert list(lists) == ["exact", "ann", "exact+rerank", "ann+rerank"]

@@ -34,7 +34,6 @@ def planted(scores: np.ndarray, ratings: np.ndarray, n_candidates: int = N_ITEMS
         AnnIndex.build(items, "IVF1,Flat", seed=0, threads=1),
         rating_model,
         ItemLists.empty(n_users),
-        alpha=0.0,
         n_candidates=n_candidates,
     )
 
@@ -143,7 +142,7 @@ def test_what_a_user_has_seen_is_no_candidate_on_validation(relevant: np.ndarray
     model = planted(noise(1) + 9 * relevant, noise(2))
     pairs = np.argwhere(relevant)
     seen = ItemLists.from_pairs(pairs[:, 0], pairs[:, 1], N_USERS)
-    blocked = TwoStageModel(model.vectors, model.ann, model.rating_model, seen, 0.0, N_ITEMS)
+    blocked = TwoStageModel(model.vectors, model.ann, model.rating_model, seen, N_ITEMS)
     assert choose_alpha(blocked, [judged_by(relevant)], K).curve[0][1] == 0
     assert choose_alpha(model, [judged_by(relevant)], K).curve[0][1] > 0.9
 

@@ -179,7 +179,7 @@ def test_the_index_looks_at_the_fewest_lists_that_reach_the_recall_asked_for(tin
 
 def test_alpha_of_the_report_is_the_one_both_systems_use(tiny_build: Build) -> None:
     alpha = tiny_build.report.blend.alpha
-    assert tiny_build.evaluated.model.alpha == tiny_build.served.model.alpha == alpha
+    assert tiny_build.evaluated.model.weights.alpha == tiny_build.served.model.weights.alpha == alpha
 
 
 def test_the_served_models_are_trained_for_the_best_epochs_of_the_evaluated_ones(

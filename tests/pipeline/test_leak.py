@@ -46,7 +46,7 @@ def chosen_and_trained(built: Build) -> dict[str, object]:
         "training": built.report.training,
         "epochs": tuple(member.epochs for member in built.towers),
         "index": (model.ann.name, [point.recall for point in built.index.points]),
-        "weights": (model.alpha, model.trend_weight, model.newcomer_alpha, model.newcomer_trend_weight),
+        "weights": model.weights,
         "towers": {name: array.tobytes() for name, array in system.tower_weights.items()},
         "neural_mf": {name: array.tobytes() for name, array in (system.neural_mf_weights or {}).items()},
         "vectors": (model.vectors.items.tobytes(), model.vectors.users.tobytes()),

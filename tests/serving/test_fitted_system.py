@@ -26,7 +26,7 @@ def system(tiny_build: Build) -> FittedSystem:
 @pytest.fixture(scope="module")
 def unrated(system: FittedSystem) -> TwoStageModel:
     """The model without its NeuralMF; alpha stays, and has nothing to weigh."""
-    return replace(system.model, rating_model=None, alpha=0.5)
+    return replace(system.model, rating_model=None, weights=replace(system.model.weights, alpha=0.5))
 
 
 @pytest.mark.parametrize(

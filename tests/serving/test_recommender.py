@@ -193,7 +193,7 @@ def test_a_history_gets_other_items_in_retrieval_order(recommender: Recommender)
     plain = recommender.recommend_for_history([1, 2, 3], 10, rerank=False)
     assert all(item.predicted_rating is None for item in plain.items)
     assert [item.retrieval_rank for item in plain.items] == list(range(1, 11))
-    assert recommender.system.model.newcomer_alpha == 0  # no weight was found for what NeuralMF says
+    assert recommender.system.model.weights.newcomer_alpha == 0  # no weight was found for what NeuralMF says
     assert all(item.predicted_rating > 1 for item in answer.items)
 
 

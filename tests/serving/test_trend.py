@@ -15,11 +15,12 @@ from retrieval.evaluation.judgements import Judgements
 from retrieval.pipeline.blend_weights import NEWCOMER_TRENDS, TRENDS, choose_alpha, choose_newcomer_alpha
 from retrieval.pipeline.build import Build, build
 from retrieval.recommender import Recommender
-from retrieval.serving.rerank import blend
-from retrieval.serving.two_stage import TwoStageModel, fading
+from retrieval.serving.rerank import BlendWeights, blend, fading
+from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import BuildSettings
 from tests.pipeline.test_blend_weights import N_ITEMS, N_USERS, judged_by, noise, planted
 from tests.serving.test_rerank import one_line, ratings_of
+from tests.support.reports import with_weights
 
 
 def with_trend(model: TwoStageModel, trend: np.ndarray) -> TwoStageModel:
@@ -93,7 +94,7 @@ def test_newcomers_have_a_choice_of_their_own(tiny_build: Build) -> None:
     choice = choose_newcomer_alpha(with_trend(model, trend), people, 10)
     assert choice.trend > 0
     assert [weight for weight, _, _ in choice.trend_curve] == list(NEWCOMER_TRENDS)
-    served = replace(with_trend(model, trend), newcomer_trend_weight=3.0)
+    served = with_weights(with_trend(model, trend), newcomer_trend_weight=3.0)
     histories = ItemLists.from_pairs(np.array([0]), np.array([0]), 1)
     lists = served.for_histories(histories, 10, "exact").rows[0].tolist()
     plain = model.for_histories(histories, 10, "exact").rows[0].tolist()
@@ -102,8 +103,7 @@ def test_newcomers_have_a_choice_of_their_own(tiny_build: Build) -> None:
 
 def test_newcomers_get_the_blend_of_their_own_weights(tiny_build: Build) -> None:
     """Histories of two items and of one: the list is the blend made by hand, the trend faded with each."""
-    model = replace(tiny_build.evaluated.model, alpha=9.0, trend_weight=9.0)
-    model = replace(model, newcomer_alpha=0.3, newcomer_trend_weight=1.5)
+    model = replace(tiny_build.evaluated.model, weights=BlendWeights(9.0, 9.0, 0.3, 1.5))
     assert model.rating_model is not None and model.trend is not None
     histories = ItemLists.from_pairs(np.array([0, 0, 1]), np.array([3, 40, 7]), 2)
     queries = model.vectors.for_histories(histories)

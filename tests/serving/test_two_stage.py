@@ -5,6 +5,7 @@ import pytest
 
 from index import AnnIndex, ItemLists, SearchSettings
 from retrieval.serving.rating_model import RatingModel
+from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import TowerVectors, pool_histories, with_one
 from retrieval.serving.two_stage import TwoStageModel
 
@@ -46,7 +47,9 @@ def model(seen: ItemLists, ratings: np.ndarray) -> TwoStageModel:
     prior = rng.normal(size=DIMENSION).astype(np.float32)
     vectors = TowerVectors(items, with_one(pool_histories(table, seen) + prior), table, prior)
     ann = AnnIndex.build(items, "IVF4,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=4))
-    return TwoStageModel(vectors, ann, planted_ratings(ratings), seen, alpha=0.5, n_candidates=20)
+    return TwoStageModel(
+        vectors, ann, planted_ratings(ratings), seen, n_candidates=20, weights=BlendWeights(0.5)
+    )
 
 
 USERS = np.arange(N_USERS)
@@ -80,7 +83,7 @@ def test_without_re_ranking_the_list_is_the_unseen_catalogue_by_inner_product(mo
 
 
 def test_re_ranking_blends_the_first_candidates_only_and_shows_what_was_predicted(model, ratings) -> None:
-    model = replace(model, alpha=1e6)
+    model = replace(model, weights=BlendWeights(1e6))
     ranked, candidates = (model.for_users(USERS, 20, "exact", rerank) for rerank in (True, False))
     for user in range(N_USERS):
         listed = ranked.rows[user][ranked.rows[user] >= 0]
@@ -98,7 +101,7 @@ def test_a_short_list_is_re_ranked_from_the_full_depth_of_candidates(model) -> N
 
 
 def test_re_ranking_at_alpha_0_is_the_retrieval_order(model) -> None:
-    found = replace(model, alpha=0.0).for_users(USERS, 10)
+    found = replace(model, weights=BlendWeights()).for_users(USERS, 10)
     np.testing.assert_array_equal(found.rows, model.for_users(USERS, 10, rerank=False).rows)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrieval.serving.fitted_system import FittedSystem
+    from retrieval.serving.two_stage import TwoStageModel
 
 
 def without_times(document: Any) -> Any:
@@ -17,4 +18,9 @@ def without_times(document: Any) -> Any:
 
 def with_alpha(system: "FittedSystem", alpha: float) -> "FittedSystem":
     """The same system with another weight of the predicted rating."""
-    return replace(system, model=replace(system.model, alpha=alpha))
+    return replace(system, model=with_weights(system.model, alpha=alpha))
+
+
+def with_weights(model: "TwoStageModel", **weights: float) -> "TwoStageModel":
+    """The same model with some weights of the blend changed."""
+    return replace(model, weights=replace(model.weights, **weights))

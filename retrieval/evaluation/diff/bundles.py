@@ -202,10 +202,7 @@ def _serving(system: FittedSystem) -> dict[str, Any]:
         "serves": model.serves,
         "candidates": model.n_candidates,
         "neural_mf": model.rating_model is not None,
-        "alpha": model.alpha,
-        "trend_weight": model.trend_weight,
-        "newcomer_alpha": model.newcomer_alpha,
-        "newcomer_trend_weight": model.newcomer_trend_weight,
+        **model.weights.to_json(),
     }
 
 

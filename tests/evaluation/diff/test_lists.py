@@ -40,7 +40,6 @@ def system_of(
         ann=ExactIndex(identity),
         rating_model=None,
         seen=ItemLists.from_pairs(owners, met, len(users)),
-        alpha=0.0,
         n_candidates=len(catalogue),
         serves="exact",
     )

@@ -15,7 +15,7 @@ from retrieval.evaluation.evaluate import EvaluationData, evaluate
 from retrieval.evaluation.from_bundle import read_evaluated, read_evaluation_data
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.serving.fitted_system import FittedSystem
-from tests.support.reports import with_alpha
+from tests.support.reports import with_alpha, with_weights
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -36,7 +36,7 @@ def test_the_paired_difference_and_both_figures_are_those_of_the_report(
 ) -> None:
     system, data = evaluated
     plain = with_alpha(system, 0.0)
-    plain = replace(plain, model=replace(plain.model, trend_weight=0.0, serves="exact"))
+    plain = replace(plain, model=replace(with_weights(plain.model, trend_weight=0.0), serves="exact"))
     blended = with_alpha(system, 2.0)
     found = compare_quality(score_system(plain, data, 10), score_system(blended, data, 10), 10)
     report = evaluate(replace(read_evaluated(bundle), model=blended.model), 10)
@@ -60,8 +60,8 @@ def test_the_paired_interval_and_p_value_are_those_of_the_report(
     bundle: Bundle, evaluated: tuple[FittedSystem, EvaluationData]
 ) -> None:
     system, data = evaluated
-    served_exactly = replace(system, model=replace(system.model, alpha=2.0, serves="exact"))
-    plain = replace(served_exactly, model=replace(served_exactly.model, alpha=0.0, trend_weight=0.0))
+    served_exactly = replace(system, model=replace(with_weights(system.model, alpha=2.0), serves="exact"))
+    plain = replace(served_exactly, model=with_weights(served_exactly.model, alpha=0.0, trend_weight=0.0))
     ndcg = (
         compare_quality(score_system(plain, data, 10), score_system(served_exactly, data, 10), 10)
         .stages[0]
