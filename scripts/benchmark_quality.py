@@ -44,7 +44,7 @@ from retrieval.data.split import Split, split_interactions
 from retrieval.data.users import find_users_beside, read_users
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.evaluation.baselines import BaselineSet
-from retrieval.evaluation.evaluate import EvaluationData
+from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_scores, score_lists
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.machine import usable_cores

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from index import ItemLists
@@ -42,48 +41,6 @@ def recent_popularity(positives: EncodedInteractions, window: float) -> Scores:
 def popular_now(positives: EncodedInteractions, window: float | None) -> Scores:
     """Recent popularity, or popularity of all times where no window is known: shape (n_items,), float32."""
     return popularity(positives) if window is None else recent_popularity(positives, window)
-
-
-@dataclass(frozen=True)
-class BiasModel:
-    """mean + user bias + item bias, each bias damped towards 0 (Koren et al., IEEE Computer 2009).
-
-    Attributes:
-        mean: of all ratings.
-        users, items: shapes (n_users,) and (n_items,), float64.
-    """
-
-    mean: float
-    users: NDArray[np.float64]
-    items: NDArray[np.float64]
-
-    @classmethod
-    def fit(cls, ratings: EncodedInteractions, damping: float = 10.0, rounds: int = 10) -> "BiasModel":
-        """Alternate between the two biases; `damping` acts like that many ratings at the mean.
-
-        Raises:
-            ValueError: if there are no ratings.
-        """
-        if ratings.ratings is None:
-            raise ValueError("biases are of ratings, and there are none")
-        mean = float(ratings.ratings.mean())
-        users, items = np.zeros(ratings.n_users), np.zeros(ratings.n_items)
-        centred = ratings.ratings.astype(np.float64) - mean
-
-        def damped_mean(
-            rows: NDArray[np.int64], residuals: NDArray[np.float64], size: int
-        ) -> NDArray[np.float64]:
-            counts = np.bincount(rows, minlength=size)
-            return np.asarray(np.bincount(rows, residuals, minlength=size) / (counts + damping))
-
-        for _ in range(rounds):
-            items = damped_mean(ratings.items, centred - users[ratings.users], ratings.n_items)
-            users = damped_mean(ratings.users, centred - items[ratings.items], ratings.n_users)
-        return cls(mean, users, items)
-
-    def predict_pairs(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Predicted ratings of n pairs: two arrays of shape (n,) -> (n,), float64."""
-        return np.asarray(self.mean + self.users[users] + self.items[items])
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,26 @@
 """How good the lists are: every stage on the same users, with intervals and paired differences."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import ItemLists, evenly_spread, measure_filtered_latency
 from retrieval.arrays import Rows
-from retrieval.data.encoded import EncodedInteractions
-from retrieval.data.split import SplitCounts
-from retrieval.evaluation.baselines import BaselineSet, BiasModel
 from retrieval.evaluation.candidate_depth import depth_curve
 from retrieval.evaluation.candidates import Candidates, find_candidates
-from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
-from retrieval.evaluation.cold_users import Newcomers
+from retrieval.evaluation.choices import IndexChoice
 from retrieval.evaluation.comparisons import Comparison, compare
+from retrieval.evaluation.evaluated import Evaluated, EvaluationData
 from retrieval.evaluation.funnel import trace_relevant
 from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_scores
-from retrieval.evaluation.metrics import squared_errors
 from retrieval.evaluation.protocols import PROTOCOLS, ProtocolName
-from retrieval.evaluation.report import AnnReport, Funnel, RatingReport, Report, StageReport
+from retrieval.evaluation.rating_errors import rating_report
+from retrieval.evaluation.report import AnnReport, Funnel, Report, StageReport
 from retrieval.evaluation.stages import BASELINES
-from retrieval.evaluation.uncertainty import Estimate, clustered_estimate, mean_estimate
+from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.evaluation.user_groups import evaluate_groups, warm_group
 from retrieval.serving.two_stage import TwoStageModel
-from retrieval.settings import SplitKind
-from retrieval.training.curves import TrainingCurves
 
 # Each stage against the one it follows, then the two lists a user may get against the baselines.
 NEIGHBOURS = (
@@ -36,53 +30,6 @@ NEIGHBOURS = (
     ("ann+rerank", "exact+rerank"),
 )
 TIMED_QUERIES = 200
-
-
-@dataclass(frozen=True)
-class EvaluationData:
-    """The slices a model was trained on and is judged by, in the model's rows.
-
-    Attributes:
-        dataset: name or path, for the report.
-        train, validation, test: validation and test hold their warm rows only.
-        counts: of the whole slices, cold rows included.
-        split_kind: how they were cut.
-        positive_threshold: ratings from here on are positive and relevant.
-        outside_catalogue: positive test rows of the warm test users whose item train does not know.
-        newcomers: the test users whom neither train nor validation knows, by what is known of them.
-    """
-
-    dataset: str
-    train: EncodedInteractions
-    validation: EncodedInteractions
-    test: EncodedInteractions
-    counts: SplitCounts
-    positive_threshold: float
-    split_kind: SplitKind = "time"
-    outside_catalogue: int = 0
-    newcomers: tuple[Newcomers, ...] = ()
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A fitted system with all it is judged by and beside.
-
-    Attributes:
-        model: fitted on `data.train` only.
-        baselines: likewise.
-        blend: how the weights of the blend were chosen, for the report; None where nothing is re-ranked.
-        training: how the models' training went, for the report.
-        tuning: how the towers' settings were searched, for the report; None where they were not.
-        index: how the index was chosen, for the report; None where none has been.
-    """
-
-    model: TwoStageModel
-    data: EvaluationData
-    baselines: BaselineSet
-    blend: BlendChoice | None
-    training: TrainingCurves = field(default_factory=dict)
-    tuning: TuningResult | None = None
-    index: IndexChoice | None = None
 
 
 def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") -> Report:
@@ -241,31 +188,4 @@ def funnel_report(
         outside=data.outside_catalogue,
         filtered=positives - len(relevant.items),
         reranked=model.reranks,
-    )
-
-
-def rating_report(model: TwoStageModel, data: EvaluationData) -> RatingReport | None:
-    """RMSE and MAE on the warm test rows: NeuralMF, and damped biases fitted on the same train.
-
-    None where there are no ratings.
-    """
-    test = data.test.without(data.train)
-    if model.rating_model is None or test.ratings is None:
-        return None
-    biases = BiasModel.fit(data.train).predict_pairs(test.users, test.items)
-    predicted = model.rating_model.predict_pairs(test.users, test.items)
-    squares, bias_squares = (squared_errors(values, test.ratings) for values in (predicted, biases))
-
-    def over_users(statistic: Callable[..., NDArray[np.float64]], *values: NDArray[np.float64]) -> Estimate:
-        return clustered_estimate(statistic, values, test.users)
-
-    return RatingReport(
-        rows=len(test),
-        rmse=over_users(np.sqrt, squares),
-        mae=over_users(np.asarray, np.sqrt(squares)),
-        bias_rmse=over_users(np.sqrt, bias_squares),
-        bias_mae=over_users(np.asarray, np.sqrt(bias_squares)),
-        rmse_difference=over_users(
-            lambda ours, theirs: np.sqrt(ours) - np.sqrt(theirs), squares, bias_squares
-        ),
     )

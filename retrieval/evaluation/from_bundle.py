@@ -11,7 +11,7 @@ from retrieval.bundles.layout import CHOICES, INDEX_CHOICE, INTERACTIONS
 from retrieval.serving.fitted_system import FittedSystem
 
 if TYPE_CHECKING:
-    from retrieval.evaluation.evaluate import Evaluated, EvaluationData
+    from retrieval.evaluation.evaluated import Evaluated, EvaluationData
 
 
 def read_evaluated(bundle: Bundle) -> "Evaluated":
@@ -22,7 +22,7 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     """
     from retrieval.evaluation.baselines import BaselineSet
     from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
-    from retrieval.evaluation.evaluate import Evaluated
+    from retrieval.evaluation.evaluated import Evaluated
     from retrieval.training.curves import TrainingHistory, training_curves
 
     system = read_system(bundle, "evaluated")
@@ -53,7 +53,7 @@ def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationDat
     from retrieval.data.encoded import EncodedInteractions
     from retrieval.data.split import SplitCounts
     from retrieval.evaluation.cold_users import newcomers_of_test
-    from retrieval.evaluation.evaluate import EvaluationData
+    from retrieval.evaluation.evaluated import EvaluationData
     from retrieval.evaluation.funnel import outside_catalogue
 
     def read() -> EvaluationData:

@@ -16,7 +16,8 @@ from retrieval.data.split import Split, split_interactions
 from retrieval.errors import DataError
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.choices import BlendChoice, IndexChoice
-from retrieval.evaluation.evaluate import Evaluated, evaluate
+from retrieval.evaluation.evaluate import evaluate
+from retrieval.evaluation.evaluated import Evaluated
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.validation import CHOICE_K, ValidationLists
 from retrieval.pipeline.blend_weights import choose_alpha, choose_newcomer_alpha

@@ -16,7 +16,7 @@ from retrieval.data.interactions import Interactions
 from retrieval.data.side_features import SideFeatures, cold_item_ids
 from retrieval.data.split import latest_of_each_pair
 from retrieval.evaluation.baselines import popular_now
-from retrieval.evaluation.evaluate import EvaluationData
+from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.pipeline.tuning_search import Judge
 from retrieval.progress import Progress

@@ -10,7 +10,7 @@ from retrieval.data.reading.columns import ITEM, RATING, USER
 from retrieval.data.split import Split
 from retrieval.errors import DataError, UsageError
 from retrieval.evaluation.cold_users import newcomers_of_test
-from retrieval.evaluation.evaluate import EvaluationData
+from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.funnel import outside_catalogue
 from retrieval.pipeline.index_choice import AUTO
 from retrieval.settings import BuildSettings

@@ -11,7 +11,6 @@ from retrieval.evaluation.baselines import (
     EASE_L2,
     RECENT_WINDOWS,
     BaselineSet,
-    BiasModel,
     popular_now,
     recent_popularity,
     same_for_all,
@@ -211,8 +210,6 @@ def test_without_ratings_every_row_is_popularity() -> None:
     clicks = replace(random_interactions(2), ratings=None)
     counts = np.bincount(clicks.items, minlength=clicks.n_items)
     assert BaselineSet.fit(clicks, 4, {}).popularity.tolist() == counts.tolist()
-    with pytest.raises(ValueError, match="there are none"):
-        BiasModel.fit(clicks)
 
 
 def test_what_is_popular_now_needs_a_window() -> None:
@@ -233,56 +230,3 @@ def test_excluded_items_are_those_that_are_given_not_those_of_train(
         assert sorted(rows[0][:2].tolist()) == [2, 5], name
         assert rows[0][2:].tolist() == [-1, -1]
         assert rows[1].tolist() == [11, -1, -1, -1]
-
-
-def biased_ratings(noise: float = 0.0) -> tuple[EncodedInteractions, np.ndarray, np.ndarray]:
-    """Every user rates every item: 3 + user bias + item bias, both of mean 0."""
-    rng = np.random.default_rng(5)
-    users, items = rng.normal(0, 0.5, 40), rng.normal(0, 0.7, 25)
-    users, items = users - users.mean(), items - items.mean()
-    ratings = 3 + users[:, None] + items + noise * rng.normal(size=(40, 25))
-    rows = [(u, i, ratings[u, i], 0) for u in range(40) for i in range(25)]
-    return encoded(rows, 40, 25), users, items
-
-
-def test_biases_without_damping_are_the_planted_ones() -> None:
-    ratings, users, items = biased_ratings()
-    model = BiasModel.fit(ratings, damping=0.0)
-    assert model.mean == pytest.approx(3, abs=1e-5)
-    np.testing.assert_allclose(model.users, users, atol=1e-5)
-    np.testing.assert_allclose(model.items, items, atol=1e-5)
-    predicted = model.predict_pairs(ratings.users, ratings.items)
-    np.testing.assert_allclose(predicted, ratings.ratings, atol=1e-4)
-
-
-def test_a_user_who_rated_only_good_items_is_not_taken_for_a_generous_one() -> None:
-    ratings, _, items = biased_ratings()
-    # Each user rates the better or the worse half only, and a few items that connect the halves.
-    better = items[ratings.items] > np.median(items)
-    half = ratings.where((better == (ratings.users % 2 == 0)) | (ratings.items < 4))
-    model = BiasModel.fit(half, damping=0.0, rounds=200)
-    predicted = model.predict_pairs(ratings.users, ratings.items)
-    np.testing.assert_allclose(predicted, ratings.ratings, atol=1e-3)
-
-
-def test_damping_shrinks_biases_and_keeps_their_order() -> None:
-    ratings, users, items = biased_ratings()
-    model = BiasModel.fit(ratings)
-    assert np.corrcoef(model.users, users)[0, 1] > 0.999
-    # 40 ratings of an item, 25 of a user, 10 at the mean.
-    np.testing.assert_allclose(model.items, items * 40 / 50, atol=0.02)
-    np.testing.assert_allclose(model.users, users * 25 / 35, atol=0.02)
-
-
-def test_a_damped_bias_by_hand() -> None:
-    # Mean 4, the item is average, the users are 1 above and below it; one rating each against ten at 0.
-    model = BiasModel.fit(encoded([(0, 0, 5, 0), (1, 0, 3, 0)], 3, 2))
-    assert model.users.tolist() == pytest.approx([1 / 11, -1 / 11, 0])
-    assert model.predict_pairs(np.array([0, 2]), np.array([0, 1])).tolist() == pytest.approx([4 + 1 / 11, 4])
-
-
-def test_constant_ratings_are_predicted_as_that_constant() -> None:
-    rows = [(u, i, 3.5, 0) for u in range(4) for i in range(3)]
-    model = BiasModel.fit(encoded(rows, 5, 4))
-    predicted = model.predict_pairs(np.repeat(np.arange(5), 4), np.tile(np.arange(4), 5))
-    assert predicted.tolist() == pytest.approx([3.5] * 20)

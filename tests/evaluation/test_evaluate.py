@@ -11,13 +11,12 @@ from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.candidates import find_candidates
 from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.evaluate import (
-    Evaluated,
-    EvaluationData,
     compare_stages,
     evaluate,
     stage_report,
     two_stage_lists,
 )
+from retrieval.evaluation.evaluated import Evaluated, EvaluationData
 from retrieval.evaluation.judgements import StageScores
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.uncertainty import Estimate

@@ -16,7 +16,8 @@ from retrieval.data.ids import IdMap
 from retrieval.data.matrices import positive_matrix
 from retrieval.evaluation import protocols as protocols_module
 from retrieval.evaluation.baselines import recent_popularity
-from retrieval.evaluation.evaluate import Evaluated, evaluate, neural_mf_lists
+from retrieval.evaluation.evaluate import evaluate, neural_mf_lists
+from retrieval.evaluation.evaluated import Evaluated
 from retrieval.evaluation.judgements import rank_by_scores
 from retrieval.evaluation.protocols import ListsOf, ProtocolScores, score_as_notebook, score_by_standard
 from retrieval.evaluation.report import Report

@@ -17,7 +17,8 @@ from retrieval.data.ids import IdMap
 from retrieval.evaluation.candidates import find_candidates
 from retrieval.evaluation.comparisons import compare
 from retrieval.evaluation.diff.lists import item_codes, shared_rows
-from retrieval.evaluation.evaluate import EvaluationData, two_stage_lists
+from retrieval.evaluation.evaluate import two_stage_lists
+from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.judgements import Judgements, StageScores, score_lists
 from retrieval.evaluation.stages import served_stage
 from retrieval.evaluation.uncertainty import Estimate, difference_of_means, mean_estimate

@@ -11,7 +11,8 @@ from retrieval.bundles.bundle import Bundle, open_bundle
 from retrieval.bundles.fitted_system_files import read_system
 from retrieval.data.ids import Id, IdMap
 from retrieval.evaluation.diff.quality import ScoredSystem, compare_quality, score_system
-from retrieval.evaluation.evaluate import EvaluationData, evaluate
+from retrieval.evaluation.evaluate import evaluate
+from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.from_bundle import read_evaluated, read_evaluation_data
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.serving.fitted_system import FittedSystem
