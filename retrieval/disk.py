@@ -99,8 +99,8 @@ def writing_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         advice = "make it writable" if error.errno in NOT_ALLOWED else "free space"
         raise EnvironmentProblem(
-            f"{error.filename or folder}: cannot be written ({error.strerror or error}); "
-            f"{advice} or give another --artifacts; what was current still is"
+            f"{error.filename or folder}: cannot be written ({error.strerror or error})",
+            f"{advice} or give another `artifacts`; what was current still is",
         ) from error
 
 

@@ -145,7 +145,7 @@ class Recommender:
 
     @property
     def report(self) -> dict[str, Any]:
-        """What the evaluation of this build found, as `evaluate --json` prints it.
+        """What the evaluation of this build found, as the command `evaluate` prints it in JSON.
 
         Raises:
             ValueError: if this recommender was put together by hand.
@@ -193,9 +193,9 @@ class Recommender:
         chosen = self._filter(only, exclude)
         rows = self.system.users.rows(users)
         if fallback is None:
-            advice = "; ask for someone new by items they liked, with --history ITEM,ITEM"
+            advice = "; ask for someone new by items they liked, with `history=ITEM,ITEM`"
             if model.vectors.history_items is None:
-                advice = "; with --user-tower id a bundle serves only the users it was built on"
+                advice = "; with `towers.user_tower=id` a bundle serves only the users it was built on"
             rows = _known_rows("user", users, self.system.users, advice)
         known = np.flatnonzero(rows >= 0)
         ranked = model.for_users(rows[known], k, "exact" if exact else None, rerank, _rows_of(chosen))
@@ -249,8 +249,8 @@ class Recommender:
         _check_fallback(fallback)
         if self.system.model.vectors.history_items is None:
             raise UsageError(
-                "this bundle's user tower is a table of its users and cannot take a history; "
-                "build one with --user-tower history"
+                "this bundle's user tower is a table of its users and cannot take a history",
+                "build one with `towers.user_tower=history`",
             )
         chosen = self._filter(only, exclude)
         try:

@@ -35,16 +35,17 @@ class SplitSettings:
     kind: SplitKind = "time"
 
     def __post_init__(self) -> None:
-        _check_choice("--split", self.kind, "time", "random")
+        _check_choice("split.kind", self.kind, "time", "random")
         for name, value in (("test", self.test_fraction), ("validation", self.validation_fraction)):
             if not 0 < value < 1:
                 raise UsageError(
-                    f"--{name}-fraction must lie between 0 and 1, not {value}; 0.1 and 0.2 are usual"
+                    f"`split.{name}_fraction` must lie between 0 and 1, not {value}", "0.1 and 0.2 are usual"
                 )
         if self.test_fraction + self.validation_fraction >= 1:
             raise UsageError(
-                f"--test-fraction {self.test_fraction} and --validation-fraction {self.validation_fraction} "
-                "leave nothing to train on; their sum must stay below 1"
+                f"`split.test_fraction={self.test_fraction}` and "
+                f"`split.validation_fraction={self.validation_fraction}` leave nothing to train on",
+                "their sum must stay below 1",
             )
 
 
@@ -119,23 +120,25 @@ class TowerSettings:
 
     def __post_init__(self) -> None:
         counts = ("members", "dimension", "negatives", "catalogue_sample")
-        _check_counts(self, (*counts, "batch_size", "max_epochs", "patience"))
-        _check_rate("--learning-rate", self.learning_rate)
-        _check_positive("initial_std", self.initial_std)
+        _check_counts("towers", self, (*counts, "batch_size", "max_epochs", "patience"))
+        _check_rate("towers.learning_rate", self.learning_rate)
+        _check_positive("towers.initial_std", self.initial_std)
         if self.recency_half_life_days is not None:
-            _check_positive("--recency-half-life", self.recency_half_life_days, "a positive number or none")
-        _check_weight("l2", self.l2)
-        _check_shares(self, ("averaging_decay", "user_dropout", "feature_share"))
+            _check_positive(
+                "towers.recency_half_life_days", self.recency_half_life_days, "a positive number or none"
+            )
+        _check_weight("towers.l2", self.l2)
+        _check_shares("towers", self, ("averaging_decay", "user_dropout", "feature_share"))
         for name in ("parted_by_time", "short_histories"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
-        _check_choice("--user-tower", self.user_tower, "history", "id")
-        _check_choice("--loss", self.loss, "bpr", "softmax")
-        _check_choice("user_sampling", self.user_sampling, "positives", "users")
+                raise UsageError(f"`towers.{name}` must lie in [0, 1], not {getattr(self, name)}")
+        _check_choice("towers.user_tower", self.user_tower, "history", "id")
+        _check_choice("towers.loss", self.loss, "bpr", "softmax")
+        _check_choice("towers.user_sampling", self.user_sampling, "positives", "users")
         if self.user_tower == "id" and (self.loss, self.members) != ("bpr", 1):
             raise UsageError(
-                "the id tower has the loss bpr and one member; leave out --loss and --members, or take "
-                "--user-tower history"
+                "the id tower has the loss bpr and one member",
+                "leave out `towers.loss` and `towers.members`, or take `towers.user_tower=history`",
             )
 
 
@@ -191,13 +194,13 @@ class NeuralMFSettings:
     averaging_decay: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_counts(self, ("dimension", "batch_size", "max_epochs", "patience"))
+        _check_counts("neural_mf", self, ("dimension", "batch_size", "max_epochs", "patience"))
         if len(self.hidden) != 2 or min(self.hidden) < 1:
-            raise UsageError(f"hidden must be two layers of at least one unit, not {self.hidden}")
-        _check_rate("learning_rate", self.learning_rate)
-        _check_positive("initial_std", self.initial_std)
-        _check_weight("weight_decay", self.weight_decay)
-        _check_shares(self, ("dropout", "unknown_users", "averaging_decay"))
+            raise UsageError(f"`neural_mf.hidden` must be two layers of at least one unit, not {self.hidden}")
+        _check_rate("neural_mf.learning_rate", self.learning_rate)
+        _check_positive("neural_mf.initial_std", self.initial_std)
+        _check_weight("neural_mf.weight_decay", self.weight_decay)
+        _check_shares("neural_mf", self, ("dropout", "unknown_users", "averaging_decay"))
 
 
 @dataclass(frozen=True)
@@ -220,9 +223,11 @@ class TuneSettings:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.minutes) and self.minutes > 0):
-            raise UsageError(f"--tune must be a positive number of minutes, not {self.minutes}; try 10")
+            raise UsageError(
+                f"`tune.minutes` must be a positive number of minutes, not {self.minutes}", "try 10"
+            )
         if self.trials is not None:
-            _check_counts(self, ("trials",))
+            _check_counts("tune", self, ("trials",))
 
 
 @dataclass(frozen=True)
@@ -269,41 +274,44 @@ class BuildSettings:
     def __post_init__(self) -> None:
         if self.memory_limit is not None and self.memory_limit < 1:
             raise UsageError(
-                f"--memory-limit must be at least one byte, not {self.memory_limit}; 500M or 2G are usual"
+                f"`memory_limit` must be at least one byte, not {self.memory_limit}", "500M or 2G are usual"
             )
         if self.max_ndcg_loss is not None and not 0 <= self.max_ndcg_loss < 1:
-            raise UsageError(f"--max-ndcg-loss must lie in [0, 1), not {self.max_ndcg_loss}; 0.001 is usual")
+            raise UsageError(
+                f"`max_ndcg_loss` must lie in [0, 1), not {self.max_ndcg_loss}", "0.001 is usual"
+            )
         if not (math.isfinite(self.index_minutes) and self.index_minutes > 0):
             raise UsageError(
-                f"--index-minutes must be a positive number of minutes, not {self.index_minutes}; try 6"
+                f"`index_minutes` must be a positive number of minutes, not {self.index_minutes}", "try 6"
             )
         if self.recall_target is None and self.max_ndcg_loss is None:
-            raise UsageError("an index needs a target: give --recall-target or --max-ndcg-loss")
+            raise UsageError("an index needs a target: give `recall_target` or `max_ndcg_loss`")
         if self.recall_target is not None and not 0 < self.recall_target <= 1:
             raise UsageError(
-                f"--recall-target must lie above 0 and at most at 1, not {self.recall_target}; 0.95 is usual"
+                f"`recall_target` must lie above 0 and at most at 1, not {self.recall_target}",
+                "0.95 is usual",
             )
         if self.candidates < 1:
-            raise UsageError(f"--candidates must be at least 1, not {self.candidates}")
+            raise UsageError(f"`candidates` must be at least 1, not {self.candidates}")
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads must be at least 1, not {self.threads}")
+            raise UsageError(f"`threads` must be at least 1, not {self.threads}")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise UsageError(
-                f"--threads {self.threads} is more than any machine has; leave it out for all cores"
+                f"`threads={self.threads}` is more than any machine has", "leave it out for all cores"
             )
         if not math.isfinite(self.positive_threshold):
             raise UsageError(
-                f"--positive-threshold must be a number, not {self.positive_threshold}; "
-                "4 is usual on a scale of 1 to 5"
+                f"`positive_threshold` must be a number, not {self.positive_threshold}",
+                "4 is usual on a scale of 1 to 5",
             )
         if not 0 <= self.seed < 2**31:  # FAISS takes no more
-            raise UsageError(f"--seed must lie between 0 and {2**31 - 1}, not {self.seed}")
-        _check_choice("--device", self.device, "auto", "cpu", "cuda")
+            raise UsageError(f"`seed` must lie between 0 and {2**31 - 1}, not {self.seed}")
+        _check_choice("device", self.device, "auto", "cpu", "cuda")
         if self.preset is not None:
-            _check_choice("--preset", self.preset, "notebook")
+            _check_choice("preset", self.preset, "notebook")
             if self.tune is not None:
                 raise UsageError(
-                    f"--preset {self.preset} sets what --tune would search; leave one of the two out"
+                    f"`preset={self.preset}` sets what `tune` would search", "leave one of the two out"
                 )
 
     @property
@@ -312,38 +320,40 @@ class BuildSettings:
         return self.threads or usable_cores()
 
 
-def _check_counts(settings: object, names: tuple[str, ...]) -> None:
+def _check_counts(group: str, settings: object, names: tuple[str, ...]) -> None:
     for name in names:
         if not 1 <= getattr(settings, name) <= LARGEST_COUNT:
-            raise UsageError(f"{name} must be from 1 to {LARGEST_COUNT}, not {getattr(settings, name)}")
+            raise UsageError(
+                f"`{group}.{name}` must be from 1 to {LARGEST_COUNT}, not {getattr(settings, name)}"
+            )
 
 
 def _check_positive(name: str, value: float, expected: str = "a positive number") -> None:
     if not (math.isfinite(value) and value > 0):
-        raise UsageError(f"{name} must be {expected}, not {value}; leave it out for the default")
+        raise UsageError(f"`{name}` must be {expected}, not {value}", "leave it out for the default")
 
 
 def _check_rate(name: str, value: float) -> None:
     if not 0 < value <= LARGEST_RATE:
         raise UsageError(
-            f"{name} must be a positive number up to {LARGEST_RATE:g}, not {value}; "
-            "leave it out for the default"
+            f"`{name}` must be a positive number up to {LARGEST_RATE:g}, not {value}",
+            "leave it out for the default",
         )
 
 
 def _check_weight(name: str, value: float) -> None:
     if not (math.isfinite(value) and value >= 0):
-        raise UsageError(f"{name} must be 0 or more, not {value}")
+        raise UsageError(f"`{name}` must be 0 or more, not {value}")
 
 
 def _check_choice(name: str, value: str, *choices: str) -> None:
     if value not in choices:
         *others, last = choices
         expected = f"{', '.join(others)} or {last}" if others else last
-        raise UsageError(f"{name} must be {expected}, not {value!r}")
+        raise UsageError(f"`{name}` must be {expected}, not {value!r}")
 
 
-def _check_shares(settings: object, names: tuple[str, ...]) -> None:
+def _check_shares(group: str, settings: object, names: tuple[str, ...]) -> None:
     for name in names:
         if not 0 <= getattr(settings, name) < 1:
-            raise UsageError(f"{name} must lie in [0, 1), not {getattr(settings, name)}")
+            raise UsageError(f"`{group}.{name}` must lie in [0, 1), not {getattr(settings, name)}")

@@ -27,7 +27,7 @@ def read_pointer(artifacts: Path) -> tuple[str, ...]:
     pointer = artifacts / CURRENT
     if not os.path.lexists(pointer):
         raise ArtifactError(
-            f"{artifacts.absolute()}: no bundle here; run build-index first, or give --artifacts"
+            f"{artifacts.absolute()}: no bundle here", "run build-index first, or give `artifacts`"
         )
     text = read_plain_file(pointer, None).decode("utf-8", "replace")
     names = text.splitlines()

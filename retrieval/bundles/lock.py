@@ -30,8 +30,8 @@ def build_lock(artifacts: Path) -> Iterator[None]:
                 file.seek(0)
                 holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
                 raise EnvironmentProblem(
-                    f"{artifacts}: another build is writing here (process {holder}); "
-                    "wait for it, or give another --artifacts"
+                    f"{artifacts}: another build is writing here (process {holder})",
+                    "wait for it, or give another `artifacts`",
                 ) from None
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())

@@ -24,13 +24,13 @@ def check_memory(bundle: Bundle, part: str, limit: int | None) -> None:
     needed = sum(int(entry["size"]) for name, entry in files.items() if name.startswith(f"{part}/"))
     left = _address_space_left()
     for allowed, by, more in (
-        (limit, "--memory-limit allows", "allow more"),
+        (limit, "`memory_limit` allows", "allow more"),
         (left, "the limit of this process (ulimit -v) leaves", "raise it"),
     ):
         if allowed is not None and needed > allowed:
             raise EnvironmentProblem(
-                f"{bundle.folder / part}: takes {_shown(needed)}, but {by} {_shown(allowed)}; {more}, or "
-                "build a smaller one with build-index --dimension or --memory-limit"
+                f"{bundle.folder / part}: takes {_shown(needed)}, but {by} {_shown(allowed)}",
+                f"{more}, or build a smaller one with build-index `towers.dimension` or `memory_limit`",
             )
 
 

@@ -205,6 +205,6 @@ def _no_features(system: FittedSystem) -> str:
     if system.model.vectors.history_items is None:
         why = "has the id tower, which knows items by who met them only"
     return (
-        f"this bundle {why}, so it has no vectors for new ones; give them with --vectors FILE.npy, a row "
+        f"this bundle {why}, so it has no vectors for new ones; give them with `vectors=FILE.npy`, a row "
         f"of {numbers} numbers (the last is the bias) for each item"
     )

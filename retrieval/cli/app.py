@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from retrieval.cli.flags import with_flags
 from retrieval.cli.process import READER_GONE, discard, ignore_signals, report
 from retrieval.errors import EnvironmentProblem, RetrievalError, UsageError
 
@@ -68,7 +69,7 @@ def run(command: click.Command, name: str) -> int:
     except click.ClickException as error:
         return _failed(error, _usage_message(error, name), error.exit_code)
     except RetrievalError as error:
-        return _failed(error, str(error), error.exit_code)
+        return _failed(error, with_flags(str(error)), error.exit_code)
     except (MemoryError, RuntimeError) as error:
         # torch says it with a RuntimeError.
         if not isinstance(error, MemoryError) and "allocate memory" not in str(error):

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from retrieval.cli.flags import with_flags
 from retrieval.cli.process import CLEAR_LINE, is_live, write_stderr
 from retrieval.progress import Progress, Silent
 from retrieval.reporting.text.tables import WIDTH, printable, shorten
@@ -80,7 +81,7 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """Print a line of its own."""
-        self._print(printable(text))
+        self._print(printable(with_flags(text)))
 
     def _show(self, text: str) -> None:
         if self._line is not None:

@@ -126,8 +126,9 @@ def _from_disk(named: NamedSet, ratings: Path) -> Verified:
     except (DataError, SourceFailedError) as error:
         reason = str(error).removeprefix(f"{ratings}: ")
         raise EnvironmentProblem(
-            f"{ratings}: not the rows of {named.name} ({reason}); delete this file and run again to download "
-            "it, or give it with build-index --ratings if it is a table of your own"
+            f"{ratings}: not the rows of {named.name} ({reason})",
+            "delete this file and run again to download it, or give it with build-index `ratings` if it is a "
+            "table of your own",
         ) from error
     except OSError as error:
         raise EnvironmentProblem(f"{ratings}: cannot be read: {error.strerror or error}") from error
@@ -194,14 +195,15 @@ def _download(named: NamedSet, data_dir: Path, watch: Watch) -> Verified:
                         watch.log(f"failed: {error}")
     except OSError as error:
         raise EnvironmentProblem(
-            f"{data_dir}: {named.name} cannot be written here: {error.strerror or error}; free some space or "
-            "choose another data folder with --data"
+            f"{data_dir}: {named.name} cannot be written here: {error.strerror or error}",
+            "free some space or choose another data folder with `data_dir`",
         ) from error
     archive, _ = archives_by_hand(named, data_dir)
     raise EnvironmentProblem(
-        f"{named.name}: no source could deliver it; tried {'; '.join(failures)}; fetch {archive.name} in "
-        f"another way and save it as {archive}, or its ratings as {data_dir / named.archive.members[0]}, and "
-        "run again; or give a file of your own with build-index --ratings PATH"
+        f"{named.name}: no source could deliver it; tried {'; '.join(failures)}",
+        f"fetch {archive.name} in another way and save it as {archive}, or its ratings as "
+        f"{data_dir / named.archive.members[0]}, and run again; or give a file of your own with build-index "
+        "`ratings=PATH`",
     )
 
 
@@ -242,6 +244,6 @@ def _check_space(named: NamedSet, source: Source, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise EnvironmentProblem(
-            f"{folder.parent}: {size_text(needed)} are needed for {named.name}, {size_text(free)} are free; "
-            "free some space or choose another data folder with --data"
+            f"{folder.parent}: {size_text(needed)} are needed for {named.name}, {size_text(free)} are free",
+            "free some space or choose another data folder with `data_dir`",
         )

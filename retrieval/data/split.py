@@ -94,7 +94,7 @@ def split_by_time(interactions: Interactions, settings: SplitSettings | None = N
         found = f"found {', '.join(interactions.columns_found)}; " if interactions.columns_found else ""
         raise DataError(
             f"{interactions.source}: no timestamp column, so it cannot be split by time: {found}name one "
-            "with --time-column, or give --split random"
+            "with `columns.timestamp`, or give `split.kind=random`"
         )
     frame = interactions.frame
     cuts = np.quantile(frame[TIMESTAMP].to_numpy(), _shares(settings))
@@ -174,17 +174,19 @@ def _split(
 def _check(counts: SplitCounts, interactions: Interactions, kind: SplitKind) -> None:
     source, frame = interactions.source, interactions.frame
     sizes = f"train {counts.train}, validation {counts.validation}, test {counts.test} rows"
-    advice = "give more data, or other --test-fraction and --validation-fraction"
+    advice = "give more data, or other `split.test_fraction` and `split.validation_fraction`"
     if not (counts.train and counts.validation and counts.test):
         if kind == "time" and frame[TIMESTAMP].n_unique() < 3:
             moments = "the same timestamp" if frame[TIMESTAMP].n_unique() == 1 else "one of two timestamps"
             raise DataError(
                 f"{source}: all {len(frame):,} rows have {moments}, so they cannot be split by time "
-                f"({sizes}); name another column with --time-column, or give --split random"
+                f"({sizes})",
+                "name another column with `columns.timestamp`, or give `split.kind=random`",
             )
-        raise DataError(f"{source}: the split leaves an empty slice ({sizes}); {advice}")
+        raise DataError(f"{source}: the split leaves an empty slice ({sizes})", advice)
     if not counts.warm_test or not counts.warm_validation:
         raise DataError(
             f"{source}: no validation or test row has a user and an item that occur in train ({sizes}; "
-            f"warm {counts.warm_validation} and {counts.warm_test}), so nothing can be measured; {advice}"
+            f"warm {counts.warm_validation} and {counts.warm_test}), so nothing can be measured",
+            advice,
         )

@@ -128,11 +128,11 @@ def _tuned(
             say=lambda message: progress.note(f"index: {message}"),
         )
     except NothingMeetsError as error:
-        limits = "--recall-target" if goal.accept is None else "--max-ndcg-loss"
-        limits += "" if goal.memory_limit is None else " and --memory-limit"
-        raise UsageError(f"{limits}: {error}; ask for less or allow more") from error
+        limits = "`recall_target`" if goal.accept is None else "`max_ndcg_loss`"
+        limits += "" if goal.memory_limit is None else " and `memory_limit`"
+        raise UsageError(f"{limits}: {error}", "ask for less or allow more") from error
     except ValueError as error:
-        raise UsageError(f"--index: {error}") from error
+        raise UsageError(f"`index`: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,5 +183,5 @@ def _say_where_it_stands(tuned: Tuned, goal: Goal, progress: Progress) -> None:
     if goal.recall is not None and tuned.held_out.recall < goal.recall:
         progress.note(
             f"index: {tuned.chosen.name} finds {tuned.held_out.recall:.1%}: "
-            f"--recall-target {goal.recall:g} missed"
+            f"`recall_target={goal.recall:g}` missed"
         )

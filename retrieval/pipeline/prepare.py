@@ -30,7 +30,7 @@ def check_index(settings: BuildSettings, n_items: int) -> None:
     try:
         check_factory(settings.index, n_items, settings.towers.dimension + 1)  # the bias is a column too
     except ValueError as error:
-        raise UsageError(f"--index: {error}") from error
+        raise UsageError(f"`index`: {error}") from error
 
 
 def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold: float) -> EvaluationData:
@@ -57,7 +57,8 @@ def usable(interactions: Interactions, threshold: float) -> tuple[Interactions, 
         if ids.n_unique() == 1:
             raise DataError(
                 f"{interactions.source}: all {len(ids):,} rows are of one {column}, {ids[0]!r}, so there is "
-                f"nothing to learn; give more data, or name another column with --{column}-column"
+                "nothing to learn",
+                f"give more data, or name another column with `columns.{column}`",
             )
     if not interactions.has_ratings:
         return interactions, []
@@ -73,12 +74,13 @@ def usable(interactions: Interactions, threshold: float) -> tuple[Interactions, 
     if not share:
         raise DataError(
             f"{interactions.source}: no rating is {threshold:g} or more, so there is nothing to learn from: "
-            f"{scale}; set --positive-threshold"
+            f"{scale}",
+            "set `positive_threshold`",
         )
     if share > MOST_POSITIVE:
         return interactions, [
             f"{share:.0%} of the rows are positive (rated {threshold:g} or more): {scale}; should "
-            "--positive-threshold be higher?"
+            "`positive_threshold` be higher?"
         ]
     return interactions, []
 
@@ -87,9 +89,9 @@ def _nothing_to_choose_by(table: Interactions, threshold: float) -> str:
     if not table.has_ratings:
         return (
             f"{table.source}: every warm validation row is a pair that train has already, so nothing can be "
-            "chosen; raise --validation-fraction or give more data"
+            "chosen; raise `split.validation_fraction` or give more data"
         )
     return (
         f"{table.source}: no warm validation row is rated {threshold:g} or more for a pair that train does "
-        "not have, so nothing can be chosen; lower --positive-threshold or raise --validation-fraction"
+        "not have, so nothing can be chosen; lower `positive_threshold` or raise `split.validation_fraction`"
     )

@@ -96,7 +96,7 @@ def _result_in(saved: Saved) -> TuningResult:
         return TuningResult.from_json(saved.document["result"])
     except (KeyError, TypeError) as error:
         raise ArtifactError(
-            f"{saved.path}: not the outcome of a search; delete it, or build without --resume"
+            f"{saved.path}: not the outcome of a search", "delete it, or build without `resume`"
         ) from error
 
 

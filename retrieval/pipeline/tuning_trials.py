@@ -43,7 +43,8 @@ def require_optuna() -> None:
         import optuna  # noqa: F401
     except ImportError as error:
         raise EnvironmentProblem(
-            "--tune needs an optional package that is not installed: pip install optuna; or leave out --tune"
+            "`tune` needs an optional package that is not installed: pip install optuna",
+            "or leave out `tune`",
         ) from error
 
 
@@ -227,13 +228,13 @@ def _opened(path: Path) -> Study:
         study.check()
     except OSError as error:
         raise EnvironmentProblem(
-            f"{error.filename or path}: cannot be written ({error.strerror or error}); "
-            "free space or give another --artifacts"
+            f"{error.filename or path}: cannot be written ({error.strerror or error})",
+            "free space or give another `artifacts`",
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ArtifactError(
-            f"{path}: not the trials that --tune keeps ({type(error).__name__}); delete it, and the search "
-            "begins anew"
+            f"{path}: not the trials that `tune` keeps ({type(error).__name__})",
+            "delete it, and the search begins anew",
         ) from error
     return study
 

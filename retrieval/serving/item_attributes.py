@@ -129,8 +129,8 @@ class ItemAttributes:
             return column
         if not self.columns:
             raise UsageError(
-                f"nothing is known of the items of this bundle, so there is no {name.strip()!r} to filter "
-                "by; build it with a table of them: build-index --items FILE"
+                f"nothing is known of the items of this bundle, so there is no {name.strip()!r} to filter by",
+                "build it with a table of them: build-index `items=FILE`",
             )
         names = _some(self.columns)
         raise UsageError(f"the items have no column {name.strip()!r} to filter by; there are {names}")

@@ -67,4 +67,4 @@ def _metadata(data: memoryview) -> dict[str, str]:
 
 def damaged(path: Path, why: str) -> ArtifactError:
     """The error that says so, and what to do."""
-    return ArtifactError(f"{path}: damaged checkpoint: {why}; delete it, or build without --resume")
+    return ArtifactError(f"{path}: damaged checkpoint: {why}", "delete it, or build without `resume`")

@@ -48,7 +48,7 @@ def checkpoint_key(
         **{name: version(name) for name in LIBRARIES},
     }
     if settings.tune is not None:  # which tries no dimension that the index could not take
-        key |= {f"--tune's {name}": value for name, value in asdict(settings.tune).items()}
+        key |= {f"`tune`'s {name}": value for name, value in asdict(settings.tune).items()}
         key["index"] = settings.index
     return key
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a build that is running or was stopped: a file for each fit, from which --resume goes on."""
+"""Checkpoints of a build that is running or was stopped: a file for each fit, from which `resume` goes on."""
 
 import json
 import re
@@ -249,8 +249,8 @@ def _check_key(path: Path, was: Key, now: Key) -> None:
         f"{name} was {_plain(was.get(name))}, is {_plain(now.get(name))}" for name in names
     )
     raise UsageError(
-        f"--resume: {path.parent} is of another build: {differences}; give the same data and settings, or "
-        "leave out --resume to begin anew"
+        f"`resume`: {path.parent} is of another build: {differences}",
+        "give the same data and settings, or leave out `resume` to begin anew",
     )
 
 

@@ -55,7 +55,7 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem(
-            "--device cuda: this torch build or machine has no usable CUDA device; use --device cpu or auto"
+            "`device=cuda`: this torch build or machine has no usable CUDA device", "use `device=cpu` or auto"
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

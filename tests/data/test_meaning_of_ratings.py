@@ -177,7 +177,7 @@ def test_a_threshold_that_every_rating_reaches_trains_the_same_towers_and_is_not
         assert other.report.stages[name] == click_build.report.stages[name]
     assert record.notes == [
         "clicks: 100% of the rows are positive (rated 1 or more): the ratings go from 1 to 5; "
-        "should --positive-threshold be higher?"
+        "should `positive_threshold` be higher?"
     ]
 
 
@@ -319,7 +319,7 @@ def test_clicks_of_one_user_or_on_one_item_are_refused(
 ) -> None:
     frame = clicks.frame.with_columns(pl.lit(7, pl.Int64).alias(column))
     with pytest.raises(
-        DataError, match=rf"^c\.csv: all 4,822 rows are of one {column}, 7, .*--{column}-column$"
+        DataError, match=rf"^c\.csv: all 4,822 rows are of one {column}, 7, .*`columns.{column}`$"
     ):
         build(Interactions.from_frame(frame, "c.csv"), settings=tiny_settings)
 
@@ -335,7 +335,7 @@ def test_clicks_that_only_repeat_train_cannot_be_chosen_by(
         DataError, match=r"^c\.csv: every warm validation row is a pair that train has"
     ) as raised:
         build(table, settings=tiny_settings)
-    assert "--positive-threshold" not in str(raised.value)
+    assert "`positive_threshold`" not in str(raised.value)
 
 
 # Other scales
@@ -386,7 +386,7 @@ def test_a_threshold_that_no_rating_reaches_is_refused_with_the_scale(
     table = replace(sample_set.interactions, source="stars.csv")
     message = (
         r"^stars\.csv: no rating is 70 or more, so there is nothing to learn from: "
-        "the ratings go from 1 to 5; set --positive-threshold$"
+        "the ratings go from 1 to 5; set `positive_threshold`$"
     )
     with pytest.raises(DataError, match=message):
         build(table, settings=replace(tiny_settings, positive_threshold=70.0), progress=record)
@@ -405,6 +405,6 @@ def test_a_threshold_of_another_scale_is_noted_with_the_scale(
     assert same is table
     expected = [
         "100% of the rows are positive (rated 4 or more): the ratings go from 5 to 105; "
-        "should --positive-threshold be higher?"
+        "should `positive_threshold` be higher?"
     ]
     assert notes == (expected if share == "100%" else [])

@@ -207,7 +207,7 @@ def test_the_table_is_left_as_it_is() -> None:
 
 
 def test_an_unknown_kind_of_split_is_refused() -> None:
-    with pytest.raises(UsageError, match="--split must be time or random, not 'chance'"):
+    with pytest.raises(UsageError, match=r"`split\.kind` must be time or random, not 'chance'"):
         SplitSettings(kind="chance")  # type: ignore[arg-type]
 
 
@@ -220,7 +220,7 @@ def test_without_times_no_split_by_time_but_a_way_out(without: tuple[str, ...]) 
     found = ", ".join(column for column in COLUMNS if column not in without)
     message = (
         f"^a table: no timestamp column, so it cannot be split by time: found {found}; "
-        "name one with --time-column, or give --split random$"
+        "name one with `columns.timestamp`, or give `split.kind=random`$"
     )
     for split in (split_by_time, split_interactions):
         with pytest.raises(DataError, match=message):
@@ -230,7 +230,7 @@ def test_without_times_no_split_by_time_but_a_way_out(without: tuple[str, ...]) 
 
 def test_a_frame_of_unknown_origin_is_refused_without_listing_columns() -> None:
     interactions = replace(table([(1, 1, 5.0, n) for n in range(20)], (TIMESTAMP,)), columns_found=())
-    with pytest.raises(DataError, match="cannot be split by time: name one with --time-column"):
+    with pytest.raises(DataError, match=r"cannot be split by time: name one with `columns\.timestamp`"):
         split_by_time(interactions)
 
 
@@ -240,7 +240,7 @@ def test_too_few_rows_for_three_slices_are_not_answered_with_what_was_given(time
     rows: list[Row] = [(n, n, 5.0, time) for n, time in enumerate(times)]
     with pytest.raises(DataError, match=r"empty slice \(train 3, validation 0, test 1 rows\)") as raised:
         at_random(table(rows))
-    assert "--split random" not in str(raised.value)
+    assert "`split.kind=random`" not in str(raised.value)
     assert "by time" not in str(raised.value)
 
 
@@ -398,7 +398,7 @@ def test_without_times_a_build_by_time_stops_before_any_training(
     record = Record()
     frame = sample_set.interactions.frame.drop(TIMESTAMP)
     with pytest.raises(
-        DataError, match=r"shop\.csv: no timestamp column.*--time-column, or give --split random$"
+        DataError, match=r"shop\.csv: no timestamp column.*`columns.timestamp`, or give `split.kind=random`$"
     ):
         build(Interactions.from_frame(frame, "shop.csv"), settings=tiny_settings, progress=record)
     assert record.phases == ["Splitting by time"]
@@ -417,7 +417,8 @@ def test_the_command_refuses_a_bare_table_with_the_flag_that_builds_it(
     refused = runner.invoke(build_index_module.build_index, flags)
     assert isinstance(refused.exception, DataError)
     assert refused.stdout == ""
-    assert "--time-column" in str(refused.exception) and "--split random" in str(refused.exception)
+    assert "`columns.timestamp`" in str(refused.exception)
+    assert "`split.kind=random`" in str(refused.exception)
     assert not (artifacts / "current").exists()
 
     done = runner.invoke(

@@ -194,7 +194,8 @@ def test_warm_rows_need_a_known_user_and_a_known_item() -> None:
 def test_an_empty_slice_is_refused_with_counts_and_a_way_out() -> None:
     rows: list[Row] = [(1, 1, 5.0, 7)] * 12
     with pytest.raises(
-        DataError, match=r"clicks\.csv: all 12 rows have the same.*train 12, validation 0.*--split random"
+        DataError,
+        match=r"clicks\.csv: all 12 rows have the same.*train 12, validation 0.*`split.kind=random`",
     ):
         split_by_time(table(rows, "clicks.csv"), USUAL)
 

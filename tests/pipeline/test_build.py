@@ -210,7 +210,7 @@ def test_an_index_that_cannot_work_is_refused_before_training_with_one_that_does
     sample_set: Dataset, tiny_settings: BuildSettings, index: str
 ) -> None:
     record = Record()
-    with pytest.raises(UsageError, match=r'--index.*"IVF2,Flat" works here'):
+    with pytest.raises(UsageError, match=r'`index`.*"IVF2,Flat" works here'):
         build(sample_set.interactions, settings=replace(tiny_settings, index=index), progress=record)
     assert record.phases == ["Splitting by time"]
 
@@ -222,7 +222,7 @@ def test_no_positive_in_validation_is_refused_before_training(
     # One positive in the whole table, the last row.
     rated = pl.Series("rating", [1.0] * (len(sample_set.interactions) - 1) + [5.0], dtype=pl.Float32)
     frame = sample_set.interactions.frame.sort("timestamp").with_columns(rated)
-    with pytest.raises(DataError, match="lower --positive-threshold"):
+    with pytest.raises(DataError, match="lower `positive_threshold`"):
         build(Interactions.from_frame(frame), settings=tiny_settings, progress=record)
     assert record.phases == ["Splitting by time"]
 

@@ -86,7 +86,7 @@ def test_an_index_that_is_named_is_served_and_a_missed_target_is_said(
     assert isinstance(model.ann, AnnIndex) and model.ann.factory == "RR8,PQ2x4"
     assert (model.serves, choice.pays_from) == ("ann", None)
     assert "RFlat" in notes[0]
-    assert "--recall-target 1 missed" in notes[1]
+    assert "`recall_target=1` missed" in notes[1]
 
 
 def test_a_target_that_nothing_meets_within_the_memory_is_refused_with_the_best(
@@ -94,7 +94,7 @@ def test_a_target_that_nothing_meets_within_the_memory_is_refused_with_the_best(
 ) -> None:
     limit = int(bare.vectors.items.nbytes * 0.3)
     settings = replace(tiny_settings, index="auto", recall_target=1.0, memory_limit=limit)
-    with pytest.raises(UsageError, match="--recall-target and --memory-limit: no") as caught:
+    with pytest.raises(UsageError, match="`recall_target` and `memory_limit`: no") as caught:
         chosen(bare, lists, settings)
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith("ask for less or allow more")
@@ -162,11 +162,11 @@ def test_a_system_without_an_index_is_not_written(tiny_build: Build, tmp_path: P
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"memory_limit": 0}, "--memory-limit must be at least one byte"),
-        ({"max_ndcg_loss": -0.1}, "--max-ndcg-loss must lie in"),
-        ({"max_ndcg_loss": float("nan")}, "--max-ndcg-loss must lie in"),
-        ({"index_minutes": 0.0}, "--index-minutes must be a positive number"),
-        ({"index_minutes": float("inf")}, "--index-minutes must be a positive number"),
+        ({"memory_limit": 0}, "`memory_limit` must be at least one byte"),
+        ({"max_ndcg_loss": -0.1}, "`max_ndcg_loss` must lie in"),
+        ({"max_ndcg_loss": float("nan")}, "`max_ndcg_loss` must lie in"),
+        ({"index_minutes": 0.0}, "`index_minutes` must be a positive number"),
+        ({"index_minutes": float("inf")}, "`index_minutes` must be a positive number"),
         ({"recall_target": None}, "needs a target"),
     ],
 )

@@ -222,7 +222,7 @@ def test_only_dimensions_that_the_index_takes_are_tried(sample_set: Dataset, set
 
 
 def test_a_preset_is_not_tuned() -> None:
-    with pytest.raises(UsageError, match="--tune"):
+    with pytest.raises(UsageError, match="`tune`"):
         BuildSettings(preset="notebook", tune=PLAN)
 
 

@@ -71,7 +71,7 @@ def test_commas_part_values_but_for_those_that_have_one(
 def test_an_unknown_column_lists_those_there_are(films: ItemAttributes) -> None:
     with pytest.raises(UsageError, match=r"no column 'gener' .*; there are genre, studio, year, decade$"):
         films.rows("gener", ["Drama"])
-    with pytest.raises(UsageError, match=r"nothing is known of the items .*build-index --items FILE"):
+    with pytest.raises(UsageError, match=r"nothing is known of the items .*build-index `items=FILE`"):
         ItemAttributes().rows("genre", ["Drama"])
 
 

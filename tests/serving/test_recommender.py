@@ -161,7 +161,7 @@ def test_json_has_the_keys_of_the_design_and_text_ids(recommender: Recommender) 
 def test_an_unknown_user_is_answered_with_what_is_known(
     recommender: Recommender, user: int | str, instead: str
 ) -> None:
-    with pytest.raises(NotFoundError, match=f"{instead}.*--history") as caught:
+    with pytest.raises(NotFoundError, match=f"{instead}.*`history=ITEM,ITEM`") as caught:
         recommender.recommend([42, user])
     shown = repr(user) if user in ("", "43.5") else str(user)
     assert f"user {shown} is not among the 150 users" in str(caught.value)
@@ -246,7 +246,7 @@ def test_the_id_tower_answers_its_users_and_refuses_histories(
     fitted.save(tmp_path)
     for recommender in (fitted, Recommender.load(tmp_path)):
         assert len(recommender.recommend([42], 10)[0].items) == 10
-        with pytest.raises(UsageError, match="--user-tower history"):
+        with pytest.raises(UsageError, match=r"`towers\.user_tower=history`"):
             recommender.recommend_for_history([1, 2])
         with pytest.raises(NotFoundError, match="serves only the users it was built on"):
             recommender.recommend([9999])

@@ -341,7 +341,7 @@ def test_every_flipped_bit_is_refused(tmp_path: Path, finished: bool) -> None:
         with pytest.raises(ArtifactError) as refused:
             resumed(tmp_path / "kept")
         message = str(refused.value)
-        assert message.startswith(f"{path}: ") and "delete it, or build without --resume" in message
+        assert message.startswith(f"{path}: ") and "delete it, or build without `resume`" in message
         assert "\n" not in message
 
 
@@ -350,7 +350,7 @@ def test_every_cut_and_what_is_behind_the_end_are_refused(tmp_path: Path) -> Non
     whole = path.read_bytes()
     for damaged in (*(whole[:size] for size in range(len(whole))), whole + b"\0", whole + whole):
         path.write_bytes(damaged)
-        with pytest.raises(ArtifactError, match="delete it, or build without --resume"):
+        with pytest.raises(ArtifactError, match="delete it, or build without `resume`"):
             resumed(tmp_path / "kept")
 
 
@@ -442,9 +442,9 @@ def test_checkpoints_of_other_settings_are_refused_by_name(tmp_path: Path) -> No
     with pytest.raises(UsageError) as refused:
         resumed(tmp_path / "kept", now)
     assert str(refused.value) == (
-        f"--resume: {path.parent} is of another build: learning_rate was 0.1, is 0.2, hidden was 16,8, "
+        f"`resume`: {path.parent} is of another build: learning_rate was 0.1, is 0.2, hidden was 16,8, "
         "is 16,4, interactions was abababababab, is cdcdcdcdcdcd, users table was none, is efefefefefef; "
-        "give the same data and settings, or leave out --resume to begin anew"
+        "give the same data and settings, or leave out `resume` to begin anew"
     )
     assert path.exists()
 

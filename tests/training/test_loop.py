@@ -787,5 +787,5 @@ def test_devices() -> None:
         assert choose_device("cuda").type == choose_device("auto").type == "cuda"
     else:
         assert choose_device("auto") == CPU
-        with pytest.raises(EnvironmentProblem, match=r"--device cuda: .*use --device cpu or auto"):
+        with pytest.raises(EnvironmentProblem, match=r"`device=cuda`: .*use `device=cpu` or auto"):
             choose_device("cuda")

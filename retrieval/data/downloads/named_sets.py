@@ -44,7 +44,7 @@ class NamedSet:
     the shape is all there is.
 
     Attributes:
-        name: what `--dataset` takes.
+        name: what `load_dataset` takes.
         description: one line for people.
         shape: of the right rows.
         ratings_bytes: file name of the ratings, in any source -> its size as published.

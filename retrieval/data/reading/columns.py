@@ -8,7 +8,8 @@ from retrieval.errors import DataError, UsageError
 
 USER, ITEM, RATING, TIMESTAMP = "user", "item", "rating", "timestamp"
 COLUMNS = (USER, ITEM, RATING, TIMESTAMP)
-FLAGS = {USER: "--user-column", ITEM: "--item-column", RATING: "--rating-column", TIMESTAMP: "--time-column"}
+# The field of `ColumnNames` that names each column, as messages write it.
+NAMED_BY = {column: f"`columns.{column}`" for column in COLUMNS}
 
 # As met in public data sets, the surest first; written as `plain_name` writes them.
 _SPELLINGS = {
@@ -65,7 +66,8 @@ class ColumnNames:
         for column, name in self.given().items():
             if name in owner:
                 raise UsageError(
-                    f"{FLAGS[owner[name]]} and {FLAGS[column]} both name {name!r}; name a column only once"
+                    f"{NAMED_BY[owner[name]]} and {NAMED_BY[column]} both name {name!r}",
+                    "name a column only once",
                 )
             owner[name] = column
 
@@ -82,23 +84,25 @@ class ColumnNames:
         """`positions`, which have a user, an item and every column that was named.
 
         Raises:
-            DataError: naming the column that is missing, the columns found and the flag that maps it.
+            DataError: naming the column that is missing, the columns found and the argument that names it.
         """
         found = self.positions(names)
         listed = ", ".join(names) or "none"
         for column, name in self.given().items():
             if column not in found:
                 hint = _did_you_mean(name, names)
-                raise DataError(f"{source}: no column {name!r} for {FLAGS[column]}: found {listed}{hint}")
+                raise DataError(f"{source}: no column {name!r} for {NAMED_BY[column]}: found {listed}{hint}")
         owner: dict[int, str] = {}
         for column, name in self.given().items():
             other = owner.setdefault(found[column], column)
             if other != column:
-                both = f"{FLAGS[other]} {getattr(self, other)!r} and {FLAGS[column]} {name!r}"
+                both = f"{NAMED_BY[other]} {getattr(self, other)!r} and {NAMED_BY[column]} {name!r}"
                 raise DataError(f"{source}: {both} mean the same column, {names[found[column]]}")
         for column in (USER, ITEM):
             if column not in found:
-                raise DataError(f"{source}: no {column} column: found {listed}; name it with {FLAGS[column]}")
+                raise DataError(
+                    f"{source}: no {column} column: found {listed}", f"name it with {NAMED_BY[column]}"
+                )
         return found
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -108,7 +112,7 @@ class ColumnNames:
             if len(found) > 1 and column not in self.given():
                 others = ", ".join(names[position] for position in found[1:])
                 notes.append(
-                    f"the {column} column is {names[found[0]]}; {FLAGS[column]} chooses another ({others})"
+                    f"the {column} column is {names[found[0]]}; {NAMED_BY[column]} chooses another ({others})"
                 )
         return tuple(notes)
 
@@ -141,7 +145,7 @@ def rating_note(names: Sequence[str], has_header: bool = True) -> str:
         return "no rating column: every row counts as a positive"
     return (
         f"no rating column among {', '.join(names)}: every row counts as a positive; "
-        f"name one with {FLAGS[RATING]}"
+        f"name one with {NAMED_BY[RATING]}"
     )
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from retrieval.data.reading.columns import COLUMNS, FLAGS, ITEM, RATING, TIMESTAMP, USER, ColumnNames
+from retrieval.data.reading.columns import COLUMNS, ITEM, NAMED_BY, RATING, TIMESTAMP, USER, ColumnNames
 from retrieval.data.reading.delimiters import TextLayout, header_layout, shorten, split_fields
 from retrieval.errors import DataError
 
@@ -79,7 +79,7 @@ def _check_headerless(
     if given:
         column, name = next(iter(given.items()))
         raise DataError(
-            f"{label}: no column {name!r} for {FLAGS[column]}: there is no header, "
+            f"{label}: no column {name!r} for {NAMED_BY[column]}: there is no header, "
             f"the first line is {shorten(line)}"
         )
 

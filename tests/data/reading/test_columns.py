@@ -55,16 +55,20 @@ def test_a_given_column_is_nobody_elses() -> None:
     names = ["userId", "uid", "movieId"]
     assert ColumnNames(item="userId").positions(names) == {"user": 1, "item": 0}
     assert ColumnNames(item="userId").require(names, "x") == {"user": 1, "item": 0}
-    with pytest.raises(DataError, match=r"x: no user column: found user, rating; name it with --user"):
+    with pytest.raises(
+        DataError, match=r"x: no user column: found user, rating; name it with `columns.user`"
+    ):
         ColumnNames(item="user").require(["user", "rating"], "x")
 
 
 def test_one_column_cannot_be_two() -> None:
     with pytest.raises(
-        UsageError, match="--user-column and --time-column both name 'id'; name a column only"
+        UsageError, match=r"`columns\.user` and `columns\.timestamp` both name 'id'; name a column only"
     ):
         ColumnNames(user="id", timestamp="id")
-    with pytest.raises(DataError, match="--user-column 'ID' and --item-column 'id' mean the same column, id"):
+    with pytest.raises(
+        DataError, match=r"`columns\.user` 'ID' and `columns\.item` 'id' mean the same column, id"
+    ):
         ColumnNames(user="ID", item="id").require(["id", "rating"], "x")
 
 
@@ -73,12 +77,12 @@ def test_a_missing_name_is_answered_with_the_columns_and_the_nearest() -> None:
     with pytest.raises(DataError) as caught:
         ColumnNames(rating="mystar").require(names, "r.csv")
     assert str(caught.value) == (
-        "r.csv: no column 'mystar' for --rating-column: found user, item, my_stars, when; "
+        "r.csv: no column 'mystar' for `columns.rating`: found user, item, my_stars, when; "
         "did you mean my_stars?"
     )
-    with pytest.raises(DataError, match=r"'zzz' for --time-column: found user, item, my_stars, when$"):
+    with pytest.raises(DataError, match=r"'zzz' for `columns.timestamp`: found user, item, my_stars, when$"):
         ColumnNames(timestamp="zzz").require(names, "r.csv")
-    with pytest.raises(DataError, match="x: no user column: found none; name it with --user-column"):
+    with pytest.raises(DataError, match=r"x: no user column: found none; name it with `columns\.user`"):
         ColumnNames().require([], "x")
 
 
@@ -90,9 +94,9 @@ def test_of_several_columns_the_surest_name_is_taken_and_said() -> None:
     names = ["isbn", "uid", "movieId", "date", "timestamp", "rating", "Rating"]
     assert ColumnNames().require(names, "x") == {"user": 1, "item": 2, "rating": 5, "timestamp": 4}
     assert ColumnNames().notes(names) == (
-        "the item column is movieId; --item-column chooses another (isbn)",
-        "the rating column is rating; --rating-column chooses another (Rating)",
-        "the timestamp column is timestamp; --time-column chooses another (date)",
+        "the item column is movieId; `columns.item` chooses another (isbn)",
+        "the rating column is rating; `columns.rating` chooses another (Rating)",
+        "the timestamp column is timestamp; `columns.timestamp` chooses another (date)",
     )
     chosen = ColumnNames(item="isbn", rating="rating", timestamp="date")
     assert chosen.notes(names) == ()
@@ -100,6 +104,6 @@ def test_of_several_columns_the_surest_name_is_taken_and_said() -> None:
 
 def test_what_is_said_of_a_table_without_ratings() -> None:
     assert rating_note(["user", "item"]) == (
-        "no rating column among user, item: every row counts as a positive; name one with --rating-column"
+        "no rating column among user, item: every row counts as a positive; name one with `columns.rating`"
     )
-    assert "--rating-column" not in rating_note(["user", "item"], has_header=False)
+    assert "`columns.rating`" not in rating_note(["user", "item"], has_header=False)
