@@ -124,9 +124,8 @@ def _from_disk(named: NamedSet, ratings: Path) -> Verified:
     try:
         return _verified(named, ratings)
     except (DataError, SourceFailedError) as error:
-        reason = str(error).removeprefix(f"{ratings}: ")
         raise EnvironmentProblem(
-            f"{ratings}: not the rows of {named.name} ({reason})",
+            f"{ratings}: not the rows of {named.name} ({error})",
             "delete this file and run again to download it, or give it with build-index `ratings` if it is a "
             "table of your own",
         ) from error
@@ -135,9 +134,12 @@ def _from_disk(named: NamedSet, ratings: Path) -> Verified:
 
 
 def _verified(named: NamedSet, ratings: Path) -> Verified:
-    """Read the ratings and compare them with what is pinned; `SourceFailedError` if they differ."""
+    """Read the ratings and compare them with what is pinned; `SourceFailedError` if they differ.
+
+    Messages about the rows name the file without its folder: the caller says where it lies.
+    """
     if named.rows_sha256 is not None:
-        interactions = read_interactions(ratings)
+        interactions = _read(ratings)
         digest = interactions.digest()
         if digest != named.rows_sha256:
             expected = f"{named.rows_sha256[:12]}..."
@@ -152,11 +154,16 @@ def _verified(named: NamedSet, ratings: Path) -> Verified:
                 f"{ratings.stat().st_size:,} bytes with SHA-256 {digest[:12]}..., "
                 f"expected {named.ratings_sha256[:12]}..."
             )
-    interactions = read_interactions(ratings)
+    interactions = _read(ratings)
     _check_shape(named, interactions)
     return Verified(
         ratings, interactions, "these numbers" if named.ratings_sha256 is None else "the digest of its file"
     )
+
+
+def _read(ratings: Path) -> Interactions:
+    interactions = read_interactions(ratings, label=ratings.name)
+    return replace(interactions, source=str(ratings))
 
 
 def _check_shape(named: NamedSet, interactions: Interactions) -> None:
@@ -217,7 +224,7 @@ def _from_source(named: NamedSet, source: Source, folder: Path, data_dir: Path, 
         try:
             found = _verified(named, staging / PurePosixPath(source.members[0]).name)
         except DataError as error:
-            raise SourceFailedError(str(error).replace(f"{staging}/", "")) from error
+            raise SourceFailedError(str(error)) from error
         path = _publish(staging, data_dir / named.name, source)
     checked_by = found.checked_by
     if isinstance(source, (ZipArchive, ZipOnDisk)) and source.sha256 is not None:

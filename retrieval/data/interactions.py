@@ -129,7 +129,9 @@ class Interactions:
         return sha.hexdigest()
 
 
-def read_interactions(path: Path, columns: ColumnNames | None = None) -> Interactions:
+def read_interactions(
+    path: Path, columns: ColumnNames | None = None, *, label: str | None = None
+) -> Interactions:
     """Read a file, or the ratings file of a folder; the format is known by content.
 
     Understood: ``ratings.dat`` (``::``), ``u.data`` (tabs, no header), CSV with a header in the usual
@@ -142,7 +144,7 @@ def read_interactions(path: Path, columns: ColumnNames | None = None) -> Interac
     """
     columns = columns or ColumnNames()
     table = open_table(
-        Path(path), RATINGS_FILES, "ratings", lambda lines, label: ratings_layout(lines, columns, label)
+        Path(path), RATINGS_FILES, "ratings", lambda lines, name: ratings_layout(lines, columns, name), label
     )
     positions = columns.require(table.names, table.label)
     rows = table.read(list(positions.values()))

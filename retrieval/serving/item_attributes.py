@@ -43,12 +43,12 @@ class ItemColumn:
         """Where each value stands; those that differ by case only stand together."""
         places: dict[str, list[int]] = {}
         for place, text in enumerate(self.values.ids.tolist()):
-            places.setdefault(_plain(text), []).append(place)
+            places.setdefault(_folded(text), []).append(place)
         return places
 
     def places(self, value: str) -> NDArray[np.int64]:
         """Where `value`, in any case, stands among the values; empty where it is none."""
-        return np.array(self._places.get(_plain(value), ()), dtype=np.int64)
+        return np.array(self._places.get(_folded(value), ()), dtype=np.int64)
 
     def parted(self, text: str) -> list[str]:
         """The values in a text with commas between them; a value that has commas itself is found whole.
@@ -64,7 +64,7 @@ class ItemColumn:
         while start < len(pieces):
             ends = range(min(start + most, len(pieces)), start, -1)
             parts = [",".join(pieces[start:end]) for end in ends]
-            taken = next((i for i, part in enumerate(parts) if _plain(part) in self._places), len(parts) - 1)
+            taken = next((i for i, part in enumerate(parts) if _folded(part) in self._places), len(parts) - 1)
             found.append(parts[taken].strip())
             start = ends[taken]
         return [part for part in found if part]
@@ -124,7 +124,7 @@ class ItemAttributes:
         Raises:
             UsageError: with the columns there are, if there is none of this name.
         """
-        column = self.columns.get(_plain(name))
+        column = self.columns.get(_folded(name))
         if column is not None:
             return column
         if not self.columns:
@@ -235,7 +235,7 @@ def _without_empty(values: IdMap, places: NDArray[np.int64], items: NDArray[np.i
     return ItemColumn(IdMap(values.ids[used]), ItemLists.from_pairs(numbers, items, len(used)))
 
 
-def _plain(value: str) -> str:
+def _folded(value: str) -> str:
     """As values are compared: without case, and without spaces around."""
     return value.strip().casefold()
 

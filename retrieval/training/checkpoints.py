@@ -246,7 +246,7 @@ def _check_key(path: Path, was: Key, now: Key) -> None:
         return
     names = [name for name in {**now, **was} if was.get(name) != now.get(name)]
     differences = ", ".join(
-        f"{name} was {_plain(was.get(name))}, is {_plain(now.get(name))}" for name in names
+        f"{name} was {_in_a_word(was.get(name))}, is {_in_a_word(now.get(name))}" for name in names
     )
     raise UsageError(
         f"`resume`: {path.parent} is of another build: {differences}",
@@ -254,15 +254,15 @@ def _check_key(path: Path, was: Key, now: Key) -> None:
     )
 
 
-def _plain(value: Any) -> str:
+def _in_a_word(value: Any) -> str:
     """A value in one word; of a digest its beginning.
 
-    >>> _plain(0.1), _plain(None), _plain([64, 32]), _plain("ab" * 32)
+    >>> _in_a_word(0.1), _in_a_word(None), _in_a_word([64, 32]), _in_a_word("ab" * 32)
     ('0.1', 'none', '64,32', 'abababababab')
     """
     if value is None:
         return "none"
     if isinstance(value, list):
-        return ",".join(map(_plain, value))
+        return ",".join(map(_in_a_word, value))
     text = str(value)
     return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text

@@ -44,7 +44,7 @@ def locate(path: Path, names: Sequence[str], what: str) -> Path:
             raise DataError(f"{path}: neither a file nor a folder; give a {what} file")
         return _in_folder(path, names, what)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(str(path), error) from error
 
 
 def parquet_parts(folder: Path) -> list[Path]:
@@ -64,14 +64,14 @@ def parquet_parts(folder: Path) -> list[Path]:
     return parts
 
 
-def load(path: Path, names: Sequence[str], what: str) -> tuple[bytes, str]:
+def load(path: Path, names: Sequence[str], what: str, label: str | None = None) -> tuple[bytes, str]:
     """Bytes of a file, decompressed (gzip and zip, known by their first bytes), and a label for messages.
 
     Raises:
         DataError: if the file cannot be read or decompressed, a zip has no single member for `names`, or
             the file is known to be something else than a table.
     """
-    label = str(path)
+    label = label or str(path)
     try:
         data = path.read_bytes()
         kind = kind_of(data)
@@ -82,10 +82,10 @@ def load(path: Path, names: Sequence[str], what: str) -> tuple[bytes, str]:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 member = zip_member(archive, names)
                 if member is None:
-                    raise DataError(f"{path}: {_no_member(archive, names, what)}")
-                data, label = archive.read(member), f"{path}/{member}"
+                    raise DataError(f"{label}: {_no_member(archive, names, what)}")
+                data, label = archive.read(member), f"{label}/{member}"
     except (OSError, EOFError, zlib.error, *ZIP_ERRORS) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(label, error) from error
     if kind_of(data) in (GZIP, ZIP):
         raise DataError(f"{label}: packed twice; unpack it and give the {what} file itself")
     refuse_other_kinds(data, label, what)
@@ -149,9 +149,9 @@ def _no_member(archive: zipfile.ZipFile, names: Sequence[str], what: str) -> str
     return f"no single {what} file in this zip; looked for {_list(names)}; {holds}"
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def _unreadable(label: str, error: Exception) -> DataError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return DataError(f"{path}: cannot be read: {reason}; is the file whole, and yours to read?")
+    return DataError(f"{label}: cannot be read: {reason}", "is the file whole, and yours to read?")
 
 
 def _list(names: Sequence[str]) -> str:

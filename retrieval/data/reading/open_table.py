@@ -15,7 +15,11 @@ from retrieval.errors import DataError
 
 
 def open_table(
-    path: Path, names: Sequence[str], what: str, layout: Callable[[list[str], str], TextLayout]
+    path: Path,
+    names: Sequence[str],
+    what: str,
+    layout: Callable[[list[str], str], TextLayout],
+    label: str | None = None,
 ) -> TextTable | ParquetTable | WorkbookTable:
     """The table at `path`: text, Parquet or a workbook, packed or not, known by content.
 
@@ -24,6 +28,7 @@ def open_table(
         names: file names, or patterns, in the order they are looked for.
         what: "ratings" or "items", for messages.
         layout: the first lines of a text that are not blank, and its label -> how the text falls apart.
+        label: the name of a file in messages; None: its path.
 
     Raises:
         DataError: naming the file and what is wrong with it.
@@ -32,7 +37,7 @@ def open_table(
     path = files.locate(path, names, what)
     if path.is_dir():
         return parquet_folder(path, files.parquet_parts(path))
-    data, label = files.load(path, names, what)
+    data, label = files.load(path, names, what, label)
     if files.is_typed(data):
         if kind_of(data) == PARQUET:
             return ParquetTable(label, (Part(label, data),))

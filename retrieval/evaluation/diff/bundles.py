@@ -120,7 +120,9 @@ class BundleDiff:
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; a figure that does not exist is null."""
-        document = {name: _plain(asdict(getattr(self, name))) for name in ("one", "other", "users", "items")}
+        document = {
+            name: _json_types(asdict(getattr(self, name))) for name in ("one", "other", "users", "items")
+        }
         for name in ("settings", "environment", "data", "serving"):
             document[name] = {
                 each.name: {"one": each.one, "other": each.other} for each in getattr(self, name)
@@ -211,8 +213,8 @@ def _scored(bundle: Bundle, k: int) -> ScoredSystem:
     return score_system(system, read_evaluation_data(bundle, system), k)
 
 
-def _plain(value: Any) -> Any:
+def _json_types(value: Any) -> Any:
     """The same with lists in place of tuples."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {key: _json_types(entry) for key, entry in value.items()}
+    return [_json_types(entry) for entry in value] if isinstance(value, (list, tuple)) else value

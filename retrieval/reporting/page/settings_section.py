@@ -17,14 +17,16 @@ def settings(document: Document, build: Mapping[str, Any] | None) -> Section | N
         "alpha": (document.get("rerank") or {}).get("alpha"),
         **(document.get("baselines") or {}),
     }
-    rows = tuple((name.replace("_", " "), _plain(each)) for name, each in chosen.items() if each is not None)
+    rows = tuple(
+        (name.replace("_", " "), _as_text(each)) for name, each in chosen.items() if each is not None
+    )
     tables = (
         [Table("Chosen or measured by", ("setting", "value"), rows, words=frozenset({1}))] if rows else []
     )
     if document.get("tuning"):
         tables.append(_tuning(document["tuning"]))
     if build:
-        rows = tuple((name, _plain(each)) for name, each in _flat(build))
+        rows = tuple((name, _as_text(each)) for name, each in _flat(build))
         tables.append(Table("The build’s settings", ("setting", "value"), rows, words=frozenset({1})))
     if not tables:
         return None
@@ -42,7 +44,7 @@ def _tuning(found: Document) -> Table:
         ("paired gain, as the best of many too large", f"{signed(value(gain))} ({signed_interval(gain)})"),
         ("taken", "yes" if found.get("is_chosen") else "no: not more than its standard error"),
     ]
-    rows += [(name, _plain(each)) for name, each in _flat(found.get("settings") or {}, "best trial’s ")]
+    rows += [(name, _as_text(each)) for name, each in _flat(found.get("settings") or {}, "best trial’s ")]
     return Table("Settings searched on validation", ("figure", "value"), tuple(rows), words=frozenset({1}))
 
 
@@ -54,9 +56,9 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
             yield before + name, each
 
 
-def _plain(each: Any) -> str:
+def _as_text(each: Any) -> str:
     if isinstance(each, float):
         return f"{each:g}"
     if isinstance(each, (list, tuple)):
-        return ", ".join(map(_plain, each))
+        return ", ".join(map(_as_text, each))
     return "none" if each is None else str(each)
