@@ -136,7 +136,7 @@ def test_nothing_after_train_changes_the_evaluated_models(
     one, two = fingerprint(tiny_build), fingerprint(other)
     assert [name for name in one if name.startswith("evaluated") and one[name] != two[name]] == []
     assert one["served items"] != two["served items"]
-    assert other.report.blend == tiny_build.report.alpha
+    assert other.report.blend == tiny_build.report.blend
     assert other.report.stages["exact"] != tiny_build.report.stages["exact"]
 
 
