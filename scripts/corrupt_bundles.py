@@ -25,7 +25,7 @@ from small_build import small_build, small_settings
 from retrieval.bundles.bundle import open_bundle, open_named
 from retrieval.bundles.current import BUILDS, CURRENT, read_pointer
 from retrieval.bundles.fitted_system_files import read_system
-from retrieval.bundles.manifest import MANIFEST
+from retrieval.bundles.layout import MANIFEST
 from retrieval.bundles.registry import problems
 from retrieval.errors import ArtifactError
 from retrieval.evaluation.from_bundle import read_evaluated
@@ -108,7 +108,7 @@ def refuses(reader: Reader, file: str) -> bool:
 def readers_of(shelf: Shelf) -> dict[str, list[str]]:
     """Who reads each file, found out by taking it away."""
     folder, name = shelf.folder, shelf.folder.name
-    files = [MANIFEST, *open_bundle(shelf.artifacts).manifest["files"]]
+    files = [MANIFEST, *open_bundle(shelf.artifacts).manifest.files]
     readers = shelf.readers(name)
     found = {}
     for file in files:

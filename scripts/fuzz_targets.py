@@ -16,7 +16,8 @@ from small_build import small_build
 
 from retrieval.bundles.bundle import open_folder
 from retrieval.bundles.fitted_system_files import read_system
-from retrieval.bundles.manifest import MANIFEST, manifest_bytes, manifest_digest
+from retrieval.bundles.layout import MANIFEST
+from retrieval.bundles.manifest import manifest_bytes, manifest_digest
 from retrieval.data.interactions import Interactions, read_interactions
 from retrieval.data.items import ItemTable, find_items_beside, read_items
 from retrieval.data.users import UserTable, find_users_beside, read_users
@@ -124,7 +125,7 @@ class Forge:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         bundle = open_folder(folder)
-        self._manifest = bundle.manifest
+        self._manifest = bundle.manifest.document
         self.names = [name for name in FORGED if name == MANIFEST or name in self._manifest["files"]]
         self._own = {name: (folder / name).read_bytes() for name in self.names}
         self._answers = answers(read_system(bundle, "served"))

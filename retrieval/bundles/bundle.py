@@ -16,7 +16,6 @@ import io
 import json
 import math
 import mmap
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +28,12 @@ from numpy.typing import NDArray
 
 from retrieval.arrays import Weights
 from retrieval.bundles.current import BUILDS, BUNDLE_NAME, read_pointer
-from retrieval.bundles.manifest import FORMAT_VERSION, ID_LENGTH, MANIFEST, manifest_bytes, manifest_digest
+from retrieval.bundles.layout import MANIFEST
+from retrieval.bundles.manifest import ID_LENGTH, FileEntry, Manifest
 from retrieval.disk import check_folder, opened_plain_file, read_plain_file
-from retrieval.errors import ArtifactError, DamagedBundle
+from retrieval.errors import DamagedBundle
 
 Verification = Literal["full", "fast"]
-FILE_NAME = re.compile(r"([a-z_]+/)?[a-z_]+\.[a-z]+")
 MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
 # What Python and NumPy say of a file that is not what its name says.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -46,13 +45,13 @@ class Bundle:
 
     Attributes:
         folder: where it lies.
-        manifest: see `publishing.BundleWriter.publish`.
+        manifest: what was built from what, and the digests of the files.
         verify: "full" checks the size and SHA-256 of a file before anything parses it; "fast", for bundles
             too large for that, its size only, and trusts the disk for the rest.
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     verify: Verification = "full"
 
     def read(self, name: str) -> bytes:
@@ -62,7 +61,7 @@ class Bundle:
             DamagedBundle: if it is not listed, missing, not a plain file, or changed.
         """
         entry = self._entry(name)
-        data = read_plain_file(self.folder / name, int(entry["size"]))
+        data = read_plain_file(self.folder / name, entry.size)
         self._check(name, data)
         return data
 
@@ -72,11 +71,11 @@ class Bundle:
         A bundle is never edited, and what is mapped stays readable after the file is removed.
         """
         entry = self._entry(name)
-        with opened_plain_file(self.folder / name, int(entry["size"])) as file:
-            if not entry["size"]:  # nothing to map
+        with opened_plain_file(self.folder / name, entry.size) as file:
+            if not entry.size:  # nothing to map
                 return np.empty(0, dtype=np.uint8)
             data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
-        if len(data) != entry["size"]:
+        if len(data) != entry.size:
             raise DamagedBundle(f"{self.folder / name}: changed while it was opened")
         self._check(name, data)
         return data
@@ -123,9 +122,9 @@ class Bundle:
         except (SafetensorError, *UNREADABLE) as error:  # the latter of types NumPy does not have
             raise DamagedBundle(f"{self.folder / name}: not safetensors ({error})") from error
 
-    def _entry(self, name: str) -> dict[str, Any]:
-        """What the manifest says of a file, whose folder must be one."""
-        entry: dict[str, Any] | None = self.manifest["files"].get(name)
+    def _entry(self, name: str) -> FileEntry:
+        """The manifest's entry of a file; the folder that the file is in must be no link."""
+        entry = self.manifest.files.get(name)
         if entry is None:
             raise DamagedBundle(f"{self.folder / name}: not listed in {MANIFEST}")
         for folder in (self.folder / name).relative_to(self.folder).parents[:-1]:
@@ -133,10 +132,7 @@ class Bundle:
         return entry
 
     def _check(self, name: str, data: Any) -> None:
-        if (
-            self.verify == "full"
-            and hashlib.sha256(data).hexdigest() != self.manifest["files"][name]["sha256"]
-        ):
+        if self.verify == "full" and hashlib.sha256(data).hexdigest() != self.manifest.files[name].sha256:
             raise DamagedBundle(f"{self.folder / name}: its SHA-256 is not the manifest's")
 
 
@@ -170,30 +166,10 @@ def open_folder(folder: Path, verify: Verification = "full") -> Bundle:
         ArtifactError: if its manifest is missing, damaged, of another format or another folder's.
     """
     path = folder / MANIFEST
-    data = read_plain_file(path, None)
-    try:
-        manifest = json.loads(data)
-        version = manifest["format_version"]
-        if not isinstance(version, int):
-            raise TypeError
-        if version != FORMAT_VERSION:
-            newer = "use a newer version of it, or " if version > FORMAT_VERSION else ""
-            raise ArtifactError(
-                f"{path}: format version {version}, but this program reads {FORMAT_VERSION}; "
-                f"{newer}run build-index again"
-            )
-        build_id, files = manifest["build_id"], manifest["files"]
-        plain = all(
-            FILE_NAME.fullmatch(name) and isinstance(entry["size"], int) and isinstance(entry["sha256"], str)
-            for name, entry in files.items()
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedBundle(f"{path}: not a manifest ({type(error).__name__})") from None
-    # The bytes too: JSON has many spellings of the same content, the writer only one.
-    if not plain or build_id != manifest_digest(manifest) or data != manifest_bytes(manifest):
-        raise DamagedBundle(f"{path}: its digest is not the build id it carries")
-    if BUNDLE_NAME.fullmatch(folder.name) and not folder.name.endswith(build_id[:ID_LENGTH]):
-        raise DamagedBundle(f"{path}: of the build {build_id[:ID_LENGTH]}, not of this folder's")
+    manifest = Manifest.parse(read_plain_file(path, None), path)
+    build = manifest.build_id[:ID_LENGTH]
+    if BUNDLE_NAME.fullmatch(folder.name) and not folder.name.endswith(build):
+        raise DamagedBundle(f"{path}: of the build {build}, not of this folder's")
     return Bundle(folder, manifest, verify)
 
 

@@ -146,7 +146,7 @@ class _Part:
     def of(cls, bundle: Bundle, name: str) -> "_Part":
         """Refuses files of another build, or too few or many, though the manifest was made to list them."""
         settings = PartSettings.from_json(bundle.json(f"{name}/model.json"))
-        listed = {file: entry["sha256"] for file, entry in bundle.manifest["files"].items()}
+        listed = {file: entry.sha256 for file, entry in bundle.manifest.files.items()}
         for file, digest in settings.made_with.items():
             if listed.get(file) != digest:
                 raise DamagedBundle(f"{bundle.folder / file}: of another build than {name}/model.json")
@@ -163,7 +163,7 @@ class _Part:
 
     def has(self, file: str) -> bool:
         """Whether there is a file that not every part has."""
-        return f"{self.name}/{file}" in self.bundle.manifest["files"]
+        return f"{self.name}/{file}" in self.bundle.manifest.files
 
     def array(self, name: str) -> Any:
         """An array by its name."""

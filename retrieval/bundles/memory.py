@@ -20,8 +20,8 @@ def check_memory(bundle: Bundle, part: str, limit: int | None) -> None:
     Raises:
         EnvironmentProblem: with the size needed.
     """
-    files = bundle.manifest["files"]
-    needed = sum(int(entry["size"]) for name, entry in files.items() if name.startswith(f"{part}/"))
+    files = bundle.manifest.files
+    needed = sum(entry.size for name, entry in files.items() if name.startswith(f"{part}/"))
     left = _address_space_left()
     for allowed, by, more in (
         (limit, "`memory_limit` allows", "allow more"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from retrieval.bundles.bundle import Bundle, Verification, open_named
 from retrieval.bundles.current import (
@@ -20,8 +20,9 @@ from retrieval.bundles.current import (
     with_current,
     write_pointer,
 )
+from retrieval.bundles.layout import MANIFEST
 from retrieval.bundles.lock import build_lock
-from retrieval.bundles.manifest import MANIFEST
+from retrieval.bundles.manifest import Manifest
 from retrieval.bundles.writer import remove_folder, remove_leftovers
 from retrieval.disk import writing_to
 from retrieval.errors import ArtifactError, DamagedBundle, NotFoundError
@@ -45,13 +46,13 @@ class Entry:
 
     name: str
     state: State
-    manifest: dict[str, Any] | None
+    manifest: Manifest | None
     problem: str | None = None
 
     @property
     def n_bytes(self) -> int:
         """What its files take; 0 where they are not known."""
-        return sum(int(entry["size"]) for entry in (self.manifest or {"files": {}})["files"].values())
+        return 0 if self.manifest is None else sum(entry.size for entry in self.manifest.files.values())
 
 
 def read_current(artifacts: Path, read: Callable[[Bundle], Read], verify: Verification = "full") -> Read:
@@ -128,12 +129,12 @@ def problems(artifacts: Path, name: str) -> tuple[str, ...]:
     except ArtifactError as error:
         return (_what(error),)
     found = []
-    for file in bundle.manifest["files"]:
+    for file in bundle.manifest.files:
         try:
             bundle.mapped(file)
         except ArtifactError as error:
             found.append(_what(error))
-    listed = {MANIFEST, *bundle.manifest["files"]}
+    listed = {MANIFEST, *bundle.manifest.files}
     for path in sorted(bundle.folder.rglob("*")):
         if not path.is_dir() and path.relative_to(bundle.folder).as_posix() not in listed:
             found.append(f"{path}: not listed in {MANIFEST}")
@@ -258,8 +259,8 @@ def _names(artifacts: Path) -> list[str]:
 def _age(artifacts: Path, name: str) -> tuple[str, str]:
     """What bundles are ordered by: names know the second only, manifests the microsecond."""
     try:
-        created = str(open_named(artifacts, name).manifest["created"])
-    except (ArtifactError, KeyError):
+        created = open_named(artifacts, name).manifest.created
+    except ArtifactError:
         created = ""
     return name[:15], created
 
@@ -277,7 +278,7 @@ def _entry(artifacts: Path, name: str, published: Sequence[str]) -> Entry:
         manifest = open_named(artifacts, name).manifest
     except ArtifactError as error:
         return Entry(name, "current" if state == "current" else "unreadable", None, _what(error))
-    if state == "kept" and (manifest.get("gate") or {}).get("held"):
+    if state == "kept" and manifest.gate is not None and manifest.gate.held:
         state = "held back"
     return Entry(name, state, manifest)
 

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.arrays import Weights
-from retrieval.bundles.bundle import FILE_NAME, Bundle, open_folder
+from retrieval.bundles.bundle import open_folder
 from retrieval.bundles.current import BUILDS, history, with_current, write_pointer
+from retrieval.bundles.layout import FILE_NAME, MANIFEST
 from retrieval.bundles.lock import build_lock
-from retrieval.bundles.manifest import FORMAT_VERSION, ID_LENGTH, MANIFEST, manifest_bytes, manifest_digest
+from retrieval.bundles.manifest import FileEntry, Manifest
 from retrieval.disk import UNFINISHED, make_folder, sync_folder, write_file, writing_to
 from retrieval.errors import EnvironmentProblem
 
@@ -29,7 +30,7 @@ class BundleWriter:
     def __init__(self, artifacts: Path, folder: Path) -> None:
         self._artifacts = artifacts
         self._folder = folder
-        self._files: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, FileEntry] = {}
 
     def write(self, name: str, data: bytes) -> None:
         """Add a file; `name` may have one folder in it.
@@ -44,7 +45,7 @@ class BundleWriter:
         with writing_to(self._artifacts):
             path.parent.mkdir(exist_ok=True)
             write_file(path, data)
-        self._files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        self._files[name] = FileEntry(len(data), hashlib.sha256(data).hexdigest())
 
     def write_array(self, name: str, array: NDArray[Any]) -> None:
         """Add an .npy file."""
@@ -65,31 +66,24 @@ class BundleWriter:
     @property
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file so far, by name."""
-        return {name: entry["sha256"] for name, entry in self._files.items()}
+        return {name: entry.sha256 for name, entry in self._files.items()}
 
-    def publish(self, description: dict[str, Any], *, current: bool = True) -> Path:
+    def publish(self, description: Mapping[str, Any], *, current: bool = True) -> Path:
         """Write the manifest, give the folder its final name and make it current; returns the folder.
 
         Args:
-            description: what the manifest says of the build besides format version, time and files.
-            current: whether it is to answer; a bundle that is only kept can be promoted later.
+            description: the manifest without what the writer adds itself, see `Manifest.description`.
+            current: False only keeps the bundle; it can be promoted later.
 
         Raises:
+            ValueError: if the description lacks a part, or one is of another type.
             EnvironmentProblem: if it cannot be written; what was current still is.
         """
-        created = datetime.now(UTC)
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            # To the microsecond, so that saving the same build twice gives two bundles.
-            "created": created.isoformat(timespec="microseconds"),
-            **description,
-            "files": dict(sorted(self._files.items())),
-        }
-        manifest["build_id"] = manifest_digest(manifest)
-        name = f"{created:%Y%m%d-%H%M%S}-{manifest['build_id'][:ID_LENGTH]}"
+        manifest = Manifest.new(description, self._files, datetime.now(UTC))
+        name = manifest.bundle_name
         final = self._artifacts / BUILDS / name
         with writing_to(self._artifacts):
-            write_file(self._folder / MANIFEST, manifest_bytes(manifest))
+            write_file(self._folder / MANIFEST, manifest.to_bytes())
             for folder in {(self._folder / file).parent for file in self._files} | {self._folder}:
                 sync_folder(folder)
             self._folder.rename(final)
@@ -151,15 +145,9 @@ def copy_bundle(folder: Path, artifacts: Path) -> Path:
     """Publish a checked copy of a bundle in another artifacts folder; returns the copy's own folder."""
     bundle = open_folder(folder)
     with new_bundle(artifacts) as writer:
-        for name in bundle.manifest["files"]:
+        for name in bundle.manifest.files:
             writer.write(name, bundle.read(name))
-        return writer.publish(description_of(bundle))
-
-
-def description_of(bundle: Bundle) -> dict[str, Any]:
-    """What a manifest says beside what `BundleWriter.publish` finds out itself."""
-    found_out = {"format_version", "created", "files", "build_id"}
-    return {key: value for key, value in bundle.manifest.items() if key not in found_out}
+        return writer.publish(bundle.manifest.description)
 
 
 def to_parquet(frame: Any) -> bytes:

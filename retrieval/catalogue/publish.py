@@ -11,14 +11,13 @@ import polars as pl
 
 from retrieval.bundles.bundle import Bundle, read_parquet
 from retrieval.bundles.fitted_system_files import read_system, write_system
-from retrieval.bundles.layout import ITEMS
+from retrieval.bundles.layout import ITEMS, SERVED
+from retrieval.bundles.manifest import CatalogueChange
 from retrieval.bundles.registry import read_current
-from retrieval.bundles.writer import BundleWriter, description_of, new_bundle, to_parquet
+from retrieval.bundles.writer import BundleWriter, new_bundle, to_parquet
 from retrieval.catalogue.change import interactions_of
 from retrieval.data.items import ItemTable
 from retrieval.serving.fitted_system import FittedSystem
-
-SERVED, CHANGES = "served", "changes"
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Changing:
     _writer: BundleWriter
 
     @property
-    def changes(self) -> list[dict[str, Any]]:
+    def changes(self) -> tuple[CatalogueChange, ...]:
         """What was changed since the build, first to last."""
-        return list(self.bundle.manifest.get(CHANGES, []))
+        return self.bundle.manifest.changes
 
     def publish(
         self,
@@ -61,7 +60,7 @@ class Changing:
             ArtifactError: if a file of the current bundle is damaged.
             EnvironmentProblem: if the folder cannot be written.
         """
-        for name in self.bundle.manifest["files"]:
+        for name in self.bundle.manifest.files:
             if name == ITEMS:
                 frame = _item_frame(read_parquet(self.bundle, name), system, table)
                 self._writer.write(name, to_parquet(frame))
@@ -70,7 +69,8 @@ class Changing:
         write_system(self._writer, SERVED, system)
         change = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **what}
         before_publishing()
-        return self._writer.publish(description_of(self.bundle) | {CHANGES: [*self.changes, change]})
+        changes = [*(each.document for each in self.changes), change]
+        return self._writer.publish(self.bundle.manifest.description | {"changes": changes})
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def show_command(name: str | None, artifacts: Path, as_json: bool) -> None:
     bundle = open_named(artifacts, entry.name)  # what cannot be read is an error here
     report, model = bundle.json("report.json"), bundle.json("served/model.json")
     if as_json:
-        click.echo(json.dumps(entry_json(entry) | {"manifest": bundle.manifest, "report": report}))
+        click.echo(json.dumps(entry_json(entry) | {"manifest": bundle.manifest.document, "report": report}))
     else:
         click.echo(show_text(entry, bundle.manifest, report, model))
 

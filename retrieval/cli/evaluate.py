@@ -53,10 +53,10 @@ def evaluate(
     bundle, evaluated = read_current(artifacts, lambda bundle: (bundle, read_evaluated(bundle)), verify)
     report = measure(evaluated, k, protocol)
     document, text = report.to_json(), report_text(report)
-    if protocol == "notebook" and bundle.manifest["settings"]["preset"] == "notebook" and k == NOTEBOOK_K:
+    if protocol == "notebook" and bundle.manifest.settings.preset == "notebook" and k == NOTEBOOK_K:
         from retrieval.reporting.text.notebook import Curves, notebook_json, notebook_text
 
-        curves = Curves.from_manifest(bundle.manifest["training"])
+        curves = Curves.from_manifest(bundle.manifest.training)
         document["notebook"] = notebook_json(report, curves)
         text = f"{notebook_text(report, curves)}\n\n{text}"
     click.echo(json.dumps(document) if as_json else text)

@@ -140,10 +140,10 @@ def compact(artifacts: Path, as_json: bool) -> None:
     from retrieval.catalogue.publish import changing_bundle
 
     with changing_bundle(artifacts) as changing:
-        system, settings = changing.system, changing.bundle.manifest["settings"]
+        system, settings = changing.system, changing.bundle.manifest.settings
         before, after, notes = system.model.index, None, []
-        if changing.changes and changing.changes[-1]["what"] != COMPACT:
-            after = compacted(system, seed=int(settings["seed"]), threads=int(settings["threads"]))
+        if changing.changes and changing.changes[-1].what != COMPACT:
+            after = compacted(system, seed=settings.seed, threads=settings.threads)
             built = after.model.index
             if built.factory != before.factory:
                 notes.append(

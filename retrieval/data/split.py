@@ -7,27 +7,9 @@ import polars as pl
 
 from retrieval.data.interactions import Interactions
 from retrieval.data.reading.columns import ITEM, RATING, TIMESTAMP, USER
+from retrieval.data.split_counts import SplitCounts
 from retrieval.errors import DataError
 from retrieval.settings import SplitKind, SplitSettings
-
-
-@dataclass(frozen=True)
-class SplitCounts:
-    """Sizes a report prints beside every table.
-
-    Rows are counted before duplicates are dropped; warm rows are those whose user and item both
-    occur in train; `test_users` are the users with at least one warm test row.
-    """
-
-    train: int
-    validation: int
-    test: int
-    warm_validation: int
-    warm_test: int
-    users: int
-    items: int
-    test_users: int
-    duplicates: int
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from retrieval.data.encoded import EncodedInteractions
-from retrieval.data.split import SplitCounts
+from retrieval.data.split_counts import SplitCounts
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
 from retrieval.evaluation.cold_users import Newcomers

@@ -32,10 +32,10 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
         choices = bundle.json(CHOICES)
         baselines = BaselineSet.fit(data.train, data.positive_threshold, choices["baselines"])
         alpha = choices["alpha"] and BlendChoice.from_json(choices["alpha"])
-        towers, neural_mf = (bundle.manifest["training"][name] for name in ("towers", "neural_mf"))
+        training = bundle.manifest.training
         curves = training_curves(
-            [TrainingHistory.from_json(each) for each in towers],
-            neural_mf and TrainingHistory.from_json(neural_mf),
+            [TrainingHistory.from_json(each) for each in training.towers],
+            None if training.neural_mf is None else TrainingHistory.from_json(training.neural_mf),
         )
         tuning = choices["tuning"] and TuningResult.from_json(choices["tuning"])
         index = IndexChoice.from_json(bundle.json(INDEX_CHOICE))
@@ -51,7 +51,6 @@ def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationDat
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     from retrieval.data.encoded import EncodedInteractions
-    from retrieval.data.split import SplitCounts
     from retrieval.evaluation.cold_users import newcomers_of_test
     from retrieval.evaluation.evaluated import EvaluationData
     from retrieval.evaluation.funnel import outside_catalogue
@@ -62,13 +61,12 @@ def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationDat
         train, validation, test = (
             EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
         )
-        threshold = float(bundle.manifest["settings"]["positive_threshold"])
-        cut = bundle.manifest["split"]
-        name, counts = bundle.manifest["data"]["name"], SplitCounts(**cut["counts"])
+        name, cut = bundle.manifest.data.name, bundle.manifest.split
+        threshold = bundle.manifest.settings.positive_threshold
         outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
         newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
         return EvaluationData(
-            name, train, validation, test, counts, threshold, cut["kind"], outside, newcomers
+            name, train, validation, test, cut.counts, threshold, cut.kind, outside, newcomers
         )
 
     return fitting_together(bundle, "evaluated", read)

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from retrieval.data.split import SplitCounts
+from retrieval.data.split_counts import SplitCounts
 from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
 from retrieval.evaluation.comparisons import Comparison
 from retrieval.evaluation.stages import served_stage

@@ -88,11 +88,10 @@ def judge(build: "Build", artifacts: Path, max_regression: float) -> GateVerdict
 
 def _same_users(build: "Build", bundle: Bundle) -> bool:
     """Whether both were judged on the same validation slice."""
-    manifest, settings = bundle.manifest, bundle.manifest["settings"]
-    split = build.settings.split
+    manifest, split = bundle.manifest, build.settings.split
     return bool(
-        manifest["data"]["sha256"] == build.digest
-        and settings["split"] == asdict(split)
-        and settings["positive_threshold"] == build.settings.positive_threshold
-        and (split.kind == "time" or settings["seed"] == build.settings.seed)
+        manifest.data.sha256 == build.digest
+        and manifest.settings.document["split"] == asdict(split)
+        and manifest.settings.positive_threshold == build.settings.positive_threshold
+        and (split.kind == "time" or manifest.settings.seed == build.settings.seed)
     )

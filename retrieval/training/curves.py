@@ -1,8 +1,10 @@
 """How the training of a model went, epoch by epoch; without torch, so that whoever reads reports can."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from retrieval.json_document import JsonObject
 
 TOWERS, NEURAL_MF = "TwoTowerBPR", "NeuralMF"
 
@@ -14,6 +16,16 @@ class EpochRecord:
     epoch: int
     loss: float
     validation: float | None
+
+    @classmethod
+    def from_json(cls, record: JsonObject) -> "EpochRecord":
+        """Read one; a diverged training may have recorded NaN or infinity.
+
+        Raises:
+            ValueError: if a field is missing or of another type.
+        """
+        validation = record.optional("validation", JsonObject.figure)
+        return cls(record.integer("epoch"), record.figure("loss"), validation)
 
 
 @dataclass(frozen=True)
@@ -28,9 +40,14 @@ class TrainingHistory:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "TrainingHistory":
-        """Back from what `to_json` gave."""
-        return cls(int(document["epochs"]), tuple(EpochRecord(**record) for record in document["curve"]))
+    def from_json(cls, document: Mapping[str, Any]) -> "TrainingHistory":
+        """Read what `to_json` gave.
+
+        Raises:
+            ValueError: if a field is missing or of another type.
+        """
+        history = JsonObject(document)
+        return cls(history.integer("epochs"), tuple(map(EpochRecord.from_json, history.objects("curve"))))
 
 
 TrainingCurves = dict[str, tuple[EpochRecord, ...]]

@@ -28,6 +28,7 @@ from retrieval.errors import ArtifactError, EnvironmentProblem
 from retrieval.evaluation.from_bundle import read_evaluated
 from tests.support.checkout import ROOT
 from tests.support.forging import republish
+from tests.support.manifests import DESCRIPTION
 
 OF_A_PART = (
     "features_histories.npy",
@@ -77,7 +78,7 @@ def folder_of(artifacts: Path) -> Path:
 def read_everything(artifacts: Path) -> None:
     bundle = open_bundle(artifacts)
     read_system(bundle, "served")
-    for name in bundle.manifest["files"]:
+    for name in bundle.manifest.files:
         bundle.read(name)
     read_evaluated(bundle)
 
@@ -98,7 +99,7 @@ def write_small(artifacts: Path, text: str) -> Path:
     with new_bundle(artifacts) as writer:
         writer.write("served/text.txt", text.encode())
         writer.write_json("numbers.json", [1, 2])
-        return writer.publish({"text": text})
+        return writer.publish(DESCRIPTION | {"text": text})
 
 
 def text_of(artifacts: Path) -> str:
@@ -119,21 +120,21 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         writer.write_array("served/array.npy", array.T)
         writer.write_json("a.json", {"ü": [1, None]})
         writer.write_tensors("served/weights.safetensors", {"w": array})
-        folder = writer.publish({"seed": 42})
+        folder = writer.publish(DESCRIPTION | {"of_tomorrow": [42]})
     bundle = open_bundle(tmp_path)
     assert bundle.folder == folder == folder_of(tmp_path)
     assert bundle.read("served/bytes.bin") == b"\0\1\2"
     assert np.array_equal(bundle.array("served/array.npy"), array.T)
     assert bundle.json("a.json") == {"ü": [1, None]}
     assert np.array_equal(bundle.tensors("served/weights.safetensors")["w"], array)
-    assert bundle.manifest["seed"] == 42
+    assert bundle.manifest.document["of_tomorrow"] == [42]
 
 
 def test_the_sample_bundle_holds_these_files_and_the_manifest(artifacts: Path) -> None:
     folder = folder_of(artifacts)
     on_disk = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert on_disk == {*FILES, "manifest.json"}
-    assert set(open_bundle(artifacts).manifest["files"]) == set(FILES)
+    assert set(open_bundle(artifacts).manifest.files) == set(FILES)
 
 
 def test_the_manifest_says_what_was_built_from_what_with_what(artifacts: Path) -> None:
@@ -157,8 +158,8 @@ def test_a_bundle_can_be_published_twice_in_a_row(tmp_path: Path) -> None:
 def test_a_copy_has_the_same_files_and_description(artifacts: Path, tmp_path: Path) -> None:
     copy = open_folder(copy_bundle(folder_of(artifacts), tmp_path / "elsewhere"))
     original = open_bundle(artifacts)
-    assert copy.manifest["files"] == original.manifest["files"]
-    assert copy.manifest["settings"] == original.manifest["settings"]
+    assert copy.manifest.files == original.manifest.files
+    assert copy.manifest.settings == original.manifest.settings
     read_everything(tmp_path / "elsewhere")
 
 

@@ -15,6 +15,7 @@ from retrieval.bundles.writer import UNFINISHED, copy_bundle, new_bundle
 from retrieval.errors import ArtifactError, DamagedBundle, EnvironmentProblem, NotFoundError
 from retrieval.recommender import Recommender
 from tests.support.commands import Bench
+from tests.support.manifests import DESCRIPTION, GATE
 
 Shelf = tuple[Path, list[str]]
 
@@ -72,7 +73,7 @@ def test_bundles_are_listed_latest_first_with_what_has_become_of_them(shelf: She
     (artifacts / "builds" / built[1] / "manifest.json").write_text("{}")
     with new_bundle(artifacts) as writer:
         writer.write("a.txt", b"")
-        kept = writer.publish({"gate": {"held": True}}, current=False).name
+        kept = writer.publish(DESCRIPTION | {"gate": GATE}, current=False).name
     (artifacts / "builds" / f"{UNFINISHED}1").mkdir()
     (artifacts / "builds" / "notes.txt").write_text("mine")
     found = {entry.name: entry.state for entry in entries(artifacts)}
@@ -287,8 +288,8 @@ def test_a_bundle_in_anothers_folder_is_refused(shelf: Shelf) -> None:
 
 def test_more_memory_than_allowed_is_refused_before_anything_is_loaded(shelf: Shelf) -> None:
     artifacts, _ = shelf
-    served = open_bundle(artifacts).manifest["files"]
-    needed = sum(entry["size"] for name, entry in served.items() if name.startswith("served/"))
+    served = open_bundle(artifacts).manifest.files
+    needed = sum(entry.size for name, entry in served.items() if name.startswith("served/"))
     Recommender.load(artifacts, memory_limit=needed)
     with pytest.raises(
         EnvironmentProblem, match=f"takes {needed / 1024:,.1f} KiB, but `memory_limit` allows"

@@ -16,6 +16,7 @@ from retrieval.errors import DataError
 from retrieval.pipeline.build import Build
 from retrieval.settings import BuildSettings, TowerSettings, id_towers
 from tests.support.checkout import ROOT
+from tests.support.manifests import DESCRIPTION
 
 TINY = shlex.split("--dataset sample --dimension 8 --epochs 2 --threads 1 --index IVF8,Flat --candidates 20")
 
@@ -100,7 +101,7 @@ def test_build_index_by_its_own_command_prints_a_table_for_people(tmp_path: Path
     for stage in ("popularity", "EASE", "exact", "ann", "exact+rerank", "ann+rerank"):
         assert re.search(rf"^{re.escape(stage)} .*\.\d", ran.out, re.M), stage
     assert str(open_bundle(tmp_path / "a").folder) in ran.out
-    assert open_bundle(tmp_path / "a").manifest["settings"]["refit"] is False
+    assert open_bundle(tmp_path / "a").manifest.settings.document["refit"] is False
 
 
 @pytest.mark.parametrize(
@@ -352,9 +353,9 @@ def test_parts_of_two_fits_are_refused_under_python_o(own_artifacts: Path) -> No
 
     old = open_bundle(own_artifacts)
     with new_bundle(own_artifacts) as writer:
-        for name in old.manifest["files"]:
+        for name in old.manifest.files:
             writer.write(name, old.read(name.replace("served/neural_mf", "evaluated/neural_mf")))
-        writer.publish({})
+        writer.publish(DESCRIPTION)
     command = [sys.executable, "-O", "-m", "retrieval", "query", "--user", "42"]
     done = subprocess.run(
         [*command, "--artifacts", str(own_artifacts)],

@@ -112,15 +112,16 @@ def test_the_manifest_tells_the_changes_and_what_was_evaluated_is_the_same(own: 
     index(own, "remove", "--item", "5000")
     index(own, "compact")
     after = open_bundle(own.artifacts)
-    changes = after.manifest["changes"]
-    assert [change["what"] for change in changes] == ["add", "remove", "compact"]
-    assert (changes[0]["added"], changes[1]["removed"], changes[2]["dropped"]) == (2, 1, 1)
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", change["at"]) for change in changes)
+    changes = after.manifest.changes
+    assert [change.what for change in changes] == ["add", "remove", "compact"]
+    counts = [change.document for change in changes]
+    assert (counts[0]["added"], counts[1]["removed"], counts[2]["dropped"]) == (2, 1, 1)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", change.at) for change in changes)
     for key in ("data", "split", "settings", "training", "libraries"):
-        assert after.manifest[key] == before.manifest[key]
-    same = [name for name in before.manifest["files"] if not name.startswith(("served/", "items."))]
+        assert after.manifest.document[key] == before.manifest.document[key]
+    same = [name for name in before.manifest.files if not name.startswith(("served/", "items."))]
     assert {"report.json", "evaluated/index.faiss", "users.parquet"} <= set(same)
-    assert all(after.manifest["files"][name] == before.manifest["files"][name] for name in same)
+    assert all(after.manifest.files[name] == before.manifest.files[name] for name in same)
     now = files_of(own.artifacts / "builds")
     assert {name: now[name] for name in old} == old  # the bundles before are as they were
     assert len(bundles(own)) == 4
@@ -167,7 +168,7 @@ def test_a_build_after_a_change_starts_from_the_data(own: Bench, artifacts: Path
     """A change is of the bundle; the next build knows nothing of it."""
     index(own, "add", "--items", "new.csv")
     shutil.copy(artifacts / "current", own.artifacts / "current")
-    assert "changes" not in open_bundle(own.artifacts).manifest
+    assert "changes" not in open_bundle(own.artifacts).manifest.document
     assert 5000 not in items_of(own, "--user", "1", "--k", "200")
 
 

@@ -113,15 +113,15 @@ def test_there_is_no_neural_mf_in_memory(built: tuple[Build, Record]) -> None:
 
 
 def test_there_is_no_neural_mf_in_the_bundle(bundle: Bundle, artifacts: Path) -> None:
-    names = set(bundle.manifest["files"])
-    assert set(open_bundle(artifacts).manifest["files"]) - names == {
+    names = set(bundle.manifest.files)
+    assert set(open_bundle(artifacts).manifest.files) - names == {
         "evaluated/neural_mf.safetensors",
         "served/neural_mf.safetensors",
     }
     assert not list(bundle.folder.rglob("neural_mf*"))
     for part in ("evaluated", "served"):
         assert bundle.json(f"{part}/model.json")["has_neural_mf"] is False
-    assert bundle.manifest["training"]["neural_mf"] is None
+    assert bundle.manifest.training.neural_mf is None
     assert bundle.json("evaluated/choices.json")["alpha"] is None
     columns = pl.read_parquet(bundle.folder / "evaluated" / "interactions.parquet").columns
     assert columns == ["user", "item", "timestamp", "slice"]
@@ -205,7 +205,11 @@ def test_a_table_of_equal_ratings_is_one_of_clicks_and_says_so(
 def test_the_bundle_names_the_digest_of_the_table_itself(
     bundle: Bundle, clicks: Interactions, sample_set: Dataset
 ) -> None:
-    assert bundle.manifest["data"] == {"name": "clicks", "sha256": clicks.digest(), "rows": len(clicks)}
+    assert bundle.manifest.document["data"] == {
+        "name": "clicks",
+        "sha256": clicks.digest(),
+        "rows": len(clicks),
+    }
     assert clicks.digest() != sample_set.interactions.digest()
 
 

@@ -305,9 +305,9 @@ def test_every_document_of_a_random_split_says_so(built: tuple[Build, Record], b
     assert document["split"]["kind"] == "random"
     assert (document["split"]["train"], document["split"]["test"]) == (3375, 964)
     manifest = open_bundle(built_artifacts).manifest
-    split = manifest["split"]
+    split = manifest.document["split"]
     assert (split["kind"], split["validation_start"], split["test_start"]) == ("random", None, None)
-    assert manifest["settings"]["split"]["kind"] == "random"
+    assert manifest.settings.document["split"]["kind"] == "random"
     for protocol in ("standard", "notebook"):
         text = report_text(evaluate(made.evaluation, 10, protocol))  # type: ignore[arg-type]
         assert text.startswith(f"shop.csv, split AT RANDOM, {protocol} protocol\n")
@@ -428,4 +428,4 @@ def test_the_command_refuses_a_bare_table_with_the_flag_that_builds_it(
     assert (document["split"]["kind"], document["rating"]) == ("random", None)
     assert list(document["stages"]) == ["popularity", "ease", "item_knn", "exact", "ann"]
     assert "no rating column" in done.stderr and "--rating-column" in done.stderr
-    assert open_bundle(artifacts).manifest["split"]["kind"] == "random"
+    assert open_bundle(artifacts).manifest.split.kind == "random"

@@ -6,7 +6,7 @@ import pytest
 
 from index import AnnIndex, SearchSettings
 from retrieval.data.encoded import EncodedInteractions
-from retrieval.data.split import SplitCounts
+from retrieval.data.split_counts import SplitCounts
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.candidates import find_candidates
 from retrieval.evaluation.choices import BlendChoice

@@ -18,6 +18,7 @@ from retrieval.pipeline.build import Build
 from retrieval.serving.fitted_system import FittedSystem, title_array
 from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.two_stage import TwoStageModel
+from tests.support.manifests import DESCRIPTION
 from tests.support.reports import with_alpha, without_times
 
 
@@ -85,7 +86,7 @@ def test_every_weight_of_the_blend_is_read_back_as_itself(tiny_build: Build, tmp
     system = replace(tiny_build.served, model=model)
     with new_bundle(tmp_path) as writer:
         write_system(writer, "served", system)
-        writer.publish({})
+        writer.publish(DESCRIPTION)
     back = read_system(open_bundle(tmp_path), "served")
     assert_same_system(back, system)
     assert blend_weights(back.model) == tuple(weights.values())
@@ -99,7 +100,7 @@ def test_the_same_rows_and_scores_come_out_of_what_was_read(
     system = with_alpha(tiny_build.served, alpha)
     with new_bundle(tmp_path) as writer:
         write_system(writer, "served", system)
-        writer.publish({})
+        writer.publish(DESCRIPTION)
     back = read_system(open_bundle(tmp_path), "served")
     users = np.arange(len(system.users))
     one = system.model.for_users(users, 10, search)  # type: ignore[arg-type]
@@ -118,7 +119,7 @@ def test_search_settings_of_the_index_are_read_back(tiny_build: Build, tmp_path:
     ann = ann.with_nprobe(5) if "nprobe" in name else ann.with_ef_search(37)
     with new_bundle(tmp_path) as writer:
         write_system(writer, "served", replace(tiny_build.served, model=replace(model, ann=ann)))
-        writer.publish({})
+        writer.publish(DESCRIPTION)
     assert read_system(open_bundle(tmp_path), "served").model.ann.name == name
 
 
@@ -163,7 +164,7 @@ def test_json_in_the_bundle_knows_no_nan(artifacts: Path) -> None:
 def test_a_part_that_is_not_there_is_refused(tiny_build: Build, tmp_path: Path) -> None:
     with new_bundle(tmp_path) as writer:
         write_system(writer, "evaluated", tiny_build.evaluated)
-        writer.publish({})
+        writer.publish(DESCRIPTION)
     with pytest.raises(ArtifactError, match=r"served/model\.json: not listed"):
         read_system(open_bundle(tmp_path), "served")
     with pytest.raises(ArtifactError, match=r"interactions\.parquet: not listed"):

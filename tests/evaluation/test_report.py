@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from retrieval.data.split import SplitCounts
+from retrieval.data.split_counts import SplitCounts
 from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.comparisons import Comparison
 from retrieval.evaluation.report import (

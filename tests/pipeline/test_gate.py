@@ -34,7 +34,7 @@ def test_the_figures_are_those_of_the_served_lists_on_validation(tiny_build: Bui
     assert np.array_equal(tiny_build.validation_ndcg, expected)
     bundle = open_bundle(artifacts)
     assert np.array_equal(bundle.array(VALIDATION), expected)
-    assert bundle.manifest["validation"]["value"] == expected.mean()
+    assert bundle.manifest.validation.value == expected.mean()
 
 
 @pytest.mark.parametrize(("by", "held"), [(-0.1, False), (0.0, False), (0.0199, False), (0.0201, True)])

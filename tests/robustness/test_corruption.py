@@ -48,7 +48,7 @@ def shelf(
 
 def test_every_file_is_read_by_verify_and_most_by_what_serves_or_judges(shelf: Shelf) -> None:
     found = readers_of(shelf)
-    assert set(found) == {"manifest.json", *open_bundle(shelf.artifacts).manifest["files"]}
+    assert set(found) == {"manifest.json", *open_bundle(shelf.artifacts).manifest.files}
     for file, who in found.items():
         expected = ["verify"]
         if file.startswith("served/") or file == "manifest.json":

@@ -19,10 +19,11 @@ from safetensors.numpy import load, save
 from index import AnnIndex, ItemLists, SearchSettings
 from retrieval.bundles.bundle import Bundle, open_bundle
 from retrieval.bundles.fitted_system_files import write_system
-from retrieval.bundles.writer import description_of, new_bundle
+from retrieval.bundles.writer import new_bundle
 from retrieval.pipeline.build import Build
 from tests.support.commands import Bench, environment
 from tests.support.forging import republish
+from tests.support.manifests import DESCRIPTION
 
 QUERY = ("query", "--user", "42")
 
@@ -235,9 +236,9 @@ def test_a_reranker_of_another_build_is_refused_though_the_manifest_lists_it(
     old, name = open_bundle(own), "served/neural_mf.safetensors"
     other = tensors("neural_mf", lambda each: -each)(old)[name]  # as many weights, and others
     with new_bundle(own) as writer:
-        for file in old.manifest["files"]:
+        for file in old.manifest.files:
             writer.write(file, other if file == name else old.read(file))
-        writer.publish(description_of(old))
+        writer.publish(old.manifest.description)
     bench = Bench(tmp_path, own)
     given = "a re-ranker of another build, listed in the manifest"
     line = bench.refused(31, *QUERY, code=4, given=given)
@@ -262,7 +263,7 @@ def test_two_items_of_equal_scores_come_in_the_order_of_their_numbers(
     model = replace(model, vectors=vectors, ann=ann, seen=seen)
     with new_bundle(tmp_path / "artifacts") as writer:
         write_system(writer, "served", replace(system, model=model))
-        writer.publish({})
+        writer.publish(DESCRIPTION)
     bench = Bench(tmp_path, tmp_path / "artifacts")
     for flags in ((), ("--exact",), ()):
         answer = bench.run(*QUERY, "--no-rerank", "--k", "200", "--json", *flags).json
@@ -277,8 +278,8 @@ def test_a_bundle_that_takes_more_than_the_memory_limit_is_not_loaded(
     artifacts: Path, tmp_path: Path
 ) -> None:
     bench = Bench(tmp_path, artifacts)
-    files = open_bundle(artifacts).manifest["files"]
-    needed = sum(each["size"] for name, each in files.items() if name.startswith("served/"))
+    files = open_bundle(artifacts).manifest.files
+    needed = sum(each.size for name, each in files.items() if name.startswith("served/"))
     line = bench.refused(49, *QUERY, "--memory-limit", "50K", code=6)
     assert f"served: takes {needed / 1024:,.1f} KiB, but --memory-limit allows 50.0 KiB" in line
 
@@ -289,10 +290,10 @@ def test_a_bundle_that_takes_more_than_the_process_may_have_is_not_loaded(
     own = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
     old, huge = open_bundle(own), 2**40
     with new_bundle(own) as writer:
-        for file in old.manifest["files"]:
+        for file in old.manifest.files:
             writer.write(file, old.read(file))
-        writer._files["served/index.faiss"]["size"] = huge
-        folder = writer.publish(description_of(old))
+        writer._files["served/index.faiss"] = replace(writer._files["served/index.faiss"], size=huge)
+        folder = writer.publish(old.manifest.description)
     os.truncate(folder / "served/index.faiss", huge)  # nearly all of it a hole
     bench = Bench(tmp_path / "work", own)
     bench.folder.mkdir()

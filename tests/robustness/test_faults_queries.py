@@ -17,6 +17,7 @@ from retrieval.pipeline.build import Build
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.tower_vectors import TowerVectors
 from tests.support.commands import Bench, record
+from tests.support.manifests import DESCRIPTION
 
 LEFT = [118, 7, 31, 110, 2, 56, 90, 19, 4, 77, 101, 65]  # items that somebody has not seen, by row
 
@@ -24,7 +25,7 @@ LEFT = [118, 7, 31, 110, 2, 56, 90, 19, 4, 77, 101, 65]  # items that somebody h
 def published(system: FittedSystem, folder: Path) -> Path:
     with new_bundle(folder) as writer:
         write_system(writer, "served", system)
-        writer.publish({})
+        writer.publish(DESCRIPTION)
     return folder
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from fuzz_targets import Forge
 
-from retrieval.bundles.manifest import MANIFEST
+from retrieval.bundles.layout import MANIFEST
 from retrieval.data.interactions import read_interactions
 from retrieval.data.items import find_items_beside, read_items
 from retrieval.errors import DataError, RetrievalError

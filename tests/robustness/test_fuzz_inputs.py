@@ -13,7 +13,7 @@ from fuzz_targets import READERS, Forge, read_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.bundles.manifest import MANIFEST
+from retrieval.bundles.layout import MANIFEST
 from tests.support.checkout import ROOT
 
 SAMPLE = ROOT / "data" / "sample"

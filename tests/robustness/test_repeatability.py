@@ -15,6 +15,7 @@ from index import AnnIndex, Goal, Tuned, Workload, candidate_kinds, kind_of, tun
 from retrieval import machine
 from retrieval.bundles.bundle import open_bundle
 from retrieval.bundles.layout import MEASURED, TIMED_FILES
+from retrieval.bundles.manifest import Manifest
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.machine import made_on
@@ -24,7 +25,6 @@ from retrieval.progress import Silent
 from retrieval.settings import BuildSettings
 from tests.support.commands import run
 
-Manifest = dict[str, Any]
 INDEX = "UPCAR8,IVF8,PQ8x4fsr,RFlat"  # has the most to set: lists and how many are scored again
 BY_NAME = ("IVF16,Flat", "IVF128_HNSW8,Flat", "RR16,PQ4x4", "HNSW16,SQ8", "UPCA8,HNSW8")
 SMALL = ("--dimension", 8, "--epochs", 1, "--members", 1, "--candidates", 20, "--threads", 2)
@@ -43,7 +43,7 @@ def built(folder: Path, seed: int, hash_seed: str) -> Manifest:
 
 
 def digests(manifest: Manifest) -> dict[str, str]:
-    return {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    return {name: entry.sha256 for name, entry in manifest.files.items()}
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def test_two_builds_differ_in_nothing_but_what_was_timed(builds: Builds) -> None
     for part in ("evaluated", "served"):
         kept = ("towers.safetensors", "neural_mf.safetensors", "index.faiss", "model.json", "item_ids.npy")
         assert {f"{part}/{name}" for name in kept} <= untimed
-    rest = builds.one.keys() - MEASURED
+    rest = builds.one.document.keys() - MEASURED
     assert rest >= {"data", "split", "settings", "training", "libraries", "made_on"}
-    assert {name: builds.one[name] for name in rest} == {name: builds.same.get(name) for name in rest}
+    one_document, same_document = builds.one.document, builds.same.document
+    assert {name: one_document[name] for name in rest} == {name: same_document.get(name) for name in rest}
 
 
 def test_another_seed_gives_other_weights_and_another_index(builds: Builds) -> None:
@@ -153,7 +154,7 @@ def test_what_was_named_is_served_whatever_the_clock_says(
 def test_the_manifest_says_what_could_make_a_repetition_differ(
     builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = builds.one["made_on"]
+    told = builds.one.document["made_on"]
     assert (told["threads"], told["device"]) == (2, {"type": "cpu"})
     assert set(told["instruction_sets"]) == {"numpy", "torch", "faiss"}
     assert all(told[key] for key in ("python", "platform", "machine", "cpu", "cores", "blas"))

@@ -94,9 +94,9 @@ KILLS = [
 def weights_of(artifacts: Path) -> dict[str, str]:
     """Digests of the weights and ids of the current bundle, and how its training went."""
     manifest = open_bundle(artifacts).manifest
-    files = {name: entry["sha256"] for name, entry in manifest["files"].items() if name.endswith(SAME)}
+    files = {name: entry.sha256 for name, entry in manifest.files.items() if name.endswith(SAME)}
     assert len(files) == 2 * len(SAME)
-    return files | {"training": json.dumps(manifest["training"])}
+    return files | {"training": json.dumps(manifest.document["training"])}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from retrieval.errors import NotFoundError, UsageError
 from retrieval.pipeline.build import Build
 from retrieval.serving.recommendations import Recommendations
 from tests.support.commands import Bench, run
+from tests.support.manifests import DESCRIPTION
 
 # data/sample: 30 items of each of four genres, in the order of the ids.
 GENRES = {"Action": range(1, 31), "Comedy": range(31, 61), "Drama": range(61, 91), "Sci-Fi": range(91, 121)}
@@ -274,7 +275,7 @@ def test_without_a_table_of_items_a_column_cannot_be_asked_for(tiny_build: Build
     bare = replace(tiny_build.served, attributes=ItemAttributes())
     with new_bundle(tmp_path) as writer:
         write_system(writer, "served", bare)
-        writer.publish({})
+        writer.publish(DESCRIPTION)
     asked = ("query", "--user", "42", "--artifacts", tmp_path, "--k", "2", "--json", "--only")
     line = run(*asked, "genre=Drama").refusal(2)
     assert "no 'genre' to filter by; build it with a table of them: build-index --items FILE" in line

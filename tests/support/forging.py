@@ -10,14 +10,13 @@ from retrieval.bundles.writer import new_bundle
 def republish(artifacts: Path, replaced: dict[str, bytes]) -> Bundle:
     """A new bundle with other contents in some files, and digests that are right, the parts' own too."""
     old = open_bundle(artifacts)
-    derived = {"format_version", "created", "files", "build_id"}
     with new_bundle(artifacts) as writer:
-        for name in sorted(old.manifest["files"], key=lambda name: name.endswith("model.json")):
+        for name in sorted(old.manifest.files, key=lambda name: name.endswith("model.json")):
             data = replaced.get(name, old.read(name))
             if name.endswith("/model.json") and name not in replaced:
                 settings = json.loads(data)
                 settings["made_with"] = {each: writer.digests[each] for each in settings["made_with"]}
                 data = json.dumps(settings).encode()
             writer.write(name, data)
-        writer.publish({key: value for key, value in old.manifest.items() if key not in derived})
+        writer.publish(old.manifest.description)
     return open_bundle(artifacts)

@@ -29,7 +29,7 @@ def state_of(artifacts: Path, named: bool = False, pause: Callable[[], None] = l
 
     def read(bundle: Bundle) -> str:
         digest = hashlib.sha256()
-        for name in bundle.manifest["files"]:
+        for name in bundle.manifest.files:
             pause()
             digest.update(name.encode() + bundle.read(name))
         answer = Recommender(read_system(bundle, "served")).recommend([42], 5)[0]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from retrieval.bundles.bundle import Bundle
 from retrieval.bundles.fitted_system_files import read_system
+from retrieval.bundles.manifest import DataIdentity
 from retrieval.data.ids import IdMap
 from retrieval.errors import UsageError
 from retrieval.evaluation.diff.lists import ListOverlap, compare_lists, shared_rows
@@ -37,7 +38,7 @@ class Identity:
     name: str
     created: str
     build_id: str
-    data: dict[str, Any]
+    data: DataIdentity
     changes: tuple[dict[str, Any], ...]
 
 
@@ -145,7 +146,7 @@ def diff_bundles(one: Bundle, other: Bundle, *, k: int = 10, users: int = 1000, 
     for name, value in (("k", k), ("users", users)):
         if value < 1:
             raise UsageError(f"{name} must be 1 or more, not {value!r}")
-    manifests = one.manifest, other.manifest
+    manifests = one.manifest.document, other.manifest.document
     mine, theirs = read_system(one, "served"), read_system(other, "served")
     return BundleDiff(
         one=_identity(one),
@@ -187,10 +188,10 @@ def _identity(bundle: Bundle) -> Identity:
     manifest = bundle.manifest
     return Identity(
         name=bundle.folder.name,
-        created=manifest["created"],
-        build_id=manifest["build_id"],
-        data=manifest["data"],
-        changes=tuple(manifest.get("changes", ())),
+        created=manifest.created,
+        build_id=manifest.build_id,
+        data=manifest.data,
+        changes=tuple(dict(change.document) for change in manifest.changes),
     )
 
 

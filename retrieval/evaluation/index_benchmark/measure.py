@@ -85,10 +85,10 @@ def read_subject(bundle: Bundle) -> Subject:
     return Subject(
         system=system,
         users=read_test_users(bundle, system),
-        dataset=bundle.manifest["data"]["name"],
+        dataset=bundle.manifest.data.name,
         bundle=bundle.folder.name,
         recall_target=choice["recall_target"],
-        seed=int(bundle.manifest["settings"]["seed"]),
+        seed=bundle.manifest.settings.seed,
         ndcg_change=_ndcg_change(bundle.json(REPORT)),
         pays_from=choice["pays_from"],
     )

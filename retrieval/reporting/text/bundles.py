@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from retrieval.bundles.manifest import Manifest
 from retrieval.bundles.memory import MEBIBYTE
 from retrieval.bundles.registry import Entry
 from retrieval.reporting.text.figures import share
@@ -12,14 +14,14 @@ from retrieval.reporting.text.tables import format_table, printable, wrap
 
 def entry_json(entry: Entry) -> dict[str, Any]:
     """A bundle in short, as plain JSON types."""
-    manifest = entry.manifest or {}
+    manifest = entry.manifest
     return {
         "name": entry.name,
         "state": entry.state,
-        "created": manifest.get("created"),
-        "data": manifest.get("data"),
-        "validation": manifest.get("validation"),
-        "changes": len(manifest.get("changes", [])),
+        "created": manifest and manifest.created,
+        "data": manifest and asdict(manifest.data),
+        "validation": manifest and asdict(manifest.validation),
+        "changes": 0 if manifest is None else len(manifest.changes),
         "bytes": entry.n_bytes,
         "problem": entry.problem,
     }
@@ -30,7 +32,7 @@ def list_text(entries: Sequence[Entry]) -> str:
     header = ["name", "state", "data", "rows", "NDCG@10", "MiB"]
     text = format_table(header, [_line(entry) for entry in entries], right=[3, 4, 5], shrink=[2])
     words = "NDCG@10: of the served lists on validation. Times in names are UTC."
-    if any(entry.manifest and entry.manifest.get("changes") for entry in entries):
+    if any(entry.manifest and entry.manifest.changes for entry in entries):
         words += " +1: the catalogue was changed once since the build."
     lines = [text, "", wrap(words)]
     unreadable = [entry for entry in entries if entry.problem]
@@ -42,28 +44,27 @@ def _line(entry: Entry) -> list[str]:
     manifest = entry.manifest
     if manifest is None:
         return [entry.name, entry.state, "", "", "", ""]
-    changes = len(manifest.get("changes", []))
+    changes = len(manifest.changes)
     changed = f" +{changes}" if changes else ""
     return [
         entry.name,
         entry.state,
-        f"{manifest['data']['name']}{changed}",
-        f"{manifest['data']['rows']:,}",
-        _share(manifest["validation"]["value"]),
+        f"{manifest.data.name}{changed}",
+        f"{manifest.data.rows:,}",
+        share(manifest.validation.value),
         mebibytes(entry.n_bytes),
     ]
 
 
-def show_text(entry: Entry, manifest: dict[str, Any], report: dict[str, Any], model: dict[str, Any]) -> str:
+def show_text(entry: Entry, manifest: Manifest, report: dict[str, Any], model: dict[str, Any]) -> str:
     """What `bundles show` says of one.
 
     Args:
         report: the bundle's report.json.
         model: its served/model.json.
     """
-    data, split, validation = manifest["data"], manifest["split"], manifest["validation"]
-    counts = split["counts"]
-    settings, index = manifest["settings"], model["index"]
+    data, split, validation = manifest.data, manifest.split, manifest.validation
+    counts, settings, index = split.counts, manifest.settings, model["index"]
     served = report["served"]
     scores = report["stages"][served]
     test = ", ".join(
@@ -73,38 +74,38 @@ def show_text(entry: Entry, manifest: dict[str, Any], report: dict[str, Any], mo
     searched = ", ".join(f"{name}={value}" for name, value in index["settings"].items() if value is not None)
     rows = [
         ("bundle", f"{entry.name}, {entry.state}"),
-        ("built", f"{manifest['created'][:19].replace('T', ' ')} UTC, build id {manifest['build_id'][:12]}"),
-        ("data", f"{data['name']}, {data['rows']:,} rows, digest {data['sha256'][:12]}"),
+        ("built", f"{manifest.created[:19].replace('T', ' ')} UTC, build id {manifest.build_id[:12]}"),
+        ("data", f"{data.name}, {data.rows:,} rows, digest {data.sha256[:12]}"),
         (
             "split",
-            f"by {split['kind']}: {counts['train']:,} rows to train, {counts['validation']:,} to validate, "
-            f"{counts['test']:,} to test",
+            f"by {split.kind}: {counts.train:,} rows to train, {counts.validation:,} to validate, "
+            f"{counts.test:,} to test",
         ),
-        ("validation", f"NDCG@10 {_share(validation['value'])}, {validation['users']:,} users"),
+        ("validation", f"NDCG@10 {share(validation.value)}, {validation.users:,} users"),
         ("test", f"{served}: {test}"),
         ("serves", f"{model['serves']} search; index {index['factory']} {searched}".rstrip()),
-        ("repeat", f"seed {settings['seed']}, threads {settings['threads']}"),
+        ("repeat", f"seed {settings.seed}, threads {settings.threads}"),
     ]
-    gate = manifest.get("gate")
-    if gate and gate["current"] is not None:
-        word = "held back" if gate["held"] else "passed"
+    gate = manifest.gate
+    if gate is not None and gate.current is not None:
+        word = "held back" if gate.held else "passed"
         rows.append(
             (
                 "gate",
-                f"{word}: {_share(gate['new'])} beside {_share(gate['current'])} of {gate['against']}, "
-                f"{gate['max_regression']:g} less allowed",
+                f"{word}: {share(gate.new)} beside {share(gate.current)} of {gate.against}, "
+                f"{gate.max_regression:g} less allowed",
             )
         )
-    for change in manifest.get("changes", []):
-        rows.append(("change", f"{change['at']} {change['what']}, {change['items']:,} items"))
-    rows.append(("files", f"{len(manifest['files'])}, {mebibytes(entry.n_bytes)} MiB"))
+    for change in manifest.changes:
+        rows.append(("change", f"{change.at} {change.what}, {change.items:,} items"))
+    rows.append(("files", f"{len(manifest.files)}, {mebibytes(entry.n_bytes)} MiB"))
     width = max(len(name) for name, _ in rows)
     return "\n".join(wrap(printable(f"{name:<{width}}  {text}")) for name, text in rows)
 
 
 def whole_text(entry: Entry) -> str:
     """What `bundles verify` says of a bundle that is whole."""
-    files = len((entry.manifest or {"files": {}})["files"])
+    files = 0 if entry.manifest is None else len(entry.manifest.files)
     return f"{entry.name}: whole, {files} files, {mebibytes(entry.n_bytes)} MiB"
 
 

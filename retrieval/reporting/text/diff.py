@@ -35,7 +35,7 @@ def diff_text(diff: BundleDiff) -> str:
 
 def _identities(diff: BundleDiff) -> str:
     both = (("A", diff.one), ("B", diff.other))
-    rows = [[letter, each.name, _time(each.created), str(each.data["name"])] for letter, each in both]
+    rows = [[letter, each.name, _time(each.created), str(each.data.name)] for letter, each in both]
     lines = [format_table(["", "bundle", "built (UTC)", "data"], rows, shrink=[3, 1])]
     lines += [wrap(f"{letter} was changed since: {_changes(each)}.") for letter, each in both if each.changes]
     if diff.one.build_id == diff.other.build_id:
@@ -116,7 +116,7 @@ def _catalogue(diff: BundleDiff) -> str:
     renamed = diff.items.other_titles
     if renamed:
         lines.append(wrap(f"{renamed:,} of the items in both have another title in each."))
-    if diff.one.data["sha256"] != diff.other.data["sha256"]:
+    if diff.one.data.sha256 != diff.other.data.sha256:
         words = "Users and items are matched by id; A and B are of different data, where an id may be reused."
         lines.append(wrap(words))
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from retrieval.evaluation.uncertainty import Estimate
 from retrieval.reporting.text.tables import format_table, shorten, wrap
 
 if TYPE_CHECKING:
+    from retrieval.bundles.manifest import RecordedTraining
     from retrieval.training.curves import TrainingHistory
 
 # What the notebook reports for the whole of MovieLens 1M: RMSE and MAE, the three metrics at 10,
@@ -47,13 +48,12 @@ class Curves:
         return cls(tuple(record.loss for record in towers.curve), validated)
 
     @classmethod
-    def from_manifest(cls, training: dict[str, Any]) -> "Curves":
-        """From the `training` part of a bundle's manifest."""
-        rated = training["neural_mf"] or {"curve": []}
-        return cls(
-            tuple(record["loss"] for record in training["towers"][0]["curve"]),
-            tuple(record["validation"] for record in rated["curve"] if record["validation"] is not None),
-        )
+    def from_manifest(cls, training: "RecordedTraining") -> "Curves":
+        """From a bundle's manifest."""
+        from retrieval.training.curves import TrainingHistory
+
+        rated = None if training.neural_mf is None else TrainingHistory.from_json(training.neural_mf)
+        return cls.of(TrainingHistory.from_json(training.towers[0]), rated)
 
 
 @dataclass(frozen=True)

@@ -551,6 +551,6 @@ def test_every_build_writes_the_page_of_its_report(artifacts: Path) -> None:
     bundle = open_bundle(artifacts)
     html = bundle.read("report.html").decode()
     document = bundle.json("report.json")
-    assert html == render_page(document, bundle.manifest["settings"])
+    assert html == render_page(document, bundle.manifest.settings.document)
     value = document["stages"]["exact"]["ndcg@10"]["value"]
     assert math.isfinite(value) and f"{value:.3f}" in html

@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from retrieval.bundles.bundle import open_bundle
+from retrieval.bundles.manifest import RecordedTraining
 from retrieval.bundles.writer import new_bundle
 from retrieval.cli.evaluate import evaluate as evaluate_command
 from retrieval.data.datasets import Dataset
-from retrieval.data.split import SplitCounts
+from retrieval.data.split_counts import SplitCounts
 from retrieval.evaluation.evaluate import evaluate
 from retrieval.evaluation.report import AnnReport, RatingReport, Report, StageReport
 from retrieval.evaluation.uncertainty import Estimate
@@ -215,8 +216,8 @@ def test_curves_are_the_same_from_a_build_and_from_its_manifest(
     towers = history((0.69, 0.1), (0.5, 0.2))
     expected = Curves((0.69, 0.5), rmse)
     assert Curves.of(towers, neural_mf) == expected
-    training = {"towers": [asdict(towers)], "neural_mf": neural_mf and asdict(neural_mf)}
-    assert Curves.from_manifest(json.loads(json.dumps(training))) == expected
+    documents = json.loads(json.dumps([asdict(towers), neural_mf and asdict(neural_mf)]))
+    assert Curves.from_manifest(RecordedTraining((documents[0],), documents[1])) == expected
 
 
 # The command
@@ -250,7 +251,7 @@ def test_evaluate_adds_the_comparison_to_a_bundle_of_the_preset(preset: tuple[Bu
     (towers,) = made.towers
     curves = Curves.of(towers, made.neural_mf)
     assert len(curves.bpr_loss) == len(curves.validation_rmse) == 5
-    assert Curves.from_manifest(open_bundle(folder).manifest["training"]) == curves
+    assert Curves.from_manifest(open_bundle(folder).manifest.training) == curves
     assert notebook_text(report, curves) in command(folder, "--protocol", "notebook")
     printed = json.loads(command(folder, "--protocol", "notebook", "--json"), parse_constant=pytest.fail)
     assert printed["notebook"] == notebook_json(report, curves)
