@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import load as load_safetensors
 
-from retrieval import disk as durable
+from retrieval import disk
 from retrieval.bundles.bundle import open_bundle, open_folder
 from retrieval.bundles.fitted_system_files import read_system
 from retrieval.bundles.lock import build_lock
@@ -557,7 +557,7 @@ def test_where_the_last_sync_fails_it_is_not_denied_that_the_new_bundle_answers(
     def broken(folder: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
 
-    monkeypatch.setattr(durable, "sync_folder", broken)
+    monkeypatch.setattr(disk, "sync_folder", broken)
     with pytest.raises(EnvironmentProblem, match=r"answers now, but the disk did not make that certain"):
         write_small(tmp_path, "new")
     assert text_of(tmp_path) == "new"

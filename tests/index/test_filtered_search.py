@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index import AnnIndex, ExactIndex, ItemLists, SearchResult, SearchSettings, search_filtered
-from index import filtered_search as filtered
+from index import (
+    AnnIndex,
+    ExactIndex,
+    ItemLists,
+    SearchResult,
+    SearchSettings,
+    filtered_search,
+    search_filtered,
+)
 
 
 def excluding(rng, q, n, shares):
@@ -117,7 +124,7 @@ def asking_the_index(asked=True):
     """However few items a filter leaves."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_SELECTIVE_ITEMS", "_SELECTIVE_SHARE", "_SELECTIVE_SHARE_UNPARTED") if asked else ():
-            patch.setattr(filtered, name, 0)
+            patch.setattr(filtered_search, name, 0)
         yield
 
 

@@ -10,7 +10,7 @@ import pytest
 from retrieval.data.datasets import Dataset
 from retrieval.data.interactions import Interactions
 from retrieval.data.split import Split, split_interactions
-from retrieval.pipeline import build as building
+from retrieval.pipeline import build as build_module
 from retrieval.pipeline.build import Build, build
 from retrieval.settings import BuildSettings
 
@@ -92,5 +92,5 @@ def test_a_planted_leak_is_seen(
         rows = pl.concat([split.validation, split.test[:200]])
         return replace(split, validation=rows.unique(["user", "item"], keep="first", maintain_order=True))
 
-    monkeypatch.setattr(building, "split_interactions", leaking)
+    monkeypatch.setattr(build_module, "split_interactions", leaking)
     assert chosen_and_trained(builder(sample_set.interactions)) != chosen_and_trained(builder(invented))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from retrieval import Recommender
 from retrieval.cli.build_index import build_index
 from retrieval.errors import DataError
-from retrieval.pipeline import build as building
+from retrieval.pipeline import build as build_module
 
 RATINGS = "user,item,rating,timestamp\n1,5,4,10\n2,6,3,20\n"
 
@@ -28,7 +28,7 @@ class Captured:
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> Captured:
     stand_in = Captured()
-    monkeypatch.setattr(building, "build", stand_in)
+    monkeypatch.setattr(build_module, "build", stand_in)
     return stand_in
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from retrieval.bundles import registry as bundles
+from retrieval.bundles import registry
 from retrieval.bundles.current import read_pointer
 from retrieval.bundles.lock import LOCK
 from retrieval.bundles.writer import copy_bundle, new_bundle
@@ -114,13 +114,13 @@ def change(artifacts: Path, folders: tuple[Path, Path], seconds: float) -> Count
     while time.monotonic() < end or done["promoted"] < 3:
         for folder in (*folders, *folders):
             copy_bundle(folder, artifacts)
-        bundles.prune(artifacts, 2)
-        bundles.rollback(artifacts)
-        bundles.promote(artifacts, bundle_names(artifacts)[0])
+        registry.prune(artifacts, 2)
+        registry.rollback(artifacts)
+        registry.promote(artifacts, bundle_names(artifacts)[0])
         # All that a reader may just have found to be current goes at once.
         for folder in folders:
             copy_bundle(folder, artifacts)
-        bundles.prune(artifacts, 1)
+        registry.prune(artifacts, 1)
         done.update({"published": 6, "pruned": 2, "rolled back": 1, "promoted": 1})
     return done
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import disk as durable
+from retrieval import disk
 from retrieval.disk import make_folder, replace_file, sync_folder, write_file
 
 
@@ -75,7 +75,7 @@ def test_a_file_system_that_syncs_no_folders_will_do_but_a_failing_disk_not(
     def broken(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(durable, "_sync", broken)
+    monkeypatch.setattr(disk, "_sync", broken)
     if fails:
         with pytest.raises(OSError, match=os.strerror(code)):
             sync_folder(tmp_path)

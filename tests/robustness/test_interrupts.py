@@ -179,8 +179,7 @@ def answer_of(artifacts: Path) -> str:
 DRIVER = """
 import json, os, signal, sys, threading, time
 import scipy.stats, torch._dynamo
-from retrieval.pipeline import build as building
-from retrieval.pipeline import save as storage
+import retrieval.pipeline.build, retrieval.pipeline.save
 from retrieval.cli import build_index_main
 from retrieval.cli.progress import TerminalProgress
 from retrieval.bundles.writer import BundleWriter

@@ -31,10 +31,9 @@ SAME += ("user_ids.npy", "item_ids.npy", "seen_items.npy")
 DRIVER = """
 import json, os, signal, sys
 import scipy.stats, torch._dynamo
-from retrieval.pipeline import build as building
+import retrieval.pipeline.build, retrieval.pipeline.save
 from retrieval.training import checkpoints, loop
-from retrieval import disk as durable
-from retrieval.pipeline import save as storage
+from retrieval import disk
 from retrieval.evaluation import uncertainty
 from retrieval.cli import build_index_main
 
@@ -44,14 +43,14 @@ arguments, folder, cases = json.loads(sys.argv[1])
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 
 def run(name, artifacts, more, at, when):
-    replace, count = durable.replace_file, 0
+    replace, count = disk.replace_file, 0
     def replacing(path, data):
         nonlocal count
         count += 1
         if count == at and when == "before":
             die()
         if count == at and when == "half":
-            durable.write_file(path.with_name(durable.UNFINISHED + path.name), data[: len(data) // 2])
+            disk.write_file(path.with_name(disk.UNFINISHED + path.name), data[: len(data) // 2])
             die()
         replace(path, data)
         if count == at:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from index import AnnIndex
-from retrieval.bundles import writer as publishing
-from retrieval.pipeline import build as building
-from retrieval.pipeline import save as storage
+from retrieval.bundles import writer
+from retrieval.pipeline.build import Build
+from retrieval.pipeline.save import write_build
 from tests.support.checkout import ROOT
 
 NEW_ITEMS = "movieId,title,genres\n5000,Late (1999),Comedy|Drama\n"
@@ -49,7 +49,7 @@ SCENARIOS = (
 )
 
 
-def pickled(build: building.Build) -> bytes:
+def pickled(build: Build) -> bytes:
     """A build, to be handed to processes that are to start with one."""
     copyreg.pickle(
         AnnIndex, lambda ann: (_ann, (ann.to_bytes(), ann.factory, ann.settings, ann.size, ann.dimension))
@@ -80,16 +80,16 @@ class Clock(datetime):
         return cls.time
 
 
-def make_templates(folder: Path, build: building.Build) -> None:
+def make_templates(folder: Path, build: Build) -> None:
     """Artifacts as the commands meet them: none, one bundle, one better than the build, and four bundles.
 
     The one bundle serves what was fitted on train only, so that it answers otherwise than the build.
     """
     other = replace(build, served=build.evaluated)
     better = replace(other, validation_ndcg=build.validation_ndcg + 0.3)
-    publishing.datetime = Clock  # type: ignore[attr-defined]
+    writer.datetime = Clock  # type: ignore[attr-defined]
     for name, versions in {"one": [other], "better": [better], "four": [other, build, other, build]}.items():
         for version in versions:
-            with publishing.new_bundle(folder / name / "artifacts") as writer:
-                storage.write_build(writer, version)
+            with writer.new_bundle(folder / name / "artifacts") as files:
+                write_build(files, version)
     (folder / "none").mkdir()

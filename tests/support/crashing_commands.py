@@ -26,11 +26,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from retrieval.bundles import registry as bundles
-from retrieval.bundles import writer as publishing
+from retrieval.bundles import registry
+from retrieval.bundles.lock import LOCK
 from retrieval.cli import main
 from retrieval.disk import UNFINISHED
-from retrieval.pipeline import build as building
+from retrieval.pipeline import build as build_module
 from retrieval.reporting.page import rendering
 from tests.support.crash_scenarios import NEW_ITEMS, SCENARIOS, Scenario, make_build, make_templates
 from tests.support.crashing import REFUSED, Point, Step, Steps
@@ -156,13 +156,13 @@ class Runner:
         state = state_of(artifacts, named)
         assert state in nexts, "neither the old bundle nor the new one answers"
         for name in bundle_names(artifacts):
-            assert not bundles.problems(artifacts, name), "a bundle is not whole"
+            assert not registry.problems(artifacts, name), "a bundle is not whole"
         code = self._command(scenario)
         assert code == scenario.code, f"the next command ended with {code}: {self._said()}"
         assert state_of(artifacts, named) == nexts[state], "the next command left another bundle current"
         assert not list(artifacts.rglob(UNFINISHED + "*")), "there are leftovers"
         assert scenario.builds or bundle_names(artifacts) == names, "other bundles are left"
-        with (artifacts / publishing.LOCK).open() as file:
+        with (artifacts / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return state
 
@@ -181,7 +181,7 @@ class Runner:
 
         def work() -> None:
             os.chdir(self._folder)
-            building.build = lambda *_, **__: pickle.loads(self._build)  # type: ignore[assignment]
+            build_module.build = lambda *_, **__: pickle.loads(self._build)  # type: ignore[assignment]
             sys.argv = ["retrieval", *words, "--artifacts", str(artifacts)]
             try:
                 steps.watch()

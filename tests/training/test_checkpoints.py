@@ -280,9 +280,9 @@ def test_the_state_is_kept_after_so_many_seconds_and_at_the_end_of_each_fit(tmp_
 def test_training_that_breaks_down_leaves_the_last_good_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    from retrieval.training import fit_neural_mf as rating_training
+    from retrieval.training import fit_neural_mf as fit_module
 
-    whole_loss, calls = rating_training.mean_loss, 0
+    whole_loss, calls = fit_module.mean_loss, 0
 
     def breaking(steps: Any) -> float:
         nonlocal calls
@@ -293,7 +293,7 @@ def test_training_that_breaks_down_leaves_the_last_good_epoch(
     fit = fit_of("NeuralMF again")
     whole = fit(Checkpoints(), lambda title, record: None)
     with monkeypatch.context() as patch:
-        patch.setattr(rating_training, "mean_loss", breaking)
+        patch.setattr(fit_module, "mean_loss", breaking)
         if broken == "weights":
             patch.setattr(torch.Tensor, "isfinite", lambda self: torch.tensor(calls != 3))
         with pytest.raises(DataError, match="training broke down in epoch 3"):
@@ -544,7 +544,7 @@ def test_a_search_that_is_over_is_not_repeated(
 ) -> None:
     """More minutes could choose other settings, and the checkpoints would be of others."""
     pytest.importorskip("optuna")
-    from retrieval.pipeline import tuning as tuned
+    from retrieval.pipeline import tuning
     from retrieval.pipeline.build import build
     from retrieval.settings import TuneSettings
 
@@ -559,7 +559,7 @@ def test_a_search_that_is_over_is_not_repeated(
     def never(*arguments: object, **more: object) -> None:
         raise AssertionError("searched again")
 
-    monkeypatch.setattr(tuned, "search_settings", never)
+    monkeypatch.setattr(tuning, "search_settings", never)
     again = build(sample_set.interactions, **how, resume=True)
     assert again.settings == whole.settings and again.report.tuning == whole.report.tuning
     weights, others = whole.served.tower_weights, again.served.tower_weights

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from retrieval.data.encoded import EncodedInteractions
-from retrieval.training import ease_start as closed_form
+from retrieval.training import ease_start
 from retrieval.training.ease_start import L2, SCALE, closed_form_start
 from retrieval.training.linear_models import Ease
 
@@ -49,9 +49,9 @@ def test_it_repeats() -> None:
 
 
 def test_a_catalogue_too_large_for_ease_starts_from_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closed_form, "EASE_MAX_ITEMS", N_ITEMS)
+    monkeypatch.setattr(ease_start, "EASE_MAX_ITEMS", N_ITEMS)
     assert closed_form_start(positives(), 4, seed=0) is not None
-    monkeypatch.setattr(closed_form, "EASE_MAX_ITEMS", N_ITEMS - 1)
+    monkeypatch.setattr(ease_start, "EASE_MAX_ITEMS", N_ITEMS - 1)
     assert closed_form_start(positives(), 4, seed=0) is None
 
 

@@ -18,7 +18,7 @@ from retrieval.bundles.bundle import open_bundle
 from retrieval.cli.commands import retrieval as group
 from retrieval.data.ids import IdMap
 from retrieval.errors import ArtifactError, EnvironmentProblem, UsageError
-from retrieval.evaluation.index_benchmark import measure as benchmarking
+from retrieval.evaluation.index_benchmark import measure as measure_module
 from retrieval.evaluation.index_benchmark.measure import Subject, measure, read_subject
 from retrieval.evaluation.index_benchmark.result import BATCH, Benchmark, headline, pareto_front
 from retrieval.machine import Machine
@@ -84,7 +84,7 @@ def test_a_change_of_ndcg_that_nobody_could_be_judged_by_is_null() -> None:
     assert benchmark(ndcg_change=None).to_json()["ndcg_change"] is None
     nothing = {"value": None, "low": None, "high": None}
     report = {"k": 10, "comparisons": [{"stage": "ann", "against": "exact", "ndcg@10": nothing}]}
-    assert benchmarking._ndcg_change(report) is None
+    assert measure_module._ndcg_change(report) is None
 
 
 # The text
@@ -204,7 +204,7 @@ def small_sweep(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         others["say"]("IVF4,Flat")
         return (EXACT, point("IVF4,Flat", 0.99, 1e-6, nprobe=3), point("IVF8,Flat", 0.1, 9.0, nprobe=8))
 
-    monkeypatch.setattr(benchmarking, "sweep", fake)
+    monkeypatch.setattr(measure_module, "sweep", fake)
     return asked
 
 
@@ -275,20 +275,20 @@ def test_the_chosen_point_is_the_bundles_index_as_tuning_counts_recall(
 def test_filters_are_parts_of_each_other_and_what_is_served_keeps_to_them(
     subject: Subject, small_sweep: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sets = benchmarking._allowed_sets(subject.system, seed=3)
+    sets = measure_module._allowed_sets(subject.system, seed=3)
     random = [rows for _, kind, rows in sets if kind == "random"]
     assert [len(rows) for rows in random] == [112, 56, 22, 11, 6, 2, 1]  # 1 % and 0.5 % are one item alike
     assert all(np.isin(small, large).all() for large, small in pairwise(random))
     assert all((np.diff(rows) > 0).all() and rows.dtype == np.int64 for _, _, rows in sets)
     asked: list[Any] = []
-    search = benchmarking.search_filtered
+    search = measure_module.search_filtered
 
     def spy(*arguments: Any, **options: Any) -> Any:
         if options.get("allowed") is not None:
             asked.append((options["allowed"], search(*arguments, **options).result.rows))
         return search(*arguments, **options)
 
-    monkeypatch.setattr(benchmarking, "search_filtered", spy)
+    monkeypatch.setattr(measure_module, "search_filtered", spy)
     found = measure(subject, None, queries=12, threads=1)
     assert [each.items for each in found.filters if each.kind == "random"] == [112, 56, 22, 11, 6, 2, 1]
     assert asked and all(np.isin(rows[rows >= 0], allowed).all() for allowed, rows in asked)
@@ -304,16 +304,16 @@ def test_the_largest_genres_are_filters_too(subject: Subject) -> None:
     places, rows = np.repeat(np.arange(6), sizes), np.concatenate([np.arange(size) for size in sizes])
     column = ItemColumn(IdMap.from_values(names), ItemLists.from_pairs(places, rows, 6))
     system = replace(subject.system, attributes=ItemAttributes({"genre": column}))
-    found = benchmarking._allowed_sets(system, 3)
+    found = measure_module._allowed_sets(system, 3)
     genres = [(label, rows.tolist()) for label, kind, rows in found if kind == "genre"]
     assert genres == [(name, list(range(size))) for name, size in zip("DBEFA", (20, 9, 7, 5, 3), strict=True)]
-    without = benchmarking._allowed_sets(replace(system, attributes=ItemAttributes()), 3)
+    without = measure_module._allowed_sets(replace(system, attributes=ItemAttributes()), 3)
     assert [each[0] for each in without] == [each[0] for each in found if each[1] == "random"]
 
 
 def test_a_real_sweep_gives_a_benchmark(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = [IndexKind("Flat", "flat"), IndexKind("IVF4,Flat", "lists"), IndexKind("HNSW32", "graph")]
-    monkeypatch.setattr(benchmarking, "sweep", partial(sweep, kinds=kinds))
+    monkeypatch.setattr(measure_module, "sweep", partial(sweep, kinds=kinds))
     found = measure(subject, None, queries=20, threads=1)
     assert {each.family for each in found.points} == {"exact", "flat", "lists", "graph", "by name"}
     assert [each.factory for each in found.points].count("IVF4,Flat") == 3  # nprobe 1, 2 and 4
