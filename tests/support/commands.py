@@ -10,13 +10,15 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from retrieval.bundles.lock import LOCK
 from tests.support.checkout import ROOT
+from tests.support.warm_commands import SECONDS, WarmCommands
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 NOWHERE = "http://127.0.0.1:9"  # the discard port, where nobody listens
@@ -60,17 +62,36 @@ def environment(**more: str) -> dict[str, str]:
     return kept | proxies | local | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"} | more
 
 
-def run(program: str, *arguments: object, cwd: Path | None = None, **more: str) -> Ran:
-    """A console script of the environment the tests run in; `more` goes into its environment."""
+def run(program: str, *arguments: object, cwd: Path | None = None, drawn: bool = False, **more: str) -> Ran:
+    """A console script in a process of its own; `more` goes into its environment.
+
+    The process comes from a warm one (see `warm_commands`), unless `more` may change what imports do.
+
+    Args:
+        drawn: whether the plots of report.html are, which takes seconds.
+    """
+    words, chosen = [str(SCRIPTS / program), *map(str, arguments)], environment(**more)
+    if not _warm().takes(chosen):
+        return run_cold(words, chosen, cwd)
+    return Ran(*_warm().run(words, chosen, cwd, drawn))
+
+
+@cache
+def _warm() -> WarmCommands:
+    return WarmCommands(environment())
+
+
+def run_cold(words: Sequence[str], environment: Mapping[str, str], cwd: Path | None = None) -> Ran:
+    """A command in a new process, which imports what it needs."""
     done = subprocess.run(
-        [str(SCRIPTS / program), *map(str, arguments)],
+        words,
         capture_output=True,
         text=True,
         encoding="utf-8",
-        env=environment(**more),
+        env=environment,
         cwd=cwd,
         check=False,
-        timeout=180,
+        timeout=SECONDS,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
