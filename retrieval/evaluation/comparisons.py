@@ -1,20 +1,25 @@
-"""Paired differences of NDCG between lists that the same users got."""
+"""Compares two stages on the same users: the paired difference of their NDCG and its verdict."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.uncertainty import Estimate, mean_estimate, sign_flip_p_value
 
+Verdict = Literal["better", "worse", "the same", "no clear difference", "not measured"]
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """NDCG@k of one stage minus another's, user by user.
+    """NDCG@k of one stage minus that of another, paired by user.
 
     Attributes:
+        stage, against: the two stages; a positive difference means that `stage` is better.
+        difference: the mean over users with its 95 % interval.
         p_value: of the mean difference, by `uncertainty.sign_flip_p_value`.
     """
 
@@ -22,6 +27,11 @@ class Comparison:
     against: str
     difference: Estimate
     p_value: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether `stage` is better than `against`."""
+        return verdict(self.difference)
 
     def to_json(self, k: int) -> dict[str, Any]:
         """A document of plain JSON types."""
@@ -33,14 +43,33 @@ class Comparison:
         }
 
 
+def verdict(difference: Estimate, lower_is_better: bool = False) -> Verdict:
+    """Read the verdict off the 95 % interval of a difference: clear only where the interval excludes 0.
+
+    Args:
+        difference: one figure minus the other.
+        lower_is_better: whether the figures are errors.
+
+    >>> verdict(Estimate(0.2, 0.1, 0.3)), verdict(Estimate(0.2, -0.1, 0.3))
+    ('better', 'no clear difference')
+    """
+    if not all(map(math.isfinite, (difference.value, difference.low, difference.high))):
+        return "not measured"
+    if difference.low == difference.high == 0:
+        return "the same"
+    if not difference.excludes_zero:
+        return "no clear difference"
+    return "better" if (difference.low > 0) != lower_is_better else "worse"
+
+
 def compare(
     ndcg: Mapping[str, NDArray[np.float64]], pairs: Iterable[tuple[str, str]]
 ) -> tuple[Comparison, ...]:
-    """One stage minus another, for those of the pairs whose stages are both there.
+    """Compare the stages of each pair; pairs with a stage that is missing from `ndcg` are skipped.
 
     Args:
-        ndcg: stage -> shape (q,), a figure for each of the same users.
-        pairs: a stage and the one it is compared against.
+        ndcg: stage -> shape (q,), one figure per user, the users in the same order for every stage.
+        pairs: (stage, the stage it is compared against).
     """
     comparisons = []
     for stage, against in pairs:

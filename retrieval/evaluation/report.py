@@ -7,7 +7,7 @@ from typing import Any
 from retrieval.data.split_counts import SplitCounts
 from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
 from retrieval.evaluation.comparisons import Comparison
-from retrieval.evaluation.stages import served_stage
+from retrieval.evaluation.stages import served_stage, two_stage_name
 from retrieval.evaluation.uncertainty import Estimate
 from retrieval.serving.two_stage import SearchKind
 from retrieval.settings import SplitKind
@@ -260,8 +260,7 @@ class Report:
     @property
     def served(self) -> str:
         """The stage that `query` answers by."""
-        search = self.ann.serves
-        return f"{search}+rerank" if self.blend is not None and self.blend.reranks else search
+        return two_stage_name(self.ann.serves, self.blend is not None and self.blend.reranks)
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types; a figure that does not exist is null."""

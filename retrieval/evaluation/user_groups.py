@@ -12,10 +12,10 @@ from retrieval.evaluation.judgements import score_lists
 from retrieval.evaluation.report import GroupReport, StageReport
 from retrieval.evaluation.stages import (
     BRAND_NEW,
+    FALLBACKS,
     SEARCHES,
-    TO_STRANGERS,
     WARM,
-    pairs_of,
+    served_pairs,
     served_stage,
 )
 from retrieval.evaluation.uncertainty import mean_estimate
@@ -49,7 +49,7 @@ def warm_group(
         reranks: whether what is served is re-ranked.
         search: which search finds its candidates.
     """
-    wanted = set(pairs_of(served_stage(None, stages, reranks, search)))
+    wanted = set(served_pairs(served_stage(None, stages, reranks, search)))
     chosen = tuple(each for each in comparisons if (each.stage, each.against) in wanted)
     return GroupReport(
         WARM, None, users, {name: stage.ndcg for name, stage in stages.items()}, chosen, reranks, search
@@ -66,7 +66,7 @@ def evaluate_newcomers(
     n, users, seen = newcomers.n, newcomers.judgements.users, newcomers.seen
     scorers = baselines.scorers(positive_matrix(newcomers.history.positives(newcomers.threshold)))
     if not n:  # nothing tells strangers apart, and EASE and item-kNN have no order for them
-        scorers = {name: scorer for name, scorer in scorers.items() if name in TO_STRANGERS}
+        scorers = {name: scorer for name, scorer in scorers.items() if name in FALLBACKS}
     lists = baselines.lists_by(scorers, users, k, seen)
     lists |= history_lists(model, newcomers.liked, seen, k)
     ndcg = {name: score_lists(rows, newcomers.judgements, k).ndcg for name, rows in lists.items()}
@@ -75,7 +75,7 @@ def evaluate_newcomers(
         history=n,
         users=len(newcomers),
         ndcg={name: mean_estimate(values) for name, values in ndcg.items()},
-        comparisons=compare(ndcg, pairs_of(served_stage(n, ndcg, model.reranks_newcomers, model.serves))),
+        comparisons=compare(ndcg, served_pairs(served_stage(n, ndcg, model.reranks_newcomers, model.serves))),
         reranks=model.reranks_newcomers,
         search=model.serves,
     )

@@ -1,6 +1,6 @@
 """The sections on ranked lists: stages, paired comparisons, groups of users."""
 
-from retrieval.evaluation.stages import stage_name
+from retrieval.evaluation.stages import served_stage_in, stage_name
 from retrieval.reporting.page.layout import Section, Table
 from retrieval.reporting.page.plots import Dot, dot_plot, dots_height, kind_of, shared_limits
 from retrieval.reporting.page.svg import Plot
@@ -8,16 +8,15 @@ from retrieval.reporting.page.words import (
     Document,
     count,
     interval,
-    judgement,
     measured,
     ndcg,
     number,
     p_value,
     percent,
-    served_stage,
     signed,
     signed_interval,
     value,
+    verdict,
 )
 
 MARKS = "Squares are baselines, circles retrieval alone, diamonds re-ranked lists; lines are 95% intervals."
@@ -28,7 +27,7 @@ def stages(document: Document) -> Section | None:
     k, found = document.get("k"), document.get("stages")
     if not found:
         return None
-    served = served_stage(document)
+    served = served_stage_in(document)
     dots = [_dot(stage_name(name), name, ndcg(entry, k), served) for name, entry in found.items()]
     plot = Plot(
         "stages",
@@ -66,7 +65,7 @@ def comparisons(document: Document) -> Section | None:
     k, found = document.get("k"), document.get("comparisons")
     if not found:
         return None
-    served = served_stage(document)
+    served = served_stage_in(document)
     order = sorted({each["stage"]: None for each in found}, key=lambda stage: stage != served)
     dots: list[Dot] = []
     for stage in order:
@@ -104,7 +103,7 @@ def groups(document: Document) -> Section | None:
     k, found = document.get("k"), [each for each in document.get("groups") or () if each.get("ndcg")]
     if not found:
         return None
-    served = served_stage(document)
+    served = served_stage_in(document)
     per_group = [
         [_dot(stage_name(name), name, estimate, served) for name, estimate in each["ndcg"].items()]
         for each in found
@@ -166,7 +165,7 @@ def _difference_dot(entry: Document, k: int | None) -> Dot:
     estimate, label, kind = ndcg(entry, k), stage_name(entry["against"]), kind_of(entry["stage"])
     if estimate is None or not measured(estimate):
         return Dot(label, kind=kind)
-    hollow = judgement(estimate) in ("no clear difference", "the same")
+    hollow = verdict(estimate) in ("no clear difference", "the same")
     return Dot(label, estimate["value"], estimate["low"], estimate["high"], kind, hollow=hollow)
 
 
@@ -174,7 +173,7 @@ def _difference(entry: Document, k: int | None) -> tuple[str, ...]:
     """Mean, interval, p and what they let one say."""
     estimate = ndcg(entry, k)
     mean, ends = signed(value(estimate)), signed_interval(estimate)
-    return mean, ends, p_value(entry.get("p_value")), judgement(estimate)
+    return mean, ends, p_value(entry.get("p_value")), verdict(estimate)
 
 
 def _with_interval(estimate: Document | None) -> str:

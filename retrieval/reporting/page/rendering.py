@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from retrieval.evaluation.stages import served_stage_in
 from retrieval.reporting.page import ranking_sections, settings_section, stage_sections
 from retrieval.reporting.page.layout import Section
 from retrieval.reporting.page.svg import inline_svg
-from retrieval.reporting.page.words import Document, count, served_stage, verdict
+from retrieval.reporting.page.words import Document, count, headline
 
 TEMPLATE = "report.html.j2"
 SPLITS = {"time": "by time", "random": "at random: train knows everybody’s future, all figures are too kind"}
@@ -36,7 +37,7 @@ def render_page(document: Document, settings: Mapping[str, Any] | None = None) -
     template = environment.from_string((files("retrieval.reporting.page") / TEMPLATE).read_text("utf-8"))
     return template.render(
         dataset=document.get("dataset") or "unnamed data",
-        verdict=verdict(document),
+        headline=headline(document),
         facts=_facts(document),
         sections=page_sections(document, settings),
         svg=inline_svg,
@@ -83,5 +84,5 @@ def _facts(document: Document) -> list[tuple[str, str]]:
         facts.append(("Relevant", "every row" if threshold is None else f"rated {threshold:g} or more"))
     if document.get("protocol") is not None:
         facts.append(("Protocol", f"{document['protocol']}, k = {document.get('k')}"))
-    served = served_stage(document)
+    served = served_stage_in(document)
     return [*facts, ("Served", served)] if served else facts

@@ -8,7 +8,6 @@ from retrieval.reporting.page.words import (
     Document,
     count,
     interval,
-    judgement,
     measured,
     ndcg,
     number,
@@ -16,6 +15,7 @@ from retrieval.reporting.page.words import (
     signed,
     signed_interval,
     value,
+    verdict,
 )
 
 VALIDATED = {"TwoTowerBPR": "validation NDCG@10", "NeuralMF": "validation RMSE"}
@@ -205,14 +205,14 @@ def ratings(document: Document) -> Section | None:
     caption = f"Errors on {count(found['rows'])} warm test rows, with 95% intervals"
     table = Table(caption, ("prediction", "RMSE", "MAE"), rows)
     difference = found.get("rmse_minus_bias_rmse")
-    judged = judgement(difference, lower_is_better=True)
+    standing = verdict(difference, lower_is_better=True)
     text = (
         f"NeuralMF’s RMSE minus the biases’: {signed(value(difference))} (95% interval over users "
-        f"{signed_interval(difference)}): {judged}; less is better."
+        f"{signed_interval(difference)}): {standing}; less is better."
     )
     plots: tuple[Plot, ...] = ()
     if difference is not None and measured(difference):
-        hollow = judged not in ("better", "worse")
+        hollow = standing not in ("better", "worse")
         ends = (difference["value"], difference["low"], difference["high"])
         dots = [Dot("NeuralMF minus biases", *ends, kind="reranked", hollow=hollow)]
         draw = dot_plot(dots, "difference of RMSE; left of 0 is better", zero=True)

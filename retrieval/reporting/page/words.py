@@ -4,7 +4,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from retrieval.evaluation.stages import BASELINES, stage_name
+from retrieval.evaluation import comparisons
+from retrieval.evaluation.comparisons import Verdict
+from retrieval.evaluation.stages import BASELINES, served_stage_in, stage_name
+from retrieval.evaluation.uncertainty import Estimate
 
 Document = Mapping[str, Any]
 
@@ -95,33 +98,21 @@ def ndcg(entry: Document, k: int | None) -> Document | None:
     return None
 
 
-def judgement(difference: Document | None, lower_is_better: bool = False) -> str:
-    """What an interval of a difference lets one say.
+def verdict(difference: Document | None, lower_is_better: bool = False) -> Verdict:
+    """The verdict of a difference, by `comparisons.verdict`.
 
-    >>> judgement({"value": 0.2, "low": 0.1, "high": 0.3})
+    >>> verdict({"value": 0.2, "low": 0.1, "high": 0.3})
     'better'
     """
     if difference is None or not measured(difference):
         return "not measured"
-    low, high = difference["low"], difference["high"]
-    if low == high == 0:
-        return "the same"
-    if low <= 0 <= high:
-        return "no clear difference"
-    return "better" if (low > 0) != lower_is_better else "worse"
+    estimate = Estimate(difference["value"], difference["low"], difference["high"])
+    return comparisons.verdict(estimate, lower_is_better)
 
 
-def served_stage(document: Document) -> str | None:
-    """The stage that answers; as the document says, or the last of the two that can."""
-    stages = document.get("stages") or {}
-    if document.get("served") in stages:
-        return str(document["served"])
-    return next((name for name in ("ann+rerank", "ann") if name in stages), None)
-
-
-def verdict(document: Document) -> str:
+def headline(document: Document) -> str:
     """One sentence: where the served list stands against the strongest baseline."""
-    k, stages, served = document.get("k"), document.get("stages") or {}, served_stage(document)
+    k, stages, served = document.get("k"), document.get("stages") or {}, served_stage_in(document)
     if document.get("judged_users") == 0:
         return "No test user has a relevant item, so no list can be compared with another."
     rivals: dict[str, Document] = {
@@ -142,7 +133,7 @@ def verdict(document: Document) -> str:
     title = f"{name}, the strongest baseline here," if len(rivals) > 1 else name
     size = number(abs(difference["value"]), 4)
     by = f"{size} NDCG@{k} (95% interval of the difference {signed_interval(difference)})"
-    match judgement(difference):
+    match verdict(difference):
         case "better":
             return f"The served list, {served}, beats {title} by {by}."
         case "worse":

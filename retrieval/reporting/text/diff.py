@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from retrieval.evaluation.comparisons import verdict
 from retrieval.evaluation.diff.bundles import BundleDiff, Difference, Identity, SharedIds
 from retrieval.evaluation.diff.lists import ListOverlap, MovedItem
 from retrieval.evaluation.diff.quality import QualityDiff, StageDiff
@@ -15,7 +16,6 @@ from retrieval.reporting.text.figures import (
     share_with_interval,
     signed,
     signed_interval,
-    verdict,
 )
 from retrieval.reporting.text.tables import WIDTH, cell_width, format_table, printable, shorten, wrap
 

@@ -1,19 +1,8 @@
-"""How figures, intervals and verdicts are written for people."""
+"""How figures and intervals are written on a terminal."""
 
 import math
 
 from retrieval.evaluation.uncertainty import Estimate
-
-
-def verdict(difference: Estimate, lower_is_better: bool = False) -> str:
-    """What the interval of a difference lets one say."""
-    if math.isnan(difference.value):
-        return "not measured"
-    if difference.low == difference.high == 0:
-        return "the same"
-    if not difference.excludes_zero:
-        return "no clear difference"
-    return "better" if (difference.value > 0) != lower_is_better else "worse"
 
 
 def listed(clauses: list[str]) -> str:

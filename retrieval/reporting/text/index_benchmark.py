@@ -3,8 +3,9 @@
 import math
 
 from index import OperatingPoint
+from retrieval.evaluation.comparisons import verdict
 from retrieval.evaluation.index_benchmark.result import BATCH, LOWEST_RECALL, Benchmark, compare_speed
-from retrieval.reporting.text.figures import percent, short_count, signed, signed_interval, verdict
+from retrieval.reporting.text.figures import percent, short_count, signed, signed_interval
 from retrieval.reporting.text.tables import format_table, shorten, wrap
 
 FRONT, CHOSEN = "*", ">"

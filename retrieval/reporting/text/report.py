@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from retrieval.evaluation.choices import BlendChoice
-from retrieval.evaluation.comparisons import Comparison
+from retrieval.evaluation.comparisons import Comparison, verdict
 from retrieval.evaluation.index_benchmark.result import compare_speed
 from retrieval.evaluation.report import AnnReport, RatingReport, Report
 from retrieval.evaluation.stages import BASELINES, stage_name
@@ -18,7 +18,6 @@ from retrieval.reporting.text.figures import (
     short_count,
     signed,
     signed_interval,
-    verdict,
     with_interval,
 )
 from retrieval.reporting.text.tables import WIDTH, format_table, shorten, wrap
@@ -107,7 +106,7 @@ def _differences(report: Report) -> str:
             signed(each.difference.value),
             signed_interval(each.difference),
             p_value_text(each.p_value),
-            IN_A_TABLE.get(verdict(each.difference), verdict(each.difference)),
+            IN_A_TABLE.get(each.verdict, each.verdict),
         ]
         for each in report.comparisons
         if each.stage == report.served or each.against == "exact"
@@ -160,7 +159,7 @@ def _standing(report: Report) -> str:
         "not measured": "not measured against",
     }
     clauses = [
-        f"{phrases[verdict(each.difference)]} {stage_name(each.against)} ({signed(each.difference.value)})"
+        f"{phrases[each.verdict]} {stage_name(each.against)} ({signed(each.difference.value)})"
         for each in report.comparisons
         if each.stage == report.served and each.against in BASELINES
     ]

@@ -14,7 +14,7 @@ from retrieval.bundles.bundle import open_bundle
 from retrieval.reporting.page.plots import Dot, Line, Panel, dot_plot, line_panels, stacked_bar
 from retrieval.reporting.page.rendering import page_sections, render_page
 from retrieval.reporting.page.svg import VARIABLES, Plot, inline_svg
-from retrieval.reporting.page.words import verdict
+from retrieval.reporting.page.words import headline
 from tests.support.checkout import ROOT
 from tests.support.page_document import around, full_document
 
@@ -362,18 +362,18 @@ def compared(value: float, low: float, high: float, **changes: Any) -> dict[str,
         ({}, "Nothing here was compared with a baseline."),
     ],
 )
-def test_the_verdict_is_on_the_strongest_baseline(document: dict[str, Any], sentence: str) -> None:
-    assert verdict(document) == sentence
+def test_the_headline_is_on_the_strongest_baseline(document: dict[str, Any], sentence: str) -> None:
+    assert headline(document) == sentence
 
 
-def test_the_verdict_is_on_what_is_served() -> None:
+def test_the_headline_is_on_what_is_served() -> None:
     document = full_document()
     clicks = {name: each for name, each in document["stages"].items() if "rerank" not in name}
     pair = {"stage": "ann", "against": "popularity", "ndcg@10": {"value": 0.3, "low": 0.2, "high": 0.4}}
-    assert verdict(document | {"stages": clicks, "comparisons": [pair]}).startswith(
+    assert headline(document | {"stages": clicks, "comparisons": [pair]}).startswith(
         "The served list, ann, beats popularity by 0.3000 NDCG@10"
     )
-    assert "list, ann, " in verdict(document | {"served": "ann", "comparisons": [pair]})
+    assert "list, ann, " in headline(document | {"served": "ann", "comparisons": [pair]})
 
 
 # what people's own text may do
