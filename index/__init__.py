@@ -1,4 +1,4 @@
-"""Nearest neighbours by inner product: an exact index, FAISS indexes, filtered search, tuning.
+"""Nearest neighbours by inner product: exact search, FAISS indexes, filtered search, choosing an index.
 
 Knows rows and vectors, nothing of recommending; imports numpy and faiss only.
 """
@@ -17,6 +17,7 @@ from index.topk import order_result, top_k
 
 if TYPE_CHECKING:
     from index.choosing.break_even import enlarged, pays_from
+    from index.choosing.choose import ChosenIndex, NothingMeetsError, choose, set_to_target
     from index.choosing.kinds import EXACT, IndexKind, candidate_kinds, kind_of, warning
     from index.choosing.measuring import (
         OperatingPoint,
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
         standard_error,
         time_singles,
     )
+    from index.choosing.proof import HeldOut
+    from index.choosing.sweep import beside_exact, sweep
     from index.choosing.trials import Goal
-    from index.choosing.tuning import HeldOut, NothingMeetsError, Tuned, sweep, tune
 
 __all__ = [
     "EXACT",
     "AnnIndex",
+    "ChosenIndex",
     "ExactIndex",
     "FilteredResult",
     "Goal",
@@ -46,12 +49,13 @@ __all__ = [
     "OperatingPoint",
     "SearchResult",
     "SearchSettings",
-    "Tuned",
     "Workload",
+    "beside_exact",
     "candidate_kinds",
     "check_factory",
     "check_queries",
     "check_vectors",
+    "choose",
     "default_factory",
     "enlarged",
     "evenly_spread",
@@ -63,17 +67,18 @@ __all__ = [
     "pays_from",
     "recall_against_exact",
     "search_filtered",
+    "set_to_target",
     "standard_error",
     "sweep",
     "time_singles",
     "top_k",
-    "tune",
     "warning",
 ]
 
-# Whoever only searches measures nothing.
+# Imported on first use: a process that only searches measures nothing.
 _HOMES = {
     "break_even": ("enlarged", "pays_from"),
+    "choose": ("ChosenIndex", "NothingMeetsError", "choose", "set_to_target"),
     "kinds": ("EXACT", "IndexKind", "candidate_kinds", "kind_of", "warning"),
     "measuring": (
         "OperatingPoint",
@@ -85,13 +90,14 @@ _HOMES = {
         "standard_error",
         "time_singles",
     ),
+    "proof": ("HeldOut",),
+    "sweep": ("beside_exact", "sweep"),
     "trials": ("Goal",),
-    "tuning": ("HeldOut", "NothingMeetsError", "Tuned", "sweep", "tune"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what measures on first use."""
+    """Import a name of `choosing` on first use."""
     from importlib import import_module
 
     for home, names in _HOMES.items():

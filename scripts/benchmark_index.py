@@ -2,7 +2,7 @@
 
 Everybody gets the same vectors and one thread of one core. Each searches through its own setting (nprobe, ef,
 leaves) on the queries that choose and keeps the fastest that meets `--recall-target`; ours is what
-`index.tune` takes, from the same queries. What is printed is of other queries, one at a time, through each
+`index.choose` takes, from the same queries. What is printed is of other queries, one at a time, through each
 library's ordinary Python call, the indexes taking turns. Tables and JSON have recall, p50, p99, build
 seconds and bytes an item of each, and how they grow with the number of items.
 

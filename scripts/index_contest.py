@@ -14,8 +14,9 @@ from index_peers import PEERS, Built, Setting, ours
 from index_tables import EXACT, OURS, OURS_EXACT, OURS_SMALL, Document
 from index_vectors import Vectors
 
-from index import ExactIndex, Goal, NothingMeetsError, OperatingPoint, Workload, candidate_kinds, tune
-from index.choosing.trials import build, exact_trial, first_meeting, timed
+from index import ExactIndex, Goal, NothingMeetsError, OperatingPoint, Workload, candidate_kinds
+from index import choose as choose_index
+from index.choosing.trials import build, exact_trial, first_meeting, time_trials
 
 K = 100
 SLOWER = 2.0  # than FAISS Flat: nobody looks for a setting there
@@ -112,13 +113,13 @@ class Contest:
         return Contender(built, seconds, trial.setting, label, met, trials, {})
 
     def tune(self, memory_limit: int | None = None) -> Tuning:
-        """What `index.tune` takes within the memory; no index is kept, as there are others to come."""
+        """What `index.choose` takes within the memory; no index is kept, as there are others to come."""
         options = self.options
         goal = Goal(recall=options.recall_target, memory_limit=memory_limit)
         start = time.perf_counter()
         point: OperatingPoint | None
         try:
-            tuned = tune(
+            chosen = choose_index(
                 self.vectors.items,
                 self.vectors.choosing,
                 K,
@@ -127,7 +128,7 @@ class Contest:
                 threads=1,
                 say=lambda line: say(f"    {line}"),
             )
-            point, points, met = tuned.chosen, tuned.points, True
+            point, points, met = chosen.chosen, chosen.points, True
         except NothingMeetsError as error:
             say(f"    {error}")
             point, met = error.best, False
@@ -183,7 +184,8 @@ class Contest:
             if kind.is_exact:
                 built = build(kind, self.vectors.items, self.options.seed, 1)
                 entries += first_meeting(built, kind, workload, goal)
-        return min(timed(entries, workload)[1], key=lambda point: point.p50_ms)
+        points = [each.point for each in time_trials(entries, workload)]
+        return min(points, key=lambda point: point.p50_ms)
 
     def wanted(self, name: str) -> bool:
         """Whether `--only` lets it in."""

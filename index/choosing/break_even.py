@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from index.choosing.kinds import Family, candidate_kinds
 from index.choosing.measuring import Workload
-from index.choosing.trials import Goal, build, exact_trial, first_meeting, timed
+from index.choosing.trials import Goal, build, exact_trial, first_meeting, time_trials
 from index.exact import ExactIndex
 
 SMALLEST, LARGEST = 2**10, 2**17  # items: where the search begins, unless at twice the catalogue, and ends
@@ -52,9 +52,9 @@ def pays_from(
         plainest = {kind.family: kind for kind in reversed(candidate_kinds(larger))}
         for kind in (plainest[family] for family in _FAMILIES if family in plainest):
             trials += first_meeting(build(kind, larger, seed, threads), kind, workload, goal)
-        _, points = timed([trial for trial in trials if trial.meets], workload)
-        fastest = min((point.p50_ms for point in points[1:]), default=np.inf)
-        if _NOTICEABLE * fastest <= points[0].p50_ms:
+        exact, *indexes = time_trials([trial for trial in trials if trial.meets], workload)
+        fastest = min((each.point.p50_ms for each in indexes), default=np.inf)
+        if _NOTICEABLE * fastest <= exact.point.p50_ms:
             return size
         size *= 2
     return None

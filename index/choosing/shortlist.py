@@ -8,7 +8,7 @@ import numpy as np
 
 from index.choosing.kinds import IndexKind, candidate_kinds
 from index.choosing.measuring import Workload
-from index.choosing.trials import Goal, build, first_meeting, timed
+from index.choosing.trials import Goal, build, first_meeting, time_trials
 from index.exact import ExactIndex
 
 SMALL = 40_000  # up to here everything is built on the whole catalogue
@@ -119,15 +119,15 @@ def _round(
     if not trials:
         return {}
     forecasts: dict[str, Forecast] = {}
-    for trial, measured in zip(*timed(trials, small), strict=True):
-        recipe = trial.kind.recipe
-        if recipe in forecasts and forecasts[recipe].milliseconds[-1] <= measured.p50_ms:
+    for timed in time_trials(trials, small):
+        recipe = timed.trial.kind.recipe
+        if recipe in forecasts and forecasts[recipe].milliseconds[-1] <= timed.point.p50_ms:
             continue
         past = before.get(recipe)
         forecasts[recipe] = Forecast(
             whole[recipe],
             (*(past.sizes if past else ()), sample),
-            (*(past.milliseconds if past else ()), measured.p50_ms),
-            (*(past.seconds if past else ()), max(trial.build_seconds, 1e-3)),
+            (*(past.milliseconds if past else ()), timed.point.p50_ms),
+            (*(past.seconds if past else ()), max(timed.trial.build_seconds, 1e-3)),
         )
     return forecasts

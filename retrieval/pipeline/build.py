@@ -210,7 +210,7 @@ def refit(
     epochs = (tuple(member.epochs for member in fitted.towers), neural_mf)
     system = with_alphas(fitting.on_everything(table, epochs, window).system, alpha)
     fitting.progress.phase("Building the index")
-    model, points = same_index(system.model, index, fitting.settings, fitting.progress)
+    model, points = same_index(system.model, index, fitting.settings)
     return replace(system, model=model), points
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import AnnIndex, ExactIndex, HeldOut, OperatingPoint, SearchSettings, Tuned
+from index import AnnIndex, ChosenIndex, ExactIndex, HeldOut, OperatingPoint, SearchSettings
 from retrieval.bundles.bundle import open_bundle
 from retrieval.bundles.fitted_system_files import read_system
 from retrieval.data.encoded import EncodedInteractions
@@ -122,7 +122,7 @@ def test_a_refit_keeps_the_kind_and_sets_it_anew(
     settings = replace(tiny_settings, recall_target=0.9)
     _, choice, _ = chosen(bare, lists, settings)
     served = tiny_build.served.model
-    model, points = same_index(replace(served, ann=served.exact), choice, settings, Silent())
+    model, points = same_index(replace(served, ann=served.exact), choice, settings)
     assert isinstance(model.ann, AnnIndex) and model.ann.factory == "IVF8,Flat"
     assert model.ann.size == len(served.vectors.items)
     assert points and model.serves == choice.serves
@@ -206,8 +206,8 @@ def test_what_was_chosen_is_what_answers(
     best, other = point(factory, chosen_ms), point("IVF8,Flat", 2.0)
     points = (point("exact", 1.0), best, other)
     approximate = best if factory == "IVF8,Flat" else other
-    tuned = Tuned(index, ivf, best, approximate, points, HeldOut(1.0, 0.0, 9), 1.0)  # type: ignore[arg-type]
-    monkeypatch.setattr(index_choice, "tune", lambda *given, **named: tuned)
+    found = ChosenIndex(index, ivf, best, approximate, points, HeldOut(1.0, 0.0, 9), 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(index_choice, "choose", lambda *given, **named: found)
     monkeypatch.setattr(index_choice, "pays_from", lambda *given, **named: 1234)
     model, choice, _ = chosen(bare, lists, replace(tiny_settings, index="auto"))
     assert (model.serves, choice.serves) == (serves, serves)

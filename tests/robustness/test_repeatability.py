@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from index import AnnIndex, Goal, Tuned, Workload, candidate_kinds, kind_of, tune
+from index import AnnIndex, ChosenIndex, Goal, Workload, candidate_kinds, kind_of, set_to_target
 from retrieval import machine
 from retrieval.bundles.bundle import open_bundle
 from retrieval.bundles.layout import MEASURED, TIMED_FILES
@@ -123,11 +123,10 @@ def test_a_string_is_set_the_same_whatever_the_clock_says(
     factory: str, recall: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors, queries = catalogue()
-    found: list[Tuned] = []
+    found: list[ChosenIndex] = []
     for favours in (1, -1):
         monkeypatch.setattr(Workload, "seconds", clock(favours))
-        kinds = [kind_of(factory)]
-        found.append(tune(vectors, queries, 20, Goal(recall), kinds=kinds, seed=1, threads=1))
+        found.append(set_to_target(vectors, queries, 20, Goal(recall), kind_of(factory), seed=1, threads=1))
     one, other = found
     assert one.chosen.name == other.chosen.name == one.index.name
     assert [point.name for point in one.points] == [point.name for point in other.points]

@@ -12,20 +12,18 @@ from index import (
     EXACT,
     AnnIndex,
     ExactIndex,
-    Goal,
     ItemLists,
     OperatingPoint,
     Workload,
+    beside_exact,
     evenly_spread,
     faiss_threads,
-    kind_of,
     recall_against_exact,
     search_filtered,
     standard_error,
     sweep,
     time_singles,
 )
-from index.choosing.trials import Trial, build, exact_trial, point
 from retrieval.bundles.bundle import Bundle
 from retrieval.bundles.fitted_system_files import read_system
 from retrieval.bundles.layout import INDEX_CHOICE, REPORT
@@ -180,15 +178,17 @@ def _served_points(
 ) -> tuple[OperatingPoint, OperatingPoint]:
     """The bundle's index, and exact search over the same vectors."""
     twin = next((each for each in swept if each.factory == ann.factory), None)
-    kind = kind_of(ann.factory)
-    seconds = build(kind, workload.exact.vectors, seed, threads)[1] if twin is None else twin.build_seconds
-    recalls = workload.recalls(ann)
-    with faiss_threads(1):
-        times = 1e3 * workload.seconds([ann, workload.exact], ROUNDS)
-    chosen = point(Trial(ann, kind, recalls, True, ann.n_bytes, seconds), times[0])
-    if twin is not None:
-        chosen = replace(chosen, family=twin.family)
-    return chosen, point(exact_trial(workload, Goal()), times[1])
+    if twin is None:
+        seconds = _build_seconds(ann.factory, workload.exact.vectors, seed, threads)
+        return beside_exact(ann, workload, ROUNDS, seconds)
+    chosen, exact = beside_exact(ann, workload, ROUNDS, twin.build_seconds)
+    return replace(chosen, family=twin.family), exact
+
+
+def _build_seconds(factory: str, vectors: NDArray[np.float32], seed: int, threads: int) -> float:
+    start = perf_counter()
+    AnnIndex.build(vectors, factory, seed=seed, threads=threads)
+    return perf_counter() - start
 
 
 def _median_and_p99(milliseconds: NDArray[np.float64]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from index import ExactIndex, Goal, Workload, enlarged, tune
+from index import ExactIndex, Goal, Workload, choose, enlarged
 from retrieval.data.datasets import Dataset
 from retrieval.pipeline.build import Build, build
 from retrieval.settings import BuildSettings, TowerSettings
@@ -33,9 +33,9 @@ def test_an_index_over_many_items_from_trained_towers_meets_the_target_on_other_
     pairs = rng.integers(0, len(vectors.users), (1200, 2))
     queries = ((vectors.users[pairs[:, 0]] + vectors.users[pairs[:, 1]]) / 2).astype(np.float32)
     start = time.perf_counter()
-    tuned = tune(items, queries[:600], 100, Goal(target), seed=1, threads=2)
-    assert tuned.held_out.recall >= target
+    found = choose(items, queries[:600], 100, Goal(target), seed=1, threads=2)
+    assert found.held_out.recall >= target
     others = Workload(ExactIndex(items), queries[600:], 100)
-    assert others.recalls(tuned.index).mean() >= target
-    assert tuned.chosen.p50_ms < min(point.p50_ms for point in tuned.points if point.factory == "exact") / 3
+    assert others.recalls(found.index).mean() >= target
+    assert found.chosen.p50_ms < min(point.p50_ms for point in found.points if point.factory == "exact") / 3
     assert time.perf_counter() - start < 360

@@ -13,14 +13,18 @@ from index import (
     OperatingPoint,
     SearchSettings,
     Workload,
+    candidate_kinds,
+    choose,
     enlarged,
     kind_of,
     pays_from,
+    set_to_target,
     sweep,
-    tune,
     warning,
 )
-from index.choosing import break_even, shortlist, trials, tuning
+from index.choosing import break_even, shortlist, trials
+from index.choosing.choose import by_speed
+from index.choosing.proof import first_proved
 
 
 def catalogue(n=3000, d=16, q=120, seed=0):
@@ -33,14 +37,17 @@ def catalogue(n=3000, d=16, q=120, seed=0):
     return vectors.astype(np.float32), queries.astype(np.float32)
 
 
-def tuned(goal=None, kinds=None, seed=1, **changes):
-    vectors, queries = catalogue(**changes)
-    return tune(vectors, queries, 20, goal or Goal(), kinds=kinds, seed=seed, threads=1)
+def chosen(goal=None, seed=1):
+    return choose(*catalogue(), 20, goal or Goal(), seed=seed, threads=1)
+
+
+def named(factory, goal):
+    return set_to_target(*catalogue(), 20, goal, kind_of(factory), seed=1, threads=1)
 
 
 def test_what_is_chosen_meets_the_target_on_queries_that_did_not_choose():
     for seed in range(3):
-        result = tuned(seed=seed)
+        result = chosen(seed=seed)
         assert result.held_out.recall >= 0.95
         assert result.held_out.queries == 60
         assert result.approximate.name == result.chosen_approximate.name
@@ -50,14 +57,14 @@ def test_what_is_chosen_meets_the_target_on_queries_that_did_not_choose():
 
 def test_the_recall_of_a_point_is_that_of_its_index_on_the_choosing_half():
     vectors, queries = catalogue()
-    result = tune(vectors, queries, 20, Goal(), seed=5, threads=1)
+    result = choose(vectors, queries, 20, Goal(), seed=5, threads=1)
     half = np.sort(np.array_split(np.random.default_rng(5).permutation(len(queries)), 2)[0])
     recalls = Workload(ExactIndex(vectors), queries[half], 20).recalls(result.approximate)
     assert result.chosen_approximate.recall == pytest.approx(recalls.mean())
 
 
 def test_a_target_of_everything_leaves_only_what_finds_everything():
-    result = tuned(Goal(recall=1.0))
+    result = chosen(Goal(recall=1.0))
     assert result.chosen.recall == 1.0
     assert result.held_out.recall == 1.0
 
@@ -89,7 +96,8 @@ def order_of(points, sizes=None):
         trials.Trial(None, IndexKind(each.factory, each.family), np.full(4, each.recall), True, size, 0.0)
         for each, size in zip(points, sizes or [1] * len(points), strict=True)
     ]
-    return [points[i].factory for i in tuning._by_speed(points, entries)]
+    timed = [trials.TimedTrial(*each) for each in zip(entries, points, strict=True)]
+    return [each.point.factory for each in by_speed(timed)]
 
 
 def test_ties_within_noise_go_to_the_simpler_then_to_the_smaller():
@@ -115,15 +123,16 @@ def test_what_fails_on_the_held_out_queries_gives_way_to_a_safer_point():
         trials.Trial(index.with_nprobe(n), kind_of("IVF32,Flat"), np.full(4, recall), True, 1, 0.0)
         for n, recall in ((1, 0.96), (2, 0.955), (32, 1.0))
     ]
-    points = [a_point("IVF32,Flat", each.recalls.mean(), 1) for each in entries]
-    place, held_out = tuning._proved([0, 1, 2], entries, points, workload, Goal(0.95), False)
-    assert (place, held_out.recall) == (2, 1.0)
+    timed = [trials.TimedTrial(each, a_point("IVF32,Flat", each.recalls.mean(), 1)) for each in entries]
+    found = first_proved(timed, workload, 0.95)
+    assert found is not None
+    assert (found[0], found[1].recall) == (timed[2], 1.0)
 
 
 def test_memory_is_a_limit_and_what_fits_may_be_compressed():
     vectors, _ = catalogue()
     limit = int(0.6 * vectors.nbytes)
-    result = tuned(Goal(0.9, memory_limit=limit))
+    result = chosen(Goal(0.9, memory_limit=limit))
     assert result.index.n_bytes <= limit
     assert result.held_out.recall >= 0.9
 
@@ -131,11 +140,11 @@ def test_memory_is_a_limit_and_what_fits_may_be_compressed():
 def test_when_nothing_meets_the_best_that_can_be_had_is_named():
     vectors, _ = catalogue()
     with pytest.raises(NothingMeetsError, match="nothing reaches a recall of 1 within") as caught:
-        tuned(Goal(1.0, memory_limit=int(0.45 * vectors.nbytes)))
+        chosen(Goal(1.0, memory_limit=int(0.45 * vectors.nbytes)))
     assert caught.value.best.name in str(caught.value)
     assert 0.5 < caught.value.best.recall < 1
     with pytest.raises(NothingMeetsError, match=r"the smallest, .* takes") as caught:
-        tuned(Goal(0.9, memory_limit=100))
+        chosen(Goal(0.9, memory_limit=100))
     assert caught.value.best is None
 
 
@@ -146,13 +155,13 @@ def test_a_further_condition_is_asked_of_every_setting():
         asked.append(index.name)
         return isinstance(index, AnnIndex) and (index.settings.nprobe or 99) >= 20
 
-    result = tuned(Goal(None, accept=accept), kinds=[kind_of("IVF32,Flat")])
+    result = named("IVF32,Flat", Goal(None, accept=accept))
     assert result.approximate.settings.nprobe == 20
     assert len(asked) < 12  # bisection, not every setting
 
 
 def test_an_index_that_is_named_is_taken_even_if_it_misses():
-    result = tuned(Goal(1.0), kinds=[kind_of("SQ8")])
+    result = named("SQ8", Goal(1.0))
     assert result.index.factory == "SQ8"
     assert result.held_out.recall < 1
 
@@ -161,7 +170,7 @@ def test_seen_items_are_left_out_of_what_must_be_found():
     vectors, queries = catalogue()
     rng = np.random.default_rng(3)
     exclude = ItemLists.from_pairs(rng.integers(0, 120, 6000), rng.integers(0, 3000, 6000), 120)
-    result = tune(vectors, queries, 20, Goal(), exclude=exclude, seed=1, threads=1)
+    result = choose(vectors, queries, 20, Goal(), exclude=exclude, seed=1, threads=1)
     assert Workload(ExactIndex(vectors), queries, 20, exclude).recalls(result.approximate).mean() > 0.94
 
 
@@ -170,7 +179,7 @@ def test_a_large_catalogue_is_narrowed_down_on_samples(monkeypatch):
     monkeypatch.setattr(shortlist, "_LEAST_SAMPLE", 1000)
     vectors, queries = catalogue(12_000, q=60)
     told = []
-    result = tune(vectors, queries, 20, Goal(), seed=1, threads=1, say=told.append)
+    result = choose(vectors, queries, 20, Goal(), seed=1, threads=1, say=told.append)
     assert 1 <= len({point.factory for point in result.points} - {"exact"}) <= shortlist._AT_MOST
     assert result.held_out.recall >= 0.95
 
@@ -183,9 +192,9 @@ def test_what_would_not_be_built_in_time_is_left_out_and_said():
     assert shortlist.Forecast(kind, (1000,), (0.1,), (1.0,)).latency(2000) == pytest.approx(0.2)
     vectors, queries = catalogue()
     told = []
-    kinds = [kind_of("Flat"), kind_of("HNSW32")]
-    tune(vectors, queries, 20, Goal(minutes=1e-9), kinds=kinds, seed=1, threads=1, say=told.append)
-    assert told == ["no time left to try HNSW32"]
+    choose(vectors, queries, 20, Goal(minutes=1e-9), seed=1, threads=1, say=told.append)
+    left_out = candidate_kinds(vectors)[1:]  # the first is tried in any case
+    assert told == [f"no time left to try {kind.factory}" for kind in left_out]
 
 
 def test_a_larger_catalogue_is_like_the_small_one():
@@ -234,11 +243,11 @@ def test_goals_out_of_range_are_refused(goal):
 def test_vectors_and_queries_that_cannot_be_asked_are_refused():
     vectors, queries = catalogue(100)
     with pytest.raises(ValueError, match="NaN"):
-        tune(vectors * np.float32(np.nan), queries, 5, Goal(), seed=1, threads=1)
+        choose(vectors * np.float32(np.nan), queries, 5, Goal(), seed=1, threads=1)
     with pytest.raises(ValueError, match="dimension 15"):
-        tune(vectors, queries[:, :15].copy(), 5, Goal(), seed=1, threads=1)
+        choose(vectors, queries[:, :15].copy(), 5, Goal(), seed=1, threads=1)
     with pytest.raises(ValueError, match="two at least"):
-        tune(vectors, queries[:1], 5, Goal(), seed=1, threads=1)
+        choose(vectors, queries[:1], 5, Goal(), seed=1, threads=1)
 
 
 def test_what_is_offered_by_name_only_is_warned_of():
