@@ -13,7 +13,7 @@ Scores = NDArray[np.float32]
 Matrix = NDArray[np.float32]
 # A model's trained tensors, by name.
 Weights = dict[str, NDArray[np.float32]]
-# One figure for each validation user, larger is better; training stops on its mean.
-Merits = NDArray[np.float64]
+# One value of a metric for each validation list or rating, larger is better; training stops on the mean.
+MetricValues = NDArray[np.float64]
 # User rows -> scores (users, items) of every item of the catalogue.
 Scorer = Callable[[Rows], Scores]

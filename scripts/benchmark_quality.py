@@ -49,12 +49,12 @@ from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_sco
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.machine import usable_cores
 from retrieval.pipeline.build import build
-from retrieval.pipeline.fit import Fitting
 from retrieval.pipeline.prepare import encode_split, usable
+from retrieval.pipeline.trainer import Trainer
 from retrieval.progress import Silent
 from retrieval.settings import BuildSettings, SplitSettings
 from retrieval.training.device import borrowed_torch, choose_device
-from retrieval.training.fit_towers import fit_towers
+from retrieval.training.fit_towers import TowerJob, fit_towers
 
 SPACE: Space = {
     "dimension": (32, 64, 128),
@@ -161,20 +161,21 @@ def search_towers(arena: Arena) -> tuple[Trial, ...]:
     """Search our towers as the others are searched; besides, they stop early on validation, as always."""
     data, split, settings = arena.data, arena.split, arena.settings
     users, items = ids_of(split.train)
-    fitting = Fitting(settings, arena.dataset.items, Silent(), choose_device("cpu"), arena.dataset.users)
+    trainer = Trainer(settings, arena.dataset.items, arena.dataset.users, choose_device("cpu"), Silent())
     threshold = data.positive_threshold
     lists = ValidationLists.of(data.train, data.validation, split.validation, users, items, threshold)
 
     def fit(setting: Setting) -> Scorer:
-        vectors = fit_towers(
+        job = TowerJob(
             data.train.positives(threshold),
             replace(settings.towers, **setting),
             seed=arena.seeds[0],
-            device=fitting.device,
+            device=trainer.device,
             catalogue=np.unique(data.train.items),
-            features=fitting.tower_features(users, items),
+            features=trainer.tower_features(users, items),
             validate=lists.ndcg,
-        ).vectors
+        )
+        vectors = fit_towers(job).vectors
         return lambda rows: vectors.users[rows] @ vectors.items.T
 
     with borrowed_torch(settings.resolved_threads):

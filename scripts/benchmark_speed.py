@@ -47,7 +47,7 @@ def comparisons_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> f
     from retrieval.data.interactions import read_interactions
     from retrieval.data.split import split_by_time
     from retrieval.settings import TowerSettings
-    from retrieval.training.fit_towers import fit_towers
+    from retrieval.training.fit_towers import TowerJob, fit_towers
     from retrieval.training.history_batches import HistoryBatches
 
     interactions = (
@@ -59,10 +59,7 @@ def comparisons_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> f
     comparisons = HistoryBatches(positives, settings, np.random.default_rng(0), device).comparisons
     finished: list[float] = []
     fit_towers(
-        positives,
-        settings,
-        seed=0,
-        device=device,
+        TowerJob(positives, settings, seed=0, device=device),
         epochs=(epochs + 1,),
         on_epoch=lambda member, record: finished.append(time.perf_counter()),
     )

@@ -1,29 +1,112 @@
-"""Prepares a build: checks the table, splits it, encodes the slices, refuses what cannot work."""
+"""First step of a build: check the table, split it, encode the slices, refuse what cannot work."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import polars as pl
 
 from index import EXACT, check_factory
-from retrieval.data.encoded import EncodedInteractions
+from retrieval.data.encoded import EncodedInteractions, ids_of
 from retrieval.data.ids import IdMap
 from retrieval.data.interactions import Interactions
 from retrieval.data.reading.columns import ITEM, RATING, USER
-from retrieval.data.split import Split
+from retrieval.data.split import Split, split_interactions
 from retrieval.errors import DataError, UsageError
 from retrieval.evaluation.cold_users import newcomers_of_test
 from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.funnel import outside_catalogue
+from retrieval.evaluation.validation import ValidationLists
 from retrieval.pipeline.index_choice import AUTO
+from retrieval.progress import Progress
 from retrieval.settings import BuildSettings
 
-# Above this share of positive rows the threshold is probably meant for another scale.
+# Above this share of positive rows the threshold was probably meant for another rating scale.
 MOST_POSITIVE = 0.9
 
 
-def check_index(settings: BuildSettings, n_items: int) -> None:
-    """Refuse an index string that cannot work on so many items: at once, not after the training.
+@dataclass(frozen=True)
+class TrainingData:
+    """The train and validation slices: all that fitting and choosing may see. The test slice is not here.
+
+    Attributes:
+        train: all rows of train.
+        validation: the warm rows of validation.
+        users, items: row numbers of the ids in train.
+        lists: the validation users and their relevant items.
+        slices: train and validation as tables of ids, cold rows included.
+    """
+
+    train: EncodedInteractions
+    validation: EncodedInteractions
+    users: IdMap
+    items: IdMap
+    lists: ValidationLists
+    slices: tuple[pl.DataFrame, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a build: checked, split and encoded.
+
+    Attributes:
+        table: all interactions that can be used.
+        notes: what the user should know about the table, in whole sentences.
+        digest: of the interactions as they were given, see `Interactions.digest`.
+        split: the three slices as tables of ids.
+        training: train and validation, for fitting and choosing.
+        evaluation: all three slices, for the evaluation alone.
+    """
+
+    table: Interactions
+    notes: tuple[str, ...]
+    digest: str
+    split: Split
+    training: TrainingData
+    evaluation: EvaluationData
+
+
+def prepare(interactions: Interactions, settings: BuildSettings, name: str, progress: Progress) -> Prepared:
+    """Check, split and encode the interactions of a build.
+
+    Args:
+        name: of the data set, for the report.
 
     Raises:
-        UsageError: with one that works.
+        DataError: if the data cannot be split, learned from or chosen by.
+        UsageError: if the index string cannot work on this catalogue.
+    """
+    threshold = settings.positive_threshold
+    table, notes = usable(interactions, threshold)
+    progress.phase("Splitting at random" if settings.split.kind == "random" else "Splitting by time")
+    split = split_interactions(table, settings.split, seed=settings.seed)
+    users, items = ids_of(split.train)
+    data = encode_split(split, users, items, name, threshold)
+    lists = ValidationLists.of(data.train, data.validation, split.validation, users, items, threshold)
+    if not (lists.warm.n_relevant > 0).any():
+        raise DataError(_nothing_to_choose_by(table, threshold))
+    check_index(settings, len(items))
+    training = TrainingData(
+        train=data.train,
+        validation=data.validation,
+        users=users,
+        items=items,
+        lists=lists,
+        slices=(split.train, split.validation),
+    )
+    return Prepared(
+        table=table,
+        notes=tuple(notes),
+        digest=interactions.digest(),
+        split=split,
+        training=training,
+        evaluation=data,
+    )
+
+
+def check_index(settings: BuildSettings, n_items: int) -> None:
+    """Refuse an index string that cannot work on so many items, before any training.
+
+    Raises:
+        UsageError: with a string that works.
     """
     if settings.index in (AUTO, EXACT):
         return
@@ -34,23 +117,29 @@ def check_index(settings: BuildSettings, n_items: int) -> None:
 
 
 def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold: float) -> EvaluationData:
-    """The three slices in the rows of train's users and items; what train does not know is left out."""
+    """The three slices in the rows of train's users and items; users and items unknown to train drop out."""
     train, validation, test = (
         EncodedInteractions.from_frame(frame, users, items)
         for frame in (split.train, split.validation, split.test)
     )
-    outside = outside_catalogue(split.test, users, items, threshold)
-    newcomers = newcomers_of_test(split.test, split.validation, users, items, threshold)
     return EvaluationData(
-        name, train, validation, test, split.counts, threshold, split.kind, outside, newcomers
+        dataset=name,
+        train=train,
+        validation=validation,
+        test=test,
+        counts=split.counts,
+        positive_threshold=threshold,
+        split_kind=split.kind,
+        outside_catalogue=outside_catalogue(split.test, users, items, threshold),
+        newcomers=newcomers_of_test(split.test, split.validation, users, items, threshold),
     )
 
 
 def usable(interactions: Interactions, threshold: float) -> tuple[Interactions, list[str]]:
-    """The table, without ratings that say nothing, and what to know of them; whole sentences.
+    """The table without ratings that are all equal, and notes on it in whole sentences.
 
     Raises:
-        DataError: if there is one user or one item only, or no rating is a positive one.
+        DataError: if there is one user or one item only, or no rating is positive.
     """
     for column in (USER, ITEM):
         ids = interactions.frame[column]

@@ -1,24 +1,20 @@
-"""The step of a build that searches settings of the towers: what it is given, where its trials are kept."""
+"""Searches better settings of the towers within a build: trials in a file, outcome in a checkpoint."""
 
 import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
-
-from retrieval.data.encoded import EncodedInteractions
-from retrieval.data.ids import IdMap
 from retrieval.data.interactions import Interactions
 from retrieval.data.side_features import SideFeatures
 from retrieval.errors import ArtifactError, UsageError
 from retrieval.evaluation.choices import TuningResult, described
-from retrieval.evaluation.validation import CHOICE_K, ValidationLists
-from retrieval.pipeline.fit import Fitting
-from retrieval.pipeline.prepare import check_index
+from retrieval.evaluation.validation import CHOICE_K
+from retrieval.pipeline.prepare import TrainingData, check_index
+from retrieval.pipeline.trainer import Trainer
 from retrieval.pipeline.tuning_search import DIMENSIONS, search_settings, searched_space
 from retrieval.pipeline.tuning_trials import open_study, study_key
-from retrieval.settings import BuildSettings
+from retrieval.settings import BuildSettings, TowerSettings, TuneSettings
 from retrieval.training.checkpoints import Saved
 
 if TYPE_CHECKING:
@@ -27,68 +23,57 @@ if TYPE_CHECKING:
 SEARCH = "search for settings"  # the title of its checkpoint
 
 
-def tune(
-    fitting: Fitting,
-    train: EncodedInteractions,
-    users: IdMap,
-    items: IdMap,
-    lists: ValidationLists,
-    slices: tuple[pl.DataFrame, pl.DataFrame],
-    folder: Path | None,
-) -> tuple[Fitting, TuningResult | None]:
-    """The fitting with the settings that the search chose, and how; as it was where none is asked for.
+def tune_towers(
+    trainer: Trainer, training: TrainingData, folder: Path | None
+) -> tuple[TowerSettings, TuningResult | None]:
+    """The settings of the towers to build with, and the outcome of the search that chose them.
 
-    A build that goes on after its search takes what that chose: more minutes could choose otherwise.
+    Without a search, these are the trainer's own settings. A resumed build whose search had finished takes
+    the outcome from its checkpoint: more minutes could choose other settings.
 
     Args:
-        slices: train and validation, by which trials of other data are told apart. Nothing here knows the
-            test slice.
-        folder: where the trials are kept, a file for each combination of data and settings; None: nowhere.
+        folder: keeps the trials, one file for each combination of data, settings and search space; None:
+            they are kept in memory.
 
     Raises:
         DataError: if training breaks down with the settings as given.
-        ArtifactError: if the file of the trials is damaged, or the checkpoint.
-        EnvironmentProblem: if optuna is missing or the file cannot be written.
+        ArtifactError: if the file of the trials, or the checkpoint, is damaged.
+        EnvironmentProblem: if optuna is missing or a file cannot be written.
     """
-    settings, plan = fitting.settings, fitting.settings.tune
+    plan, base = trainer.settings.tune, trainer.settings.towers
     if plan is None:
-        return fitting, None
-    checkpoint = fitting.checkpoints.of(SEARCH)
+        return base, None
+    checkpoint = trainer.checkpoints.of(SEARCH)
     saved = checkpoint.read()
-    if saved is not None:
-        return _tuned(fitting, _result_in(saved))
-    base = settings.towers
-    space = searched_space(
-        base,
-        plan.held,
-        has_times=train.timestamps is not None,
-        dimensions=tuple(each for each in DIMENSIONS if _index_takes(settings, each, len(items))),
-    )
-    path = folder and folder / f"{_key(fitting, users, items, slices, space)}.log"
+    result = _search(trainer, training, plan, folder) if saved is None else _result_in(saved)
+    if saved is None:
+        checkpoint.save(None, {}, {"result": result.to_json()})
+    trainer.progress.note(f"tuning: {_outcome(result)}")
+    return (replace(base, **result.settings) if result.is_chosen else base), result
+
+
+def _search(
+    trainer: Trainer, training: TrainingData, plan: TuneSettings, folder: Path | None
+) -> TuningResult:
+    settings, base = trainer.settings, trainer.settings.towers
+    dimensions = tuple(each for each in DIMENSIONS if _index_takes(settings, each, len(training.items)))
+    has_times = training.train.timestamps is not None
+    space = searched_space(base, plan.held, has_times=has_times, dimensions=dimensions)
+    path = folder and folder / f"{_key(trainer, training, space)}.log"
     with open_study(path) as study:
         if study.tried:
-            fitting.progress.note(f"tuning goes on after {study.tried:,} trials: {path}")
+            trainer.progress.note(f"tuning goes on after {study.tried:,} trials: {path}")
         _, result = search_settings(
-            fitting.judge(train, users, items, lists),
+            trainer.tower_trial(training),
             base,
             plan,
             space,
             study,
-            fitting.progress,
+            trainer.progress,
             seed=settings.seed,
             k=CHOICE_K,
         )
-    checkpoint.save(None, {}, {"result": result.to_json()})
-    return _tuned(fitting, result)
-
-
-def _tuned(fitting: Fitting, result: TuningResult) -> tuple[Fitting, TuningResult]:
-    """The fitting with what was chosen, which is said."""
-    fitting.progress.note(f"tuning: {_outcome(result)}")
-    towers = fitting.settings.towers
-    if result.is_chosen:
-        towers = replace(towers, **result.settings)
-    return replace(fitting, settings=replace(fitting.settings, towers=towers)), result
+    return result
 
 
 def _result_in(saved: Saved) -> TuningResult:
@@ -119,19 +104,14 @@ def _index_takes(settings: BuildSettings, dimension: int, n_items: int) -> bool:
     return True
 
 
-def _key(
-    fitting: Fitting,
-    users: IdMap,
-    items: IdMap,
-    slices: tuple[pl.DataFrame, pl.DataFrame],
-    space: "dict[str, BaseDistribution]",
-) -> str:
-    """One for the same data, first settings and search: trials of another build are no trials of this."""
+def _key(trainer: Trainer, training: TrainingData, space: "dict[str, BaseDistribution]") -> str:
+    """Cache key: builds with the same data, settings and search space share trials."""
     from optuna.distributions import distribution_to_json
 
-    settings, features = fitting.settings, fitting.tower_features(users, items)
+    settings = trainer.settings
+    features = trainer.tower_features(training.users, training.items)
     return study_key(
-        [Interactions(each, "").digest() for each in slices],
+        [Interactions(each, "").digest() for each in training.slices],
         [_digest(each) for each in (features.items, features.users)],
         settings.positive_threshold,
         settings.seed,

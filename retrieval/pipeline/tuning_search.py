@@ -5,13 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from index import standard_error
+from retrieval.arrays import MetricValues
 from retrieval.errors import DataError
 from retrieval.evaluation.choices import TuningResult, described
 from retrieval.evaluation.uncertainty import mean_estimate
+from retrieval.pipeline.epoch_progress import OnMemberEpoch, tell_member_epochs
 from retrieval.progress import Progress
 from retrieval.settings import LARGEST_COUNT, TowerSettings, TuneSettings
 from retrieval.training.curves import EpochRecord
@@ -22,10 +21,8 @@ if TYPE_CHECKING:
 
     from retrieval.pipeline.tuning_trials import Study
 
-Merits = NDArray[np.float64]
-OnEpoch = Callable[[int, EpochRecord], None]
-# Trains towers of these settings and returns their figures of merit on validation, see `fit_towers`.
-Judge = Callable[[TowerSettings, OnEpoch], Merits]
+# Trains towers with these settings and returns their NDCG on validation, one value for each list.
+TowerTrial = Callable[[TowerSettings, OnMemberEpoch], MetricValues]
 
 HALF_LIVES = (10.0, 30.0, 90.0, 365.0, None)
 DIMENSIONS = (32, 64, 128)
@@ -82,7 +79,7 @@ def searched_space(
 
 
 def search_settings(
-    judge: Judge,
+    run_trial: TowerTrial,
     base: TowerSettings,
     plan: TuneSettings,
     space: "dict[str, BaseDistribution]",
@@ -103,7 +100,7 @@ def search_settings(
     on the same seed, is larger than the gain's own standard error.
 
     Args:
-        judge: sees train and validation; nothing else comes near the search.
+        run_trial: sees train and validation only.
         plan: no trial begins when its minutes are over; one that runs is finished.
         space: see `searched_space`.
         study: what was tried before is not tried again, see `studies`.
@@ -112,7 +109,7 @@ def search_settings(
     Raises:
         DataError: if training breaks down with `base`.
     """
-    search = _Search(judge, base, plan, space, study, progress, seed)
+    search = _Search(run_trial, base, plan, space, study, progress, seed)
     deadline, ran = clock() + 60 * plan.minutes, 0
     earlier = study.tried
     if study.first is None:
@@ -130,7 +127,7 @@ def search_settings(
 class _Search:
     """One trial after the other."""
 
-    judge: Judge
+    run_trial: TowerTrial
     base: TowerSettings
     plan: TuneSettings
     space: "dict[str, BaseDistribution]"
@@ -141,15 +138,16 @@ class _Search:
     def try_first(self) -> None:
         self._phase("the settings as given")
         curve: dict[int, float] = {}
+        tell = tell_member_epochs(self.progress, self.base)
 
         def on_epoch(member: int, record: EpochRecord) -> None:
-            self._show(self.base, member, record)
+            tell(member, record)
             if member == 0 and record.validation is not None:
                 curve[record.epoch] = record.validation
 
-        merits = self.judge(self.base, on_epoch)
+        values = self.run_trial(self.base, on_epoch)
         params = {name: getattr(self.base, name) for name in self.space}
-        self.study.add_first(params, self.space, merits, curve)
+        self.study.add_first(params, self.space, values, curve)
 
     def try_next(self) -> None:
         # Drawn anew for each trial, so that a search that goes on proposes what one that ran through would.
@@ -157,15 +155,17 @@ class _Search:
         settings = replace(self.base, **trial.params)
         self._phase(described(trial.params))
         try:
-            self.study.tell(trial, self.judge(settings, self._watched(trial, settings)))
+            self.study.tell(trial, self.run_trial(settings, self._watched(trial, settings)))
         except Pruned:
             self.study.tell_pruned(trial)
         except DataError:  # a learning rate that is too much for this table
             self.study.tell_failed(trial)
 
-    def _watched(self, trial: "Trial", settings: TowerSettings) -> OnEpoch:
+    def _watched(self, trial: "Trial", settings: TowerSettings) -> OnMemberEpoch:
+        tell = tell_member_epochs(self.progress, settings)
+
         def on_epoch(member: int, record: EpochRecord) -> None:
-            self._show(settings, member, record)
+            tell(member, record)
             if member == 0 and record.validation is not None:
                 trial.report(record.validation, record.epoch)
                 if trial.should_prune():
@@ -175,11 +175,6 @@ class _Search:
 
     def _phase(self, settings: str) -> None:
         self.progress.phase(f"Tuning the towers, trial {self.study.tried + 1}: {settings}")
-
-    def _show(self, settings: TowerSettings, member: int, record: EpochRecord) -> None:
-        name = f"member {member + 1}/{settings.members}, " if settings.members > 1 else ""
-        validated = "" if record.validation is None else f", NDCG@10 {record.validation:.4f}"
-        self.progress.epoch(record.epoch, settings.max_epochs, f"{name}loss {record.loss:.4f}{validated}")
 
 
 def _result(study: "Study", plan: TuneSettings, earlier: int, k: int) -> TuningResult:
@@ -193,7 +188,7 @@ def _result(study: "Study", plan: TuneSettings, earlier: int, k: int) -> TuningR
         minutes=plan.minutes,
         held=plan.held,
         k=k,
-        default=float(first.merits.mean()),
+        default=float(first.values.mean()),
         best=None,
         gain=None,
         gain_error=None,
@@ -202,11 +197,11 @@ def _result(study: "Study", plan: TuneSettings, earlier: int, k: int) -> TuningR
     )
     if best is None:
         return result
-    difference = best.merits - first.merits
+    difference = best.values - first.values
     error = standard_error(difference)
     return replace(
         result,
-        best=float(best.merits.mean()),
+        best=float(best.values.mean()),
         gain=mean_estimate(difference),
         gain_error=error,
         settings=best.params,

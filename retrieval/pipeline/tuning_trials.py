@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from retrieval.arrays import MetricValues
 from retrieval.errors import ArtifactError, EnvironmentProblem
 
 if TYPE_CHECKING:
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-Merits = NDArray[np.float64]
 FOLDER = "tuning"
 NAME = "towers"
 # Part of every key. Another one whenever the same settings would give other towers than before.
 FORMAT_VERSION = 1
-MERITS, FIRST = "merits", "first"
+VALUES, FIRST = "merits", "first"  # the names that these have in the file
 # A trial is given up when its best figure so far is below the median of the others at the same epoch; not
 # while there are fewer of them, and not earlier, so that slow learners have their chance.
 TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING = 5, 5
@@ -56,10 +55,15 @@ def study_key(*parts: Any) -> str:
 
 @dataclass(frozen=True)
 class Tried:
-    """Settings that were tried to the end: their searched values, and the figures of merit, shape (q,)."""
+    """A trial that ran to its end.
+
+    Attributes:
+        params: its searched settings, by the names of `TowerSettings`.
+        values: shape (q,): one metric value for each list of validation.
+    """
 
     params: dict[str, Any]
-    merits: Merits
+    values: MetricValues
 
 
 class Study:
@@ -107,14 +111,14 @@ class Study:
             ValueError, KeyError, TypeError: if it is not there.
         """
         first, best = self.first, self.best
-        if first is not None and best is not None and first.merits.shape != best.merits.shape:
+        if first is not None and best is not None and first.values.shape != best.values.shape:
             raise ValueError("trials of different lists")
 
     def add_first(
         self,
         params: dict[str, Any],
         space: "dict[str, BaseDistribution]",
-        merits: Merits,
+        values: MetricValues,
         curve: dict[int, float],
     ) -> None:
         """Put the first settings down, in one step.
@@ -127,9 +131,9 @@ class Study:
         trial = optuna.trial.create_trial(
             params=params,
             distributions=space,
-            value=float(merits.mean()),
+            value=float(values.mean()),
             intermediate_values=curve,
-            user_attrs={FIRST: True, MERITS: _packed(merits)},
+            user_attrs={FIRST: True, VALUES: _packed(values)},
         )
         self._study.add_trial(trial)
 
@@ -140,11 +144,11 @@ class Study:
         self._study.sampler = optuna.samplers.TPESampler(seed=(seed + 1_000_003 * self.tried) % 2**32)
         return self._study.ask(space)
 
-    def tell(self, trial: "optuna.Trial", merits: Merits) -> None:
+    def tell(self, trial: "optuna.Trial", values: MetricValues) -> None:
         """It was tried to the end."""
-        value = float(merits.mean())
+        value = float(values.mean())
         if all(value > _value(other) for other in self._complete(is_first=False)):
-            trial.set_user_attr(MERITS, _packed(merits))
+            trial.set_user_attr(VALUES, _packed(values))
         self._study.tell(trial, value)
 
     def tell_pruned(self, trial: "optuna.Trial") -> None:
@@ -240,12 +244,12 @@ def _opened(path: Path) -> Study:
 
 
 def _tried(trial: "FrozenTrial") -> Tried:
-    merits = np.frombuffer(base64.b64decode(trial.user_attrs[MERITS]), dtype="<f4")
-    return Tried(dict(trial.params), merits.astype(np.float64))
+    values = np.frombuffer(base64.b64decode(trial.user_attrs[VALUES]), dtype="<f4")
+    return Tried(dict(trial.params), values.astype(np.float64))
 
 
-def _packed(merits: Merits) -> str:
-    return base64.b64encode(merits.astype("<f4").tobytes()).decode("ascii")
+def _packed(values: MetricValues) -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
 
 
 def _value(trial: "FrozenTrial") -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from retrieval.arrays import Merits, Weights
+from retrieval.arrays import MetricValues, Weights
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.errors import DataError
 from retrieval.serving.rating_model import RatingModel
@@ -84,21 +84,21 @@ def fit_neural_mf(
     held_out = None if validation is None else tensors(validation)
 
     @torch.no_grad()
-    def merits(candidate: NeuralMF) -> Merits:
+    def validate(candidate: NeuralMF) -> MetricValues:
         assert held_out is not None
         errors = to_numpy(candidate(held_out[0], held_out[1]) - held_out[2])
         return -np.square(errors.astype(np.float64) * scale.std)
 
     loop = Loop(
-        model,
-        optimizer,
-        rng,
-        lambda: mean_loss(steps()) * scale.std**2,
-        None if held_out is None else merits,
-        lambda negative_squares: float(np.sqrt(-negative_squares.mean())),
-        settings,
-        on_epoch,
-        checkpoint or NOWHERE.of(NEURAL_MF),
+        model=model,
+        optimizer=optimizer,
+        rng=rng,
+        run_epoch=lambda: mean_loss(steps()) * scale.std**2,
+        validate=None if held_out is None else validate,
+        summary=lambda negative_squares: float(np.sqrt(-negative_squares.mean())),
+        settings=settings,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint or NOWHERE.of(NEURAL_MF),
     )
     kept, history = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = scale.fold_into({name: to_numpy(tensor) for name, tensor in kept.state_dict().items()})

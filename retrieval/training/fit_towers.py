@@ -1,15 +1,14 @@
-"""Training the towers: every member with early stopping, then all of them joined into one pair."""
+"""Trains the towers: each member with early stopping, then all members joined into one pair."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from index import ItemLists
-from retrieval.arrays import Merits, Weights
+from retrieval.arrays import MetricValues, Rows, Weights
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.matrices import popularity
 from retrieval.data.side_features import SideFeatures
@@ -27,13 +26,61 @@ from retrieval.training.towers import IdUserTower, TwoTowerBPR
 
 
 @dataclass(frozen=True)
+class TowerFeatures:
+    """Side features of the items and of the users, where there are any."""
+
+    items: SideFeatures | None = None
+    users: SideFeatures | None = None
+
+
+@dataclass(frozen=True)
+class TowerJob:
+    """A training of towers, in everything that is the same for all members.
+
+    Attributes:
+        positives: the interactions to rank high.
+        seed: of the whole job; every member derives its own.
+        catalogue: item rows with interactions, ascending; None: every item. The other items are never
+            drawn as negatives and are known by their side features alone.
+        features: of items and users, for the history tower.
+        start: as `closed_form_start` returns it, for callers that have computed it already.
+        validate: maps exported vectors to one metric value for each list of validation, shape (q,),
+            larger is better. With it training stops early, see `Loop`.
+    """
+
+    positives: EncodedInteractions
+    settings: TowerSettings
+    seed: int
+    device: torch.device
+    catalogue: Rows | None = None
+    features: TowerFeatures = TowerFeatures()
+    start: TowerStart | None = None
+    validate: Callable[[TowerVectors], MetricValues] | None = None
+
+    @property
+    def reached(self) -> Rows:
+        """Item rows that training can reach, ascending."""
+        return np.arange(self.positives.n_items) if self.catalogue is None else self.catalogue
+
+    def closed_form_start(self) -> TowerStart | None:
+        """EASE's weights as two tables of items, the same for all members; None: start at chance."""
+        if self.settings.user_tower == "id" or not self.settings.closed_form_start:
+            return None
+        return closed_form_start(self.positives, self.settings.dimension, self.seed)
+
+    def seed_of(self, member: int) -> int:
+        """Seeds far apart, so that builds with neighbouring seeds share no member."""
+        return (self.seed + 1_000_003 * member) % 2**31
+
+
+@dataclass(frozen=True)
 class FittedTowers:
     """Trained towers.
 
     Attributes:
-        vectors: exported, of all members joined.
+        vectors: exported from all members, joined.
         weights: of the towers that give those vectors, by name.
-        members: how the training of each went.
+        members: training history of each member.
     """
 
     vectors: TowerVectors
@@ -46,24 +93,9 @@ class FittedTowers:
         return tuple(member.epochs for member in self.members)
 
 
-@dataclass(frozen=True)
-class TowerFeatures:
-    """Side features of the items and of the users, where there are any."""
-
-    items: SideFeatures | None = None
-    users: SideFeatures | None = None
-
-
 def fit_towers(
-    positives: EncodedInteractions,
-    settings: TowerSettings,
+    job: TowerJob,
     *,
-    seed: int,
-    device: torch.device,
-    catalogue: NDArray[np.int64] | None = None,
-    features: TowerFeatures | None = None,
-    start: TowerStart | None = None,
-    validate: Callable[[TowerVectors], Merits] | None = None,
     epochs: tuple[int, ...] | None = None,
     on_epoch: Callable[[int, EpochRecord], None] = lambda member, record: None,
     checkpoint: Callable[[int], Checkpoint] = lambda member: NOWHERE.of(f"member {member + 1}"),
@@ -71,130 +103,100 @@ def fit_towers(
     """Train TwoTowerBPR on positives: as many members as the settings say, joined into one.
 
     Args:
-        positives: the interactions to rank high.
-        catalogue: item rows, ascending, that have interactions; every item unless given. The others
-            are nobody's negatives and known by their side features alone.
-        features: of the items and users, for the history tower.
-        start: as `start_of` gives it, for who knows it already.
-        validate: maps exported vectors to figures of merit, shape (q,), one for each list of
-            validation, larger is better; with it training stops early, see `training.Loop`.
-        epochs: exactly this many of each member instead, without validation: for the refit on all data.
-        on_epoch: told the member, from 0, and its epoch.
-        checkpoint: of each member, from 0: what it goes on from, and where its state is kept.
+        epochs: train each member for exactly this many epochs; None: up to `max_epochs`.
+        on_epoch: gets the member, from 0, and its epoch.
+        checkpoint: of each member, from 0; training goes on from it and keeps its state there.
 
     Raises:
         DataError: if there is nothing to train on, or the loss or a weight stops being a number.
         ArtifactError: if a checkpoint is damaged.
         EnvironmentProblem: if a checkpoint cannot be written.
     """
-    if not len(positives):
+    if not len(job.positives):
         raise DataError("no positive interaction to train on", "lower `positive_threshold` or give more data")
-    features, checkpoints = features or TowerFeatures(), list(map(checkpoint, range(settings.members)))
-    if start is None and not all(each.exists for each in checkpoints):  # else nobody begins at the start
-        start = start_of(positives, settings, seed)
+    checkpoints = [checkpoint(member) for member in range(job.settings.members)]
+    if job.start is None and not all(each.exists for each in checkpoints):  # a checkpoint needs no start
+        job = replace(job, start=job.closed_form_start())
     trained = [
         _fit_member(
-            positives,
-            settings,
-            # Far apart, so that neighbouring seeds of two builds share no member.
-            seed=(seed + 1_000_003 * member) % 2**31,
-            device=device,
-            catalogue=catalogue,
-            features=features,
-            start=start,
-            validate=validate,
-            epochs=None if epochs is None else epochs[member],
-            on_epoch=partial(on_epoch, member),
-            checkpoint=checkpoints[member],
+            job,
+            job.seed_of(member),
+            None if epochs is None else epochs[member],
+            partial(on_epoch, member),
+            checkpoints[member],
         )
-        for member in range(settings.members)
+        for member in range(job.settings.members)
     ]
-    histories = positives.item_lists()
+    histories = job.positives.item_lists()
     exported = [model.export(histories) for model, _ in trained]
-    joined = join(exported, popularity(positives) + 1, settings.dimension)
+    joined = join(exported, popularity(job.positives) + 1, job.settings.dimension)
     return FittedTowers(joined, joined.weights(), tuple(history for _, history in trained))
 
 
-def start_of(positives: EncodedInteractions, settings: TowerSettings, seed: int) -> TowerStart | None:
-    """What the tables begin with beside chance, the same for all of the same dimension; None: nothing."""
-    if settings.user_tower == "id" or not settings.closed_form_start:
-        return None
-    return closed_form_start(positives, settings.dimension, seed)
-
-
 def _fit_member(
-    positives: EncodedInteractions,
-    settings: TowerSettings,
-    *,
-    seed: int,
-    device: torch.device,
-    catalogue: NDArray[np.int64] | None,
-    features: TowerFeatures,
-    start: TowerStart | None,
-    validate: Callable[[TowerVectors], Merits] | None,
-    epochs: int | None,
-    on_epoch: OnEpoch,
-    checkpoint: Checkpoint,
+    job: TowerJob, seed: int, epochs: int | None, on_epoch: OnEpoch, checkpoint: Checkpoint
 ) -> tuple[TwoTowerBPR, TrainingHistory]:
-    """One pair of towers."""
-    catalogue = np.arange(positives.n_items) if catalogue is None else catalogue
+    """Train one pair of towers."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    histories = positives.item_lists()
-    batches: TripletBatches | HistoryBatches
-    if settings.user_tower == "id":
-        batches = TripletBatches(positives, settings, rng, device)
-    else:
-        batches = HistoryBatches(
-            positives,
-            settings,
-            rng,
-            device,
-            catalogue=catalogue,
-            with_item_features=features.items is not None,
-            with_user_features=features.users is not None,
-        )
+    batches = _batches(job, rng)
     if not batches.comparisons:
         raise DataError("every user likes every item, so there is nothing to rank lower")
-    model = TwoTowerBPR(
-        positives.n_users,
-        positives.n_items,
-        settings,
-        popularity(positives),
-        features.items,
-        features.users,
-        start,
-    ).to(device)
-    _silence_unreached(model, histories, catalogue)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    histories = job.positives.item_lists()
+    model = _untrained(job, histories)
+    optimizer = torch.optim.Adam(model.parameters(), lr=job.settings.learning_rate)
 
-    def run_epoch() -> float:
-        return mean_loss((optimizer, model.loss(batch), len(batch.targets)) for batch in batches.epoch())
+    def steps() -> Iterator[tuple[torch.optim.Optimizer, torch.Tensor, int]]:
+        return ((optimizer, model.loss(batch), len(batch.targets)) for batch in batches.epoch())
 
-    def merits(candidate: TwoTowerBPR) -> Merits:
-        assert validate is not None
-        return validate(candidate.export(histories))
+    def validate(candidate: TwoTowerBPR) -> MetricValues:
+        assert job.validate is not None
+        return job.validate(candidate.export(histories))
 
     loop = Loop(
-        model,
-        optimizer,
-        rng,
-        run_epoch,
-        validate and merits,
-        lambda ndcg: float(ndcg.mean()),
-        settings,
-        on_epoch,
-        checkpoint,
+        model=model,
+        optimizer=optimizer,
+        rng=rng,
+        run_epoch=lambda: mean_loss(steps()),
+        validate=job.validate and validate,
+        summary=lambda ndcg: float(ndcg.mean()),
+        settings=job.settings,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
     )
-    return loop.run(settings.max_epochs if epochs is None else epochs)
+    return loop.run(job.settings.max_epochs if epochs is None else epochs)
 
 
-def _silence_unreached(model: TwoTowerBPR, histories: ItemLists, catalogue: NDArray[np.int64]) -> None:
-    """Set what training never reaches to 0, where chance would speak instead."""
+def _batches(job: TowerJob, rng: np.random.Generator) -> TripletBatches | HistoryBatches:
+    if job.settings.user_tower == "id":
+        return TripletBatches(job.positives, job.settings, rng, job.device)
+    return HistoryBatches(
+        job.positives,
+        job.settings,
+        rng,
+        job.device,
+        catalogue=job.reached,
+        with_item_features=job.features.items is not None,
+        with_user_features=job.features.users is not None,
+    )
+
+
+def _untrained(job: TowerJob, histories: ItemLists) -> TwoTowerBPR:
+    """Towers before training; rows that training never reaches are 0, where they would be chance."""
+    model = TwoTowerBPR(
+        job.positives.n_users,
+        job.positives.n_items,
+        job.settings,
+        popularity(job.positives),
+        job.features.items,
+        job.features.users,
+        job.start,
+    ).to(job.device)
     tower = model.user_tower
     if isinstance(tower, IdUserTower):
         tower.silence(np.flatnonzero(histories.lengths() == 0))
-        return
-    unreached = np.setdiff1d(np.arange(model.items.table.num_embeddings), catalogue)
-    model.items.silence(unreached)
-    tower.silence(unreached)
+    else:
+        unreached = np.setdiff1d(np.arange(job.positives.n_items), job.reached)
+        model.items.silence(unreached)
+        tower.silence(unreached)
+    return model

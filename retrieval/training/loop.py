@@ -7,7 +7,7 @@ from typing import Generic
 import numpy as np
 import torch
 
-from retrieval.arrays import Merits
+from retrieval.arrays import MetricValues
 from retrieval.errors import DataError
 from retrieval.settings import NeuralMFSettings, TowerSettings
 from retrieval.training.checkpoints import Checkpoint
@@ -34,16 +34,17 @@ class Loop(Generic[Model]):
         optimizer: it does so with.
         rng: it draws from, beside torch's own chance.
         run_epoch: one pass over the data; returns the mean loss.
-        merits: of a model, one figure for each validation user or rating, larger is better.
-        summary: the figure of those merits that people read.
+        validate: one metric value of a model for each validation list or rating, larger is better;
+            None where there is no validation.
+        summary: the figure shown for those values.
     """
 
     model: Model
     optimizer: torch.optim.Optimizer
     rng: np.random.Generator
     run_epoch: Callable[[], float]
-    merits: Callable[[Model], Merits] | None
-    summary: Callable[[Merits], float]
+    validate: Callable[[Model], MetricValues] | None
+    summary: Callable[[MetricValues], float]
     settings: TowerSettings | NeuralMFSettings
     on_epoch: OnEpoch
     checkpoint: Checkpoint
@@ -77,13 +78,13 @@ class Loop(Generic[Model]):
         loss = self.run_epoch()
         self._check(loss, epoch)
         state.average()
-        merits = None if self.merits is None else self.merits(state.averaged)
-        if merits is not None and not (np.isfinite(merits).all() and len(merits)):
-            raise DataError(f"nothing to validate by in epoch {epoch}: {len(merits)} figures, or NaN")
-        state.curve.append(EpochRecord(epoch, loss, None if merits is None else self.summary(merits)))
+        values = None if self.validate is None else self.validate(state.averaged)
+        if values is not None and not (np.isfinite(values).all() and len(values)):
+            raise DataError(f"nothing to validate by in epoch {epoch}: {len(values)} figures, or NaN")
+        state.curve.append(EpochRecord(epoch, loss, None if values is None else self.summary(values)))
         self.on_epoch(state.curve[-1])
-        if merits is not None and self.settings.early_stopping:
-            state.choose(merits)
+        if values is not None and self.settings.early_stopping:
+            state.choose(values)
 
     def _check(self, loss: float, epoch: int) -> None:
         # The last step can break the weights after the last loss was taken.

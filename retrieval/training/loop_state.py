@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from index import standard_error
-from retrieval.arrays import Merits
+from retrieval.arrays import MetricValues
 from retrieval.errors import ArtifactError
 from retrieval.training.checkpoint_files import Tensors
 from retrieval.training.checkpoints import Saved
@@ -34,7 +34,7 @@ class TrainingState(Generic[Model]):
         averaged: the moving average.
         kept: of the averages the one to keep; `averaged` itself, as it goes on, until one is chosen.
         kept_epoch: None likewise.
-        best: the best figures of merit so far.
+        best: the metric values of the best epoch so far.
         curve: every epoch so far.
     """
 
@@ -46,7 +46,7 @@ class TrainingState(Generic[Model]):
         self._averaging = AveragedModel(model, multi_avg_fn=moving_average)
         self.averaged = cast(Model, self._averaging.module.eval())
         self.kept, self.kept_epoch = self.averaged, cast(int | None, None)
-        self.best: Merits | None = None
+        self.best: MetricValues | None = None
         self.curve = list[EpochRecord]()
 
     @property
@@ -63,11 +63,11 @@ class TrainingState(Generic[Model]):
         """Take the weights of an epoch into the average."""
         self._averaging.update_parameters(self.model)
 
-    def choose(self, merits: Merits) -> None:
-        """Keep the last epoch if it is no more than a standard error behind the best so far."""
-        if self.best is None or merits.mean() > self.best.mean():
-            self.best = merits
-        if (self.best - merits).mean() <= standard_error(self.best - merits):
+    def choose(self, values: MetricValues) -> None:
+        """Keep the last epoch if it is at most one standard error behind the best so far."""
+        if self.best is None or values.mean() > self.best.mean():
+            self.best = values
+        if (self.best - values).mean() <= standard_error(self.best - values):
             self.kept, self.kept_epoch = copy.deepcopy(self.averaged), self.epoch
 
     def tensors(self) -> Tensors:

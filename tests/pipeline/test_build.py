@@ -16,7 +16,7 @@ from retrieval.pipeline.build import Build, build
 from retrieval.settings import BuildSettings
 from retrieval.training.device import borrowed_torch
 from retrieval.training.fit_neural_mf import fit_neural_mf
-from retrieval.training.fit_towers import fit_towers
+from retrieval.training.fit_towers import TowerJob, fit_towers
 from tests.support.reports import without_times
 
 
@@ -195,7 +195,7 @@ def test_the_served_models_are_trained_for_the_best_epochs_of_the_evaluated_ones
         data = EncodedInteractions.from_frame(frame, system.users, system.items)
         chance = {"seed": tiny_settings.seed, "device": torch.device("cpu")}
         with borrowed_torch(1):
-            towers = fit_towers(data.positives(4), tiny_settings.towers, epochs=(2, 1, 2), **chance)
+            towers = fit_towers(TowerJob(data.positives(4), tiny_settings.towers, **chance), epochs=(2, 1, 2))
             rated = fit_neural_mf(data, tiny_settings.neural_mf, epochs=built.neural_mf.epochs, **chance)
         for mine, theirs in (
             (towers.weights, system.tower_weights),

@@ -10,7 +10,7 @@ import pytest
 from retrieval.data.datasets import Dataset
 from retrieval.data.interactions import Interactions
 from retrieval.data.split import Split, split_interactions
-from retrieval.pipeline import build as build_module
+from retrieval.pipeline import prepare
 from retrieval.pipeline.build import Build, build
 from retrieval.settings import BuildSettings
 
@@ -41,7 +41,7 @@ def chosen_and_trained(built: Build) -> dict[str, object]:
     system, report = built.evaluated, built.report
     model = system.model
     return {
-        "alpha": report.blend and report.alpha.to_json(),
+        "alpha": report.blend and report.blend.to_json(),
         "baselines": report.baselines,
         "training": built.report.training,
         "epochs": tuple(member.epochs for member in built.towers),
@@ -92,5 +92,5 @@ def test_a_planted_leak_is_seen(
         rows = pl.concat([split.validation, split.test[:200]])
         return replace(split, validation=rows.unique(["user", "item"], keep="first", maintain_order=True))
 
-    monkeypatch.setattr(build_module, "split_interactions", leaking)
+    monkeypatch.setattr(prepare, "split_interactions", leaking)
     assert chosen_and_trained(builder(sample_set.interactions)) != chosen_and_trained(builder(invented))

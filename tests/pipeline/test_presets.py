@@ -8,7 +8,7 @@ from retrieval.data.encoded import EncodedInteractions
 from retrieval.pipeline.presets import notebook
 from retrieval.settings import BuildSettings, SplitSettings
 from retrieval.training.fit_neural_mf import fit_neural_mf
-from retrieval.training.fit_towers import fit_towers
+from retrieval.training.fit_towers import TowerJob, fit_towers
 
 CPU = torch.device("cpu")
 
@@ -59,11 +59,13 @@ def test_both_models_train_on_it() -> None:
     data = EncodedInteractions(users, items, ratings, np.arange(700), 50, 40)
     settings = notebook(BuildSettings())
     towers = fit_towers(
-        data.positives(4),
-        replace(settings.towers, batch_size=16),
-        seed=1,
-        device=CPU,
-        validate=lambda vectors: rng.random(9),
+        TowerJob(
+            data.positives(4),
+            replace(settings.towers, batch_size=16),
+            seed=1,
+            device=CPU,
+            validate=lambda vectors: rng.random(9),
+        )
     )
     (history,) = towers.members
     assert history.epochs == len(history.curve) == 5

@@ -1,4 +1,4 @@
-"""The search over settings, with a judge that trains nothing: what it tries, when it stops, what it takes."""
+"""The search over settings, with scripted trials that train nothing: what it tries, when it stops."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,8 @@ import pytest
 
 from retrieval.errors import DataError
 from retrieval.evaluation.choices import TuningResult, described
-from retrieval.pipeline.tuning_search import OnEpoch, search_settings, searched_space
+from retrieval.pipeline.epoch_progress import OnMemberEpoch
+from retrieval.pipeline.tuning_search import search_settings, searched_space
 from retrieval.progress import Silent
 from retrieval.settings import TowerSettings, TuneSettings, id_towers
 from retrieval.training.curves import EpochRecord
@@ -37,8 +38,8 @@ class Interrupted(BaseException):
 
 
 @dataclass
-class Judge:
-    """Merits whose mean is the larger the nearer l2 is to `goal`; every trial takes `minutes` of `now`."""
+class Scripted:
+    """Values whose mean is the larger the nearer l2 is to `goal`; every trial takes `minutes` of `now`."""
 
     goal: float = 1e-4
     minutes: float = 1.0
@@ -52,7 +53,7 @@ class Judge:
     def quality(self, settings: TowerSettings) -> float:
         return 0.5 - 0.1 * abs(math.log10(settings.l2 / self.goal))
 
-    def __call__(self, settings: TowerSettings, on_epoch: OnEpoch) -> np.ndarray:
+    def __call__(self, settings: TowerSettings, on_epoch: OnMemberEpoch) -> np.ndarray:
         self.tried.append(settings)
         if len(self.tried) == self.breaks:
             raise DataError("training broke down in epoch 1 (loss nan); lower the learning rate")
@@ -71,7 +72,7 @@ class Judge:
 
 
 def search(
-    judge: Judge,
+    scripted: Scripted,
     path: Path | None = None,
     *,
     base: TowerSettings = BASE,
@@ -85,7 +86,7 @@ def search(
     space = searched_space(base, held, has_times=True)
     with open_study(path) as study:
         return search_settings(
-            judge, base, plan, space, study, progress or Silent(), seed=seed, k=10, clock=judge.clock
+            scripted, base, plan, space, study, progress or Silent(), seed=seed, k=10, clock=scripted.clock
         )
 
 
@@ -121,53 +122,53 @@ def test_what_is_held_or_does_nothing_is_not_searched(
 
 def test_everything_that_can_be_proposed_is_a_setting_of_the_towers() -> None:
     for base in (BASE, id_towers(negatives=1), replace(BASE, negatives=2**31 - 1, dimension=1)):
-        judge = Judge()
-        search(judge, base=base, trials=30)
-        assert len(judge.tried) == 30  # TowerSettings refuses what it does not take
+        scripted = Scripted()
+        search(scripted, base=base, trials=30)
+        assert len(scripted.tried) == 30  # TowerSettings refuses what it does not take
 
 
 # the trials
 
 
 def test_the_settings_as_given_are_tried_first_and_held_ones_stay() -> None:
-    judge = Judge()
+    scripted = Scripted()
     base = replace(BASE, dimension=50, learning_rate=0.004)
-    chosen, result = search(judge, base=base, held=("dimension", "learning_rate"), trials=12)
-    assert judge.tried[0] == base
-    assert {(each.dimension, each.learning_rate) for each in judge.tried} == {(50, 0.004)}
-    assert len({each.l2 for each in judge.tried}) == 12
+    chosen, result = search(scripted, base=base, held=("dimension", "learning_rate"), trials=12)
+    assert scripted.tried[0] == base
+    assert {(each.dimension, each.learning_rate) for each in scripted.tried} == {(50, 0.004)}
+    assert len({each.l2 for each in scripted.tried}) == 12
     assert (chosen.dimension, chosen.learning_rate, result.held) == (
         50,
         0.004,
         ("dimension", "learning_rate"),
     )
     unsearched = set(TowerSettings.__dataclass_fields__) - ALL
-    assert all(getattr(each, name) == getattr(base, name) for each in judge.tried for name in unsearched)
+    assert all(getattr(each, name) == getattr(base, name) for each in scripted.tried for name in unsearched)
 
 
 def test_no_trial_begins_when_the_minutes_are_over_and_one_that_runs_is_finished() -> None:
-    judge = Judge(minutes=1.75)
-    _, result = search(judge, minutes=5.0)
-    assert (len(judge.tried), judge.now) == (3, 315.0)  # began at 0, 1.75 and 3.5 minutes
+    scripted = Scripted(minutes=1.75)
+    _, result = search(scripted, minutes=5.0)
+    assert (len(scripted.tried), scripted.now) == (3, 315.0)  # began at 0, 1.75 and 3.5 minutes
     assert (result.trials, result.earlier, result.minutes) == (3, 0, 5.0)
 
 
 def test_the_first_settings_are_tried_even_if_they_take_all_the_time() -> None:
-    judge = Judge(minutes=100.0)
-    chosen, result = search(judge, minutes=1.0)
-    assert judge.tried == [BASE] and chosen == BASE
+    scripted = Scripted(minutes=100.0)
+    chosen, result = search(scripted, minutes=1.0)
+    assert scripted.tried == [BASE] and chosen == BASE
     assert (result.trials, result.best, result.gain, result.is_chosen) == (1, None, None, False)
-    assert result.default == pytest.approx(judge.quality(BASE))
+    assert result.default == pytest.approx(scripted.quality(BASE))
 
 
 def test_with_nothing_to_search_the_first_settings_are_all() -> None:
-    judge = Judge()
-    assert search(judge, held=tuple(ALL))[0] == BASE
-    assert judge.tried == [BASE]
+    scripted = Scripted()
+    assert search(scripted, held=tuple(ALL))[0] == BASE
+    assert scripted.tried == [BASE]
 
 
 def test_the_same_seed_proposes_the_same_and_another_seed_something_else() -> None:
-    one, same, other = Judge(), Judge(), Judge()
+    one, same, other = Scripted(), Scripted(), Scripted()
     search(one, trials=15)
     search(same, trials=15)
     search(other, trials=15, seed=7)
@@ -176,7 +177,7 @@ def test_the_same_seed_proposes_the_same_and_another_seed_something_else() -> No
 
 
 def test_a_trial_behind_the_others_is_given_up_in_its_first_member() -> None:
-    judge = Judge()
+    scripted = Scripted()
     shown: list[tuple[str, int, str]] = []
 
     class Watching(Silent):
@@ -186,40 +187,40 @@ def test_a_trial_behind_the_others_is_given_up_in_its_first_member() -> None:
         def epoch(self, epoch: int, of: int, text: str) -> None:
             shown.append((self.text, epoch, text))
 
-    _, result = search(judge, trials=30, progress=Watching())
-    given_up = [each for each in judge.tried if each not in judge.finished]
+    _, result = search(scripted, trials=30, progress=Watching())
+    given_up = [each for each in scripted.tried if each not in scripted.finished]
     assert result.pruned == len(given_up) > 0 and result.trials == 30
-    assert BASE in judge.finished and not set(given_up) & set(judge.tried[:TRIALS_BEFORE_PRUNING])
-    for trial, settings in enumerate(judge.tried, start=1):
+    assert BASE in scripted.finished and not set(given_up) & set(scripted.tried[:TRIALS_BEFORE_PRUNING])
+    for trial, settings in enumerate(scripted.tried, start=1):
         epochs = [text for phase, _, text in shown if f"trial {trial}:" in phase]
         if settings in given_up:
             assert len(epochs) == EPOCHS_BEFORE_PRUNING and all("member 1/2" in text for text in epochs)
         else:
             assert len(epochs) == 2 * BASE.max_epochs
-    good = sorted(map(judge.quality, judge.finished))
-    assert np.mean([judge.quality(each) for each in given_up]) < np.median(good)
+    good = sorted(map(scripted.quality, scripted.finished))
+    assert np.mean([scripted.quality(each) for each in given_up]) < np.median(good)
 
 
 def test_settings_that_break_down_cost_a_trial_and_nothing_else() -> None:
-    judge = Judge(breaks=3)
-    _, result = search(judge, trials=5)
-    assert (result.trials, result.failed, len(judge.finished)) == (5, 1, 4)
+    scripted = Scripted(breaks=3)
+    _, result = search(scripted, trials=5)
+    assert (result.trials, result.failed, len(scripted.finished)) == (5, 1, 4)
 
 
 def test_the_first_settings_breaking_down_is_an_error_of_the_data() -> None:
     with pytest.raises(DataError, match="lower the learning rate"):
-        search(Judge(breaks=1), trials=5)
+        search(Scripted(breaks=1), trials=5)
 
 
 # the choice
 
 
 def test_the_best_is_taken_where_its_gain_is_larger_than_its_standard_error() -> None:
-    judge = Judge(noise=0.01)
-    chosen, result = search(judge, trials=20)
+    scripted = Scripted(noise=0.01)
+    chosen, result = search(scripted, trials=20)
     assert result.is_chosen and result.gain is not None and result.best is not None
-    best = max(judge.finished[1:], key=judge.quality)
-    assert judge.quality(chosen) == pytest.approx(judge.quality(best), abs=0.01)
+    best = max(scripted.finished[1:], key=scripted.quality)
+    assert scripted.quality(chosen) == pytest.approx(scripted.quality(best), abs=0.01)
     assert result.gain.value == pytest.approx(result.best - result.default)
     assert result.gain.low < result.gain.value < result.gain.high
     assert result.gain.value > result.gain_error > 0
@@ -227,14 +228,14 @@ def test_the_best_is_taken_where_its_gain_is_larger_than_its_standard_error() ->
 
 
 def test_the_first_settings_stay_where_nothing_is_better() -> None:
-    chosen, result = search(Judge(goal=BASE.l2), trials=20)
+    chosen, result = search(Scripted(goal=BASE.l2), trials=20)
     assert chosen == BASE and not result.is_chosen
     assert result.gain is not None and result.gain.value < 0
     assert result.settings and result.settings["l2"] != BASE.l2  # it is told what was best of the others
 
 
 def test_the_first_settings_stay_where_the_gain_is_within_its_noise() -> None:
-    class Flat(Judge):
+    class Flat(Scripted):
         def quality(self, settings: TowerSettings) -> float:
             return 0.3 if settings == BASE else 0.301
 
@@ -244,19 +245,19 @@ def test_the_first_settings_stay_where_the_gain_is_within_its_noise() -> None:
 
 
 def test_of_equals_the_earliest_is_the_best() -> None:
-    class Level(Judge):
+    class Level(Scripted):
         def quality(self, settings: TowerSettings) -> float:
             return 0.3 if settings == BASE else 0.4
 
-    judge = Level()
-    assert search(judge, trials=6)[0] == judge.tried[1]
+    scripted = Level()
+    assert search(scripted, trials=6)[0] == scripted.tried[1]
 
 
 # going on
 
 
 def test_a_search_that_goes_on_tries_what_one_that_runs_through_would(tmp_path: Path) -> None:
-    whole, first, second = Judge(), Judge(), Judge()
+    whole, first, second = Scripted(), Scripted(), Scripted()
     through = search(whole, trials=25)
     earlier = search(first, tmp_path / "a.log", trials=15)[1]
     chosen, result = search(second, tmp_path / "a.log", trials=10)
@@ -269,7 +270,7 @@ def test_a_search_that_goes_on_tries_what_one_that_runs_through_would(tmp_path: 
 
 @pytest.mark.parametrize("stops", [1, 4])
 def test_what_was_interrupted_is_tried_again(tmp_path: Path, stops: int) -> None:
-    whole, first, second = Judge(), Judge(stops=stops), Judge()
+    whole, first, second = Scripted(), Scripted(stops=stops), Scripted()
     search(whole, trials=8)
     with pytest.raises(Interrupted):
         search(first, tmp_path / "a.log", trials=8)
@@ -279,9 +280,9 @@ def test_what_was_interrupted_is_tried_again(tmp_path: Path, stops: int) -> None
 
 
 def test_a_search_whose_time_is_up_says_what_was_found_before(tmp_path: Path) -> None:
-    found = search(Judge(), tmp_path / "a.log", trials=15)
+    found = search(Scripted(), tmp_path / "a.log", trials=15)
 
-    class Late(Judge):
+    class Late(Scripted):
         def clock(self) -> float:
             self.now += 3600
             return self.now
@@ -299,7 +300,7 @@ def test_a_result_goes_to_json_and_back() -> None:
     import json
 
     for trials in (1, 12):
-        result = search(Judge(), held=("dimension",), trials=trials)[1]
+        result = search(Scripted(), held=("dimension",), trials=trials)[1]
         assert TuningResult.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 

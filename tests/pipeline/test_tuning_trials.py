@@ -42,15 +42,15 @@ def test_first_and_best_come_back_from_the_file(tmp_path: Path) -> None:
     with open_study(path) as study:
         assert study.tried == 5
         assert study.first is not None and study.first.params == {"l2": 0.5}
-        np.testing.assert_array_equal(study.first.merits, MERITS)
+        np.testing.assert_array_equal(study.first.values, MERITS)
         assert study.best is not None and study.best.params == {"l2": proposed[1]}
-        np.testing.assert_array_equal(study.best.merits, np.full(3, 0.75))
+        np.testing.assert_array_equal(study.best.values, np.full(3, 0.75))
 
 
 def test_the_first_settings_are_never_the_best_of_the_others() -> None:
     with open_study(None) as study:
         fill(study, [0.125])
-        assert study.best is not None and study.best.merits.mean() == 0.125
+        assert study.best is not None and study.best.values.mean() == 0.125
 
 
 def test_what_was_given_up_or_broke_down_is_counted_apart() -> None:

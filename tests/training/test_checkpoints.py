@@ -34,7 +34,7 @@ from retrieval.training.checkpoints import (
 from retrieval.training.curves import EpochRecord
 from retrieval.training.device import borrowed_torch
 from retrieval.training.fit_neural_mf import FittedNeuralMF, fit_neural_mf
-from retrieval.training.fit_towers import FittedTowers, TowerFeatures, fit_towers
+from retrieval.training.fit_towers import FittedTowers, TowerFeatures, TowerJob, fit_towers
 from tests.support.recording import Record
 
 CPU = torch.device("cpu")
@@ -91,16 +91,18 @@ def fit_of(name: str, device: torch.device = CPU) -> Callable[[Checkpoints, OnEp
 
     def towers(checkpoints: Checkpoints, on_epoch: OnEpoch) -> FittedTowers:
         settings = TOWERS[model.removesuffix(" with features")]
-        features = (
-            TowerFeatures(side_features(N_ITEMS), side_features(N_USERS)) if "with" in model[3:] else None
-        )
+        features = TowerFeatures()
+        if model.endswith(" with features"):
+            features = TowerFeatures(side_features(N_ITEMS), side_features(N_USERS))
         return fit_towers(
-            train.positives(4),
-            settings,
-            seed=1,
-            device=device,
-            features=None if model == "without biases" else features,
-            validate=None if again else merits_of,
+            TowerJob(
+                train.positives(4),
+                settings,
+                seed=1,
+                device=device,
+                features=features,
+                validate=None if again else merits_of,
+            ),
             epochs=(4, 3)[: settings.members] if again else None,
             on_epoch=lambda member, record: on_epoch(f"member {member + 1}", record),
             checkpoint=lambda member: checkpoints.of(f"member {member + 1}"),
@@ -262,10 +264,7 @@ def test_the_state_is_kept_after_so_many_seconds_and_at_the_end_of_each_fit(tmp_
     train, _ = ratings()
     settings = replace(TOWERS["two members"], max_epochs=7)
     fit_towers(
-        train.positives(4),
-        settings,
-        seed=1,
-        device=CPU,
+        TowerJob(train.positives(4), settings, seed=1, device=CPU),
         on_epoch=lambda member, record: epoch_takes("", record),
         checkpoint=lambda member: checkpoints.of(str(member)),
     )

@@ -21,7 +21,7 @@ from retrieval.settings import LossKind, NeuralMFSettings, TowerSettings, UserTo
 from retrieval.training.curves import EpochRecord, TrainingHistory
 from retrieval.training.device import borrowed_torch, choose_device
 from retrieval.training.fit_neural_mf import FittedNeuralMF, fit_neural_mf
-from retrieval.training.fit_towers import FittedTowers, TowerFeatures, fit_towers
+from retrieval.training.fit_towers import FittedTowers, TowerFeatures, TowerJob, fit_towers
 from retrieval.training.join_towers import join
 from retrieval.training.neural_mf import NeuralMF
 from retrieval.training.towers import TwoTowerBPR
@@ -115,10 +115,13 @@ def mf_settings(**changes: Any) -> NeuralMFSettings:
     return NeuralMFSettings(**(given | changes))
 
 
-def towers(kind: UserTowerKind, seed: int = 1, members: int = 1, **kwargs: Any) -> FittedTowers:
+def towers(
+    kind: UserTowerKind, seed: int = 1, members: int = 1, validate: Any = None, **kwargs: Any
+) -> FittedTowers:
     kwargs = {"epochs": (3,) * members} | kwargs
     settings = tower_settings(kind, members=members)
-    return fit_towers(checkerboard()[0], settings, seed=seed, device=CPU, **kwargs)
+    job = TowerJob(checkerboard()[0], settings, seed=seed, device=CPU, validate=validate)
+    return fit_towers(job, **kwargs)
 
 
 def neural_mf(seed: int = 1, **kwargs: Any) -> FittedNeuralMF:
@@ -169,7 +172,7 @@ def test_steps_large_enough_for_several_threads_repeat_bit_for_bit(kind: UserTow
     data = encoded(users, items, np.full(4500, 5.0), 100, 300)
     settings = tower_settings(kind, dimension=64, negatives=1, batch_size=1500)
     torch.set_num_threads(2)
-    runs = [fit_towers(data, settings, seed=1, device=CPU, epochs=(2,)) for _ in range(2)]
+    runs = [fit_towers(TowerJob(data, settings, seed=1, device=CPU), epochs=(2,)) for _ in range(2)]
     assert same(runs[0].weights, runs[1].weights)
 
 
@@ -205,7 +208,7 @@ def test_epochs_trains_exactly_so_many(epochs: int) -> None:
 
 def test_without_epochs_or_validation_max_epochs_run() -> None:
     train, _ = checkerboard()
-    fitted = fit_towers(train, tower_settings(max_epochs=5), seed=0, device=CPU)
+    fitted = fit_towers(TowerJob(train, tower_settings(max_epochs=5), seed=0, device=CPU))
     assert len(history_of(fitted).curve) == 5
     ratings, _ = checkerboard_ratings()
     assert len(fit_neural_mf(ratings, mf_settings(max_epochs=6), seed=0, device=CPU).history.curve) == 6
@@ -264,12 +267,16 @@ def test_without_early_stopping_the_last_of_max_epochs_is_kept_and_validation_re
     train, _ = checkerboard()
     figures = iter([0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1])
     settings = tower_settings(max_epochs=7, patience=1, early_stopping=False)
-    fitted = fit_towers(train, settings, seed=1, device=CPU, validate=lambda v: np.full(5, next(figures)))
+    fitted = fit_towers(
+        TowerJob(train, settings, seed=1, device=CPU, validate=lambda v: np.full(5, next(figures)))
+    )
     history = history_of(fitted)
     assert history.epochs == 7
     assert [record.validation for record in history.curve] == [0.9, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
-    assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU, epochs=(7,)).weights)
-    assert same(fitted.weights, fit_towers(train, settings, seed=1, device=CPU).weights)
+    assert same(
+        fitted.weights, fit_towers(TowerJob(train, settings, seed=1, device=CPU), epochs=(7,)).weights
+    )
+    assert same(fitted.weights, fit_towers(TowerJob(train, settings, seed=1, device=CPU)).weights)
 
     train, held_out = noise()
     settings_mf = mf_settings(weight_decay=0.0, batch_size=16, max_epochs=15, patience=1)
@@ -287,7 +294,9 @@ def test_without_early_stopping_the_last_of_max_epochs_is_kept_and_validation_re
 def test_nothing_to_validate_by_is_refused(early_stopping: bool, figures: list[float]) -> None:
     settings = tower_settings(early_stopping=early_stopping)
     with pytest.raises(DataError, match="nothing to validate by in epoch 1"):
-        fit_towers(checkerboard()[0], settings, seed=1, device=CPU, validate=lambda v: np.array(figures))
+        fit_towers(
+            TowerJob(checkerboard()[0], settings, seed=1, device=CPU, validate=lambda v: np.array(figures))
+        )
 
 
 def test_averaging_nothing_keeps_exactly_the_last_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +309,9 @@ def test_averaging_nothing_keeps_exactly_the_last_weights(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("retrieval.training.loop_state.AveragedModel", Spy)
     train, ratings = checkerboard()[0], checkerboard_ratings()[0]
-    by_towers = fit_towers(train, tower_settings(averaging_decay=0.0), seed=1, device=CPU, epochs=(3,))
+    by_towers = fit_towers(
+        TowerJob(train, tower_settings(averaging_decay=0.0), seed=1, device=CPU), epochs=(3,)
+    )
     raw = mf_settings(averaging_decay=0.0, standardise=False)
     by_ratings = fit_neural_mf(ratings, raw, seed=1, device=CPU, epochs=3)
     last_towers = trained[2]
@@ -317,7 +328,7 @@ def test_kept_weights_are_a_moving_average_over_epochs(decay: float) -> None:
         first = tower_settings(averaging_decay=decay)
         second = mf_settings(averaging_decay=decay)
         return (
-            fit_towers(train, first, seed=1, device=CPU, epochs=(epochs,)).weights,
+            fit_towers(TowerJob(train, first, seed=1, device=CPU), epochs=(epochs,)).weights,
             fit_neural_mf(ratings, second, seed=1, device=CPU, epochs=epochs).weights,
         )
 
@@ -367,7 +378,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_rows(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(TwoTowerBPR, "loss", scripted)
     data = encoded([0, 0, 1, 1, 2], [0, 1, 1, 2, 0], [5] * 5, 3, 4)
-    fitted = fit_towers(data, tower_settings("id", batch_size=2), seed=0, device=CPU, epochs=(1,))
+    fitted = fit_towers(TowerJob(data, tower_settings("id", batch_size=2), seed=0, device=CPU), epochs=(1,))
     assert history_of(fitted).curve[0].loss == pytest.approx(2.4)
 
 
@@ -376,7 +387,7 @@ def test_the_loss_falls() -> None:
     users, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
     liked = (users - items) % 2 == 0
     whole = encoded(users[liked], items[liked], np.full(liked.sum(), 5.0), N_USERS, N_ITEMS)
-    by_history = fit_towers(whole, tower_settings(loss="softmax"), seed=1, device=CPU, epochs=(8,))
+    by_history = fit_towers(TowerJob(whole, tower_settings(loss="softmax"), seed=1, device=CPU), epochs=(8,))
     for fitted in (by_history, towers("id", epochs=(8,)), neural_mf(epochs=8)):
         curve = history_of(fitted).curve
         assert curve[-1].loss < 0.6 * curve[0].loss
@@ -395,7 +406,7 @@ def share_of_users_in_order(scores: NDArray[np.float32], held_out: EncodedIntera
 def test_towers_rank_held_out_items_of_the_own_group_first(kind: UserTowerKind, loss: LossKind) -> None:
     train, held_out = checkerboard()
     settings = tower_settings(kind, loss=loss, l2=0.03)
-    fitted = fit_towers(train, settings, seed=1, device=CPU, epochs=(12,))
+    fitted = fit_towers(TowerJob(train, settings, seed=1, device=CPU), epochs=(12,))
     scores = fitted.vectors.users @ fitted.vectors.items.T
     assert share_of_users_in_order(scores, held_out) > 0.9
 
@@ -420,21 +431,19 @@ def test_members_are_trained_one_by_one_and_joined() -> None:
     settings = tower_settings(members=2, patience=2, closed_form_start=False)
     train, _ = checkerboard()
     fitted = fit_towers(
-        train,
-        settings,
-        seed=7,
-        device=CPU,
-        validate=lambda vectors: np.full(3, next(figures)),
+        TowerJob(train, settings, seed=7, device=CPU, validate=lambda vectors: np.full(3, next(figures))),
         on_epoch=lambda member, record: told.append((member, record.epoch)),
     )
     assert told == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2), (1, 3)]
     assert fitted.epochs == (2, 1)
     assert [len(member.curve) for member in fitted.members] == [4, 3]
-    assert same(fitted.weights, fit_towers(train, settings, seed=7, device=CPU, epochs=(2, 1)).weights)
+    assert same(
+        fitted.weights, fit_towers(TowerJob(train, settings, seed=7, device=CPU), epochs=(2, 1)).weights
+    )
 
     one = tower_settings(members=1, closed_form_start=False)
     alone = [
-        fit_towers(train, one, seed=seed, device=CPU, epochs=epochs)
+        fit_towers(TowerJob(train, one, seed=seed, device=CPU), epochs=epochs)
         for seed, epochs in ((7, (2,)), (7 + 1_000_003, (1,)))
     ]
     counts = np.bincount(train.items, minlength=N_ITEMS).astype(np.float32)
@@ -450,7 +459,9 @@ def test_members_of_the_largest_seed_are_trained() -> None:
 
 def test_joined_members_rank_held_out_items_of_the_own_group_first() -> None:
     train, held_out = checkerboard()
-    fitted = fit_towers(train, tower_settings(members=3, l2=0.03), seed=1, device=CPU, epochs=(8,) * 3)
+    fitted = fit_towers(
+        TowerJob(train, tower_settings(members=3, l2=0.03), seed=1, device=CPU), epochs=(8,) * 3
+    )
     scores = fitted.vectors.users @ fitted.vectors.items.T
     assert fitted.vectors.items.shape == (N_ITEMS, 9)
     assert share_of_users_in_order(scores, held_out) > 0.9
@@ -478,13 +489,15 @@ def test_items_without_interactions_are_found_by_their_features(loss: LossKind, 
     """Cold items, whose own vectors are silent."""
     train, catalogue, cold = cold_checkerboard()
     fitted = fit_towers(
-        train,
-        tower_settings(loss=loss, members=members, l2=0.01),
-        seed=1,
-        device=CPU,
+        TowerJob(
+            train,
+            tower_settings(loss=loss, members=members, l2=0.01),
+            seed=1,
+            device=CPU,
+            catalogue=catalogue,
+            features=TowerFeatures(items=colours(np.arange(N_ITEMS))),
+        ),
         epochs=(10,) * members,
-        catalogue=catalogue,
-        features=TowerFeatures(items=colours(np.arange(N_ITEMS))),
     )
     assert fitted.vectors.items.shape == (N_ITEMS, 9)
     scores = fitted.vectors.users @ fitted.vectors.items[cold].T
@@ -501,7 +514,9 @@ def test_items_without_interactions_are_found_by_their_features(loss: LossKind, 
 
 def test_without_features_what_training_never_reaches_is_silent() -> None:
     train, catalogue, cold = cold_checkerboard()
-    fitted = fit_towers(train, tower_settings(), seed=1, device=CPU, epochs=(2,), catalogue=catalogue)
+    fitted = fit_towers(
+        TowerJob(train, tower_settings(), seed=1, device=CPU, catalogue=catalogue), epochs=(2,)
+    )
     assert fitted.vectors.history_items is not None
     assert not fitted.vectors.items[cold].any() and not fitted.vectors.history_items[cold].any()
     assert fitted.vectors.items[catalogue].all() and fitted.vectors.history_items[catalogue].all()
@@ -513,7 +528,7 @@ def test_user_features_tell_users_without_positives_apart() -> None:
     more = replace(train, n_users=N_USERS + 2)
     features = TowerFeatures(users=colours(np.arange(N_USERS + 2)))
     settings = tower_settings(l2=0.01)
-    fitted = fit_towers(more, settings, seed=1, device=CPU, epochs=(12,), features=features)
+    fitted = fit_towers(TowerJob(more, settings, seed=1, device=CPU, features=features), epochs=(12,))
     scores = fitted.vectors.users[N_USERS:] @ fitted.vectors.items.T
     even = np.arange(N_ITEMS) % 2 == 0
     assert scores[0, even].mean() > scores[0, ~even].mean()
@@ -527,7 +542,8 @@ def test_features_repeat_bit_for_bit(members: int) -> None:
     settings = tower_settings(members=members)
     runs = [
         fit_towers(
-            train, settings, seed=1, device=CPU, epochs=(2,) * members, catalogue=catalogue, features=features
+            TowerJob(train, settings, seed=1, device=CPU, catalogue=catalogue, features=features),
+            epochs=(2,) * members,
         )
         for _ in range(2)
     ]
@@ -545,7 +561,7 @@ def test_a_single_positive_is_enough_to_train_on(kind: UserTowerKind, negatives:
     data = encoded([0], [1], [5], 1, 3)
     for seed in range(4):
         settings = tower_settings(kind, negatives=negatives)
-        fitted = fit_towers(data, settings, seed=seed, device=CPU, epochs=(3,))
+        fitted = fit_towers(TowerJob(data, settings, seed=seed, device=CPU), epochs=(3,))
         assert len(history_of(fitted).curve) == 3
         scores = fitted.vectors.users @ fitted.vectors.items.T
         assert scores[0].argmax() == 1
@@ -558,7 +574,7 @@ def test_old_positives_count_less() -> None:
     times = np.where(items == 0, 0, 100 * 86_400)
     data = EncodedInteractions(users, items, np.full(100, 5, np.float32), times, 50, 6)
     settings = tower_settings("id", recency_half_life_days=5.0)
-    fitted = fit_towers(data, settings, seed=0, device=CPU, epochs=(15,))
+    fitted = fit_towers(TowerJob(data, settings, seed=0, device=CPU), epochs=(15,))
     scores = fitted.vectors.users @ fitted.vectors.items.T
     assert (scores[:, 1] > scores[:, 0]).all()
 
@@ -662,7 +678,7 @@ def test_neural_mf_needs_ratings() -> None:
 @pytest.mark.parametrize("kind", BOTH)
 def test_towers_train_without_ratings_and_timestamps(kind: UserTowerKind) -> None:
     clicks = replace(checkerboard()[0], ratings=None, timestamps=None)
-    fitted = fit_towers(clicks, tower_settings(kind, l2=0.03), seed=1, device=CPU, epochs=(12,))
+    fitted = fit_towers(TowerJob(clicks, tower_settings(kind, l2=0.03), seed=1, device=CPU), epochs=(12,))
     scores = fitted.vectors.users @ fitted.vectors.items.T
     assert share_of_users_in_order(scores, checkerboard()[1]) > 0.9
 
@@ -680,12 +696,12 @@ def test_the_numpy_twin_is_the_trained_network() -> None:
 def test_nothing_to_train_on_is_refused() -> None:
     nothing = encoded([], [], [], 3, 3)
     with pytest.raises(DataError, match="no positive interaction"):
-        fit_towers(nothing, tower_settings(), seed=0, device=CPU)
+        fit_towers(TowerJob(nothing, tower_settings(), seed=0, device=CPU))
     with pytest.raises(DataError, match="no rating"):
         fit_neural_mf(nothing, mf_settings(), seed=0, device=CPU)
     everything = encoded([0, 0, 1, 1], [0, 1, 0, 1], [5] * 4, 2, 2)
     with pytest.raises(DataError, match="every user likes every item"):
-        fit_towers(everything, tower_settings(), seed=0, device=CPU)
+        fit_towers(TowerJob(everything, tower_settings(), seed=0, device=CPU))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -698,7 +714,7 @@ def test_a_loss_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, va
     monkeypatch.setattr(TwoTowerBPR, "loss", scripted)
     data = encoded([0, 0, 1, 1], [0, 1, 1, 2], [5] * 4, 2, 4)
     with pytest.raises(DataError, match=rf"epoch 3 \(loss {value}\); lower the learning rate"):
-        fit_towers(data, tower_settings("id", batch_size=2), seed=0, device=CPU, epochs=(9,))
+        fit_towers(TowerJob(data, tower_settings("id", batch_size=2), seed=0, device=CPU), epochs=(9,))
 
 
 def test_weights_that_break_in_the_last_step_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -710,14 +726,14 @@ def test_weights_that_break_in_the_last_step_are_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(TwoTowerBPR, "loss", rootlike)
     data = encoded([0, 0, 1, 1], [0, 1, 1, 2], [5] * 4, 2, 4)
     with pytest.raises(DataError, match="epoch 1"):
-        fit_towers(data, tower_settings("id"), seed=0, device=CPU, epochs=(1,))
+        fit_towers(TowerJob(data, tower_settings("id"), seed=0, device=CPU), epochs=(1,))
 
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_monstrous_learning_rate_is_refused(kind: UserTowerKind) -> None:
     train, _ = checkerboard()
     with pytest.raises(DataError, match="lower the learning rate"):
-        fit_towers(train, tower_settings(kind, learning_rate=1e30), seed=0, device=CPU, epochs=(3,))
+        fit_towers(TowerJob(train, tower_settings(kind, learning_rate=1e30), seed=0, device=CPU), epochs=(3,))
     ratings, _ = checkerboard_ratings()
     with pytest.raises(DataError, match="lower the learning rate"):
         fit_neural_mf(ratings, mf_settings(learning_rate=1e30), seed=0, device=CPU, epochs=3)
@@ -750,7 +766,9 @@ def test_nothing_of_the_size_users_times_items_is_allocated(kind: UserTowerKind)
     settings = tower_settings(kind, dimension=2, negatives=1, **per_step)
     tracemalloc.start()
     try:
-        fitted = fit_towers(data, settings, seed=0, device=CPU, validate=lambda v: np.zeros(9), epochs=(1,))
+        fitted = fit_towers(
+            TowerJob(data, settings, seed=0, device=CPU, validate=lambda v: np.zeros(9)), epochs=(1,)
+        )
         if kind == "id":
             small = mf_settings(dimension=2, hidden=(4, 2), batch_size=100_000)
             fit_neural_mf(data, small, seed=0, device=CPU, validation=data, epochs=1)
@@ -776,7 +794,7 @@ def test_an_id_nobody_trained_leaves_the_answer_to_the_biases() -> None:
     stranger = EncodedInteractions(
         train.users, train.items, train.ratings, train.timestamps, N_USERS + 1, N_ITEMS
     )
-    vectors = fit_towers(stranger, tower_settings("id"), seed=1, device=CPU, epochs=(2,)).vectors
+    vectors = fit_towers(TowerJob(stranger, tower_settings("id"), seed=1, device=CPU), epochs=(2,)).vectors
     assert not vectors.users[N_USERS, :-1].any()
     assert vectors.users[:N_USERS, :-1].any(axis=1).all()
 
