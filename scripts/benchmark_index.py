@@ -1,13 +1,13 @@
-"""How fast our index is beside FAISS' usual ones, hnswlib, usearch and ScaNN: one core, at the same recall.
+"""Compares our index with FAISS' usual ones, hnswlib, usearch and ScaNN: one core, the same recall.
 
-Everybody gets the same vectors and one thread of one core. Each searches through its own setting (nprobe, ef,
-leaves) on the queries that choose and keeps the fastest that meets `--recall-target`; ours is what
-`index.choose` takes, from the same queries. What is printed is of other queries, one at a time, through each
-library's ordinary Python call, the indexes taking turns. Tables and JSON have recall, p50, p99, build
-seconds and bytes an item of each, and how they grow with the number of items.
+Every library gets the same vectors and one thread of one core. For each, values of its own setting (nprobe,
+ef, leaves) are tried on the choosing queries, and the fastest that meets `--recall-target` is kept; ours is
+what `index.choose` takes, from the same queries. The printed figures are of other queries, one at a time,
+through each library's ordinary Python call, the indexes taking turns. Tables and JSON have recall, p50, p99,
+build seconds and bytes an item of each, and how they grow with the number of items.
 
-No part of CI: a million items take the better part of an hour, and 6 GB of memory. From the root of the
-checkout, in an environment of its own (see CONTRIBUTING.md):
+The script is no part of CI: a million items take the better part of an hour, and 6 GB of memory. Run it from
+the root of the checkout, in an environment of its own (see CONTRIBUTING.md):
 
     python scripts/benchmark_index.py --kinds synthetic --core 0 --output figures
     python scripts/benchmark_index.py --kinds towers --artifacts artifacts --core 1 --output figures
@@ -44,7 +44,7 @@ PACKAGES = ("two-stage-retrieval", "numpy", "faiss-cpu", "hnswlib", "usearch", "
 
 
 def runs(kinds: list[str], sizes: list[int], artifacts: Path | None, options: Options) -> Iterator[Document]:
-    """A document for each kind and size, the sizes rising."""
+    """Yields one document for each kind and size, the sizes rising."""
     trained = None
     if "towers" in kinds:
         if artifacts is None:
@@ -75,7 +75,7 @@ def runs(kinds: list[str], sizes: list[int], artifacts: Path | None, options: Op
 
 
 def machine() -> Document:
-    """What the figures depend on."""
+    """Describes the machine and the versions that the figures depend on."""
     here = this_machine()
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -85,7 +85,7 @@ def machine() -> Document:
 
 
 def keep_to_one_core(core: int | None) -> None:
-    """Pin this process where the system lets it: the first usable core, or the one asked for."""
+    """Pin this process to one core, where the system allows it: the given one, or the first usable."""
     if hasattr(os, "sched_setaffinity"):
         usable = sorted(os.sched_getaffinity(0))
         if core is not None and core not in usable:
@@ -94,7 +94,7 @@ def keep_to_one_core(core: int | None) -> None:
 
 
 def read_json(path: Path) -> Document:
-    """What an earlier run has written."""
+    """Read the document that an earlier run wrote."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         found["runs"], found["machine"], found["left_out"]
@@ -104,7 +104,7 @@ def read_json(path: Path) -> Document:
 
 
 def write(found: Document, folder: Path | None, name: str, *, picture: bool = True) -> None:
-    """JSON, tables and, at the end, the picture into the folder, in the place of earlier ones."""
+    """Write JSON, tables and, at the end, the picture into the folder; they replace earlier ones."""
     if folder is None:
         return
     try:
@@ -118,7 +118,7 @@ def write(found: Document, folder: Path | None, name: str, *, picture: bool = Tr
 
 
 def sizes_of(text: str) -> list[int]:
-    """Numbers between commas, rising."""
+    """Parse numbers separated by commas; they must rise."""
     try:
         sizes = sorted({int(size) for size in text.split(",")})
     except ValueError:
@@ -129,7 +129,7 @@ def sizes_of(text: str) -> list[int]:
 
 
 def kinds_of(text: str) -> list[str]:
-    """Names between commas."""
+    """Parse names separated by commas."""
     kinds = list(dict.fromkeys(text.split(",")))
     if not set(kinds) <= set(KINDS):
         raise UsageError(f"--kinds must be among {','.join(KINDS)}, not {text}")
@@ -137,7 +137,7 @@ def kinds_of(text: str) -> list[str]:
 
 
 def measured(kinds: list[str], sizes: list[int], folder: Path | None, **options: Any) -> Document:
-    """Run everything; what is done is written after every size, so that nothing is lost."""
+    """Run everything; results are written after every size, so that an interrupted run loses little."""
     artifacts, core = options.pop("artifacts"), options.pop("core")
     chosen = Options(**options)
     known = [peer.name for peer in PEERS] + [OURS, OURS_SMALL, OURS_EXACT]
@@ -165,19 +165,25 @@ def measured(kinds: list[str], sizes: list[int], folder: Path | None, **options:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--kinds", default=",".join(KINDS), help="Of vectors, between commas.")
-@click.option("--sizes", default="10000,100000,200000,1000000", help="Items, between commas.")
-@click.option("--artifacts", type=click.Path(path_type=Path), help="Whose towers; see build-index.")
+@click.option("--kinds", default=",".join(KINDS), help="Kinds of vectors, separated by commas.")
+@click.option("--sizes", default="10000,100000,200000,1000000", help="Numbers of items, separated by commas.")
+@click.option("--artifacts", type=click.Path(path_type=Path), help="Bundles folder whose towers to take.")
 @click.option("--recall-target", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95)
-@click.option("--queries", type=click.IntRange(10), default=1000, help="That choose, and as many others.")
-@click.option("--timed", type=click.IntRange(1), default=300, help="Of the held-out queries.")
-@click.option("--rounds", type=click.IntRange(1), default=5, help="In which all indexes take turns.")
+@click.option(
+    "--queries", type=click.IntRange(10), default=1000, help="Queries to choose by, and as many to measure."
+)
+@click.option("--timed", type=click.IntRange(1), default=300, help="Held-out queries that are timed.")
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Rounds in which all indexes take turns.")
 @click.option("--seed", default=42)
-@click.option("--core", type=click.IntRange(0), help="To stay on.  [default: the first usable]")
+@click.option("--core", type=click.IntRange(0), help="Core to stay on.  [default: the first usable]")
 @click.option("--only", multiple=True, help="An index by its name in the table; may be repeated.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="For JSON, table and PNG.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for JSON, table and PNG."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--merge", type=click.Path(path_type=Path), multiple=True, help="Join earlier JSON; no runs.")
+@click.option(
+    "--merge", type=click.Path(path_type=Path), multiple=True, help="Merge earlier JSON; nothing runs."
+)
 def main(
     kinds: str, sizes: str, output: Path | None, as_json: bool, merge: tuple[Path, ...], **options: Any
 ) -> None:

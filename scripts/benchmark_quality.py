@@ -1,15 +1,16 @@
-"""How good the lists are beside those of implicit and LensKit: on the same split, for the same users.
+"""Compares our lists with those of implicit and LensKit, on the same split and for the same users.
 
-Every model is trained on the positives of train (ours has its ratings and side features besides), items a
-user has in train are never recommended, and the warm users are judged by the metrics of every report. The
+Every model is trained on the positives of train; ours also gets ratings and side features. Items a user has
+in train are never recommended, and the warm users are judged by the metrics of every report. The
 budget is a number of settings, the same for every model: `--budget` of them are fitted on train and
-compared by NDCG@k of the warm users of validation, the model's own defaults first, the rest drawn from its
-space (`SPACE` here, `PEERS` in peers.py; a smaller space is tried whole). The best one is then fitted for
-every seed and meets the test slice, once. The baselines of every report choose from grids of their own,
+compared by NDCG@k over the warm users of validation. The model's own defaults come first, the rest are drawn
+from its space (`SPACE` here, `PEERS` in peers.py; a smaller space is tried whole). The best one is then
+fitted for every seed and meets the test slice once. The baselines of every report choose from grids of their own,
 none larger than five.
 
-No part of CI: it takes from minutes to hours. The libraries go into an environment of their own, as LensKit
-needs an older pandas than scripts/constraints.txt pins. From the root of the checkout:
+The script is no part of CI: it takes from minutes to hours. The libraries go into an environment of their
+own, since LensKit needs an older pandas than scripts/constraints.txt pins. Run it from the root of the
+checkout:
 
     python3 -m venv .venv-benchmark
     .venv-benchmark/bin/pip install -e '.[benchmark]'
@@ -19,7 +20,7 @@ needs an older pandas than scripts/constraints.txt pins. From the root of the ch
 
 import os
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as implicit advises, whose own threads it would slow down
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # implicit advises this: BLAS threads would slow down its own
 os.environ["TORCHDYNAMO_DISABLE"] = "1"  # compiling takes LensKit longer than training does here
 
 import json
@@ -68,7 +69,7 @@ SPACE: Space = {
 
 @dataclass(frozen=True)
 class Arena:
-    """What everybody is trained on and judged by; `budget` and `seeds` as in the options."""
+    """The data that every model is trained on and judged by; `budget` and `seeds` as in the options."""
 
     dataset: Dataset
     settings: BuildSettings
@@ -82,7 +83,7 @@ class Arena:
 
     @classmethod
     def of(cls, dataset: Dataset, settings: BuildSettings, k: int, budget: int, seeds: list[int]) -> "Arena":
-        """Split and encode as `build` does."""
+        """Split and encode the table as `build` does."""
         threshold = settings.positive_threshold
         table, _ = usable(dataset.interactions, threshold)
         split = split_interactions(table, settings.split, seed=settings.seed)
@@ -111,7 +112,7 @@ def search(arena: Arena, name: str, space: Space, fit: Callable[[Setting], Score
 
 
 def best(tried: Sequence[Trial]) -> Setting:
-    """The setting with the best figure on validation."""
+    """Choose the setting with the best NDCG on validation."""
     return max(tried, key=lambda trial: trial.ndcg).setting
 
 
@@ -134,7 +135,7 @@ def peer_row(arena: Arena, peer: Peer) -> Row:
 
 
 def baseline_rows(arena: Arena) -> list[Row]:
-    """The baselines of every report; the time is that of all of them."""
+    """Measure the baselines of every report; their time is that of all of them together."""
     start, train = time.perf_counter(), arena.data.train
     chosen = BaselineSet.choose(train, arena.validation, arena.data.positive_threshold, arena.k)
     seconds = time.perf_counter() - start
@@ -158,7 +159,7 @@ def baseline_rows(arena: Arena) -> list[Row]:
 
 
 def search_towers(arena: Arena) -> tuple[Trial, ...]:
-    """Search our towers as the others are searched; besides, they stop early on validation, as always."""
+    """Search our towers as the other models are searched; they also stop early on validation, as always."""
     data, split, settings = arena.data, arena.split, arena.settings
     users, items = ids_of(split.train)
     trainer = Trainer(settings, arena.dataset.items, arena.dataset.users, choose_device("cpu"), Silent())
@@ -206,7 +207,7 @@ def our_rows(arena: Arena, name: str, setting: Setting, tried: tuple[Trial, ...]
 
 
 def compare(arena: Arena) -> tuple[list[Row], list[Row]]:
-    """Our rows, and everybody else's."""
+    """Our rows first, then those of the baselines and of the other libraries."""
     others = baseline_rows(arena)
     for peer in PEERS:
         if peer.installed:
@@ -223,7 +224,7 @@ def compare(arena: Arena) -> tuple[list[Row], list[Row]]:
 
 
 def document(arena: Arena, ours: list[Row], others: list[Row]) -> dict[str, Any]:
-    """Everything, as plain JSON types."""
+    """Everything in one document of plain JSON types."""
     return {
         "dataset": arena.dataset.name,
         "split": asdict(arena.split.counts) | asdict(arena.settings.split),
@@ -241,7 +242,7 @@ def document(arena: Arena, ours: list[Row], others: list[Row]) -> dict[str, Any]
 
 
 def read(ratings: Path | None, dataset: str, data: Path) -> Dataset:
-    """A named set, or somebody's own table with what lies beside it."""
+    """Read a named set, or a table of one's own with the items and users beside it."""
     if ratings is None:
         return load_dataset(dataset, data, say)
     items, users = find_items_beside(ratings), find_users_beside(ratings)
@@ -251,12 +252,12 @@ def read(ratings: Path | None, dataset: str, data: Path) -> Dataset:
 
 
 def say(line: str) -> None:
-    """Tell whoever watches."""
+    """Print a line of progress on stderr."""
     click.echo(line, err=True)
 
 
 def seeds_of(text: str) -> list[int]:
-    """Numbers between commas."""
+    """Parse numbers separated by commas."""
     try:
         return [int(seed) for seed in text.split(",")]
     except ValueError:
@@ -267,15 +268,23 @@ def seeds_of(text: str) -> list[int]:
 
 @click.command(context_settings={"show_default": True})
 @click.option("--dataset", default="ml-100k", help="A named data set.")
-@click.option("--ratings", type=click.Path(path_type=Path, exists=True), help="Instead of a named one.")
-@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Downloaded data sets.")
+@click.option(
+    "--ratings",
+    type=click.Path(path_type=Path, exists=True),
+    help="Your own table instead of a named data set.",
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder of downloaded data sets."
+)
 @click.option("--test-fraction", default=SplitSettings.test_fraction)
 @click.option("--validation-fraction", default=SplitSettings.validation_fraction)
 @click.option("--positive-threshold", default=BuildSettings.positive_threshold)
 @click.option("--k", type=click.IntRange(1), default=10, help="Length of the lists.")
 @click.option("--budget", type=click.IntRange(1), default=20, help="Settings each model may try.")
-@click.option("--seeds", default="42,1,2", help="What is chosen is fitted once for each.")
-@click.option("--threads", type=click.IntRange(1), default=usable_cores(), help="The same for all.")
+@click.option("--seeds", default="42,1,2", help="Seeds: each chosen setting is fitted once for each.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=usable_cores(), help="Threads, the same for all models."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def main(ratings: Path | None, dataset: str, data: Path, as_json: bool, **options: Any) -> None:
     """Compare with implicit and LensKit on ml-100k, or on another set."""

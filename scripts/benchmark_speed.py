@@ -1,7 +1,7 @@
-"""How long the main job takes and how much memory: build-index, cold queries, training.
+"""Measures the time and memory of the main job: build-index, cold queries, training.
 
-These are the times a user waits for, so whole processes are measured, as a shell would start them;
-only the rate of training is taken inside one, around the training loop alone. Run from the checkout:
+A user waits for whole processes, so whole processes are measured, started as a shell would start them. Only
+the rate of training is taken inside one process, around the training loop alone. Run it from the checkout:
 
     .venv/bin/python scripts/benchmark_speed.py
     .venv/bin/python scripts/benchmark_speed.py --ratings path/to/ratings.dat.gz
@@ -23,7 +23,7 @@ QUERIES = 5
 
 
 def timed(command: list[str]) -> float:
-    """Wall seconds of a process; its error ends the benchmark."""
+    """Run a process and return its wall seconds; its failure ends the benchmark."""
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -38,7 +38,7 @@ def peak_mebibytes() -> float:
 
 
 def comparisons_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> float:
-    """Pairs of positive and negative trained on in a second by one member, after one epoch of warm-up."""
+    """Pairs of a positive and a negative that one member trains on in a second, after a warm-up epoch."""
     import numpy as np
     import torch
 
@@ -67,9 +67,13 @@ def comparisons_a_second(ratings: Path | None, data: Path, epochs: int = 3) -> f
 
 
 @click.command()
-@click.option("--ratings", type=click.Path(path_type=Path, exists=True), help="Instead of ml-100k.")
-@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Downloaded data sets.")
-@click.option("--user", default="42", help="Whom to ask for.")
+@click.option(
+    "--ratings", type=click.Path(path_type=Path, exists=True), help="Your own table instead of ml-100k."
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder of downloaded data sets."
+)
+@click.option("--user", default="42", help="The user to ask for.")
 def main(ratings: Path | None, data: Path, user: str) -> None:
     """Measure the main job on ml-100k, or on --ratings."""
     bin_folder = Path(sys.executable).parent

@@ -1,10 +1,10 @@
-"""Damage the files of a bundle at random, thousands of times: does anything read a damaged one?
+"""Damages the files of a bundle at random, thousands of times, and checks that no reader accepts one.
 
-FAISS, safetensors and NumPy load most flipped bits without a word; the digests of a bundle are there so
-that nothing is parsed that is not what was written. Each damage here is to one file, every file as often as
-the others, and is put right again after what reads that file has refused it: `verify`, which reads all, and
-what serves (`query`) or judges (`retrieval evaluate`) where that reads it too. `current`, which has no
-digest, is refused or names the same bundle as before.
+FAISS, safetensors and NumPy load most flipped bits without an error; the digests of a bundle ensure that only
+what was written is parsed. Each damage is to one file, every file as often as the others. Every command that
+reads the file must refuse it: `verify`, which reads all files, and `query` or `retrieval evaluate` where they
+read it too. Then the file is restored. The file `current` has no digest: it must be refused or name the same
+bundle as before.
 
     python scripts/corrupt_bundles.py --damages 10000
 """
@@ -40,13 +40,13 @@ Reader = Callable[[], object]
 
 @dataclass
 class Tally:
-    """What became of the damages.
+    """Counts how the damages ended.
 
     Attributes:
         refused, done: by kind of damage.
         accepted: how often the whole bundle was read between them.
         same: damages to `current` after which it still named the same bundle.
-        survivors: what was read though damaged, or refused though whole.
+        survivors: files that were read though damaged, or refused though whole.
     """
 
     refused: dict[str, int] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Tally:
     survivors: list[str] = field(default_factory=list)
 
     def count(self, kind: str, what: str, refused: bool) -> None:
-        """Enter one damage."""
+        """Count one damage."""
         self.done[kind] = self.done.get(kind, 0) + 1
         self.refused[kind] = self.refused.get(kind, 0) + refused
         if not refused:
@@ -78,11 +78,11 @@ class Shelf:
 
     @property
     def folder(self) -> Path:
-        """Of the bundle that is damaged."""
+        """The folder of the bundle that is damaged."""
         return self.artifacts / BUILDS / read_pointer(self.artifacts)[0]
 
     def readers(self, name: str) -> dict[str, Reader]:
-        """What reads a bundle in this process: the code behind `verify`, `query` and `evaluate`."""
+        """The readers of a bundle in this process: the code behind `verify`, `query` and `evaluate`."""
         return {
             "verify": partial(_verify, self.artifacts, name),
             "query": lambda: read_system(open_named(self.artifacts, name), "served"),
@@ -97,7 +97,7 @@ def _verify(artifacts: Path, name: str) -> None:
 
 
 def refuses(reader: Reader, file: str) -> bool:
-    """Whether reading ends in the one error that it may end in, which names the file."""
+    """Whether reading ends in the only allowed error, one that names the file."""
     try:
         reader()
     except ArtifactError as error:
@@ -106,7 +106,7 @@ def refuses(reader: Reader, file: str) -> bool:
 
 
 def readers_of(shelf: Shelf) -> dict[str, list[str]]:
-    """Who reads each file, found out by taking it away."""
+    """The readers of each file, found by taking the file away."""
     folder, name = shelf.folder, shelf.folder.name
     files = [MANIFEST, *open_bundle(shelf.artifacts).manifest.files]
     readers = shelf.readers(name)
@@ -123,7 +123,7 @@ def damaged(data: bytes, kind: str, others: list[bytes], rng: np.random.Generato
     """The bytes after one damage.
 
     Args:
-        others: what a swap may put in their place, none of it the same.
+        others: contents that a swap may put in their place; none equals `data`.
     """
     if kind == "flipped bit":
         changed = bytearray(data)
@@ -174,7 +174,7 @@ def _accept(readers: dict[str, Reader], tally: Tally) -> None:
 
 
 def corrupt_pointer(shelf: Shelf, n: int, seed: int, tally: Tally) -> None:
-    """Damage `current` n times: it must be refused, or name the bundle it named."""
+    """Damage `current` n times: it must be refused, or still name the same bundle."""
     rng = np.random.default_rng([seed, 1])
     pointer = shelf.artifacts / CURRENT
     whole, folder = pointer.read_bytes(), shelf.folder
@@ -190,7 +190,7 @@ def corrupt_pointer(shelf: Shelf, n: int, seed: int, tally: Tally) -> None:
 
 
 def small_shelf(folder: Path) -> Shelf:
-    """Two builds of the sample, as small as they come, and two bundles of the first in one folder."""
+    """Two very small builds of the sample, and two bundles of the first in one folder."""
     from retrieval.bundles.writer import copy_bundle, new_bundle
     from retrieval.pipeline.save import write_build
 
@@ -205,9 +205,9 @@ def small_shelf(folder: Path) -> Shelf:
 
 @click.command()
 @click.option("--damages", type=click.IntRange(min=1), default=10_000, help="Flips and truncations.")
-@click.option("--seed", type=int, default=0, help="Of the damages.")
+@click.option("--seed", type=int, default=0, help="Seed of the damages.")
 def main(damages: int, seed: int) -> None:
-    """Damage a small bundle at random; exit 1 if anything reads what is damaged."""
+    """Damage a small bundle at random; exit with 1 if any reader accepts a damaged file."""
     tally, folder = Tally(), Path(tempfile.mkdtemp())
     try:
         shelf = small_shelf(folder)

@@ -1,6 +1,7 @@
-"""Bytes from outside, searched by coverage with atheris: into tables, or into a bundle of right digests.
+"""Searches by coverage, with atheris, for bytes that break the readers of tables or bundles.
 
-What must hold is in `fuzz_targets.py`. Run from the checkout, with the extra `fuzz`:
+The bytes are given as tables, or as files of a bundle whose digests are made right. `fuzz_targets.py` says
+what must hold. Run it from the checkout, with the extra `fuzz`:
 
     python scripts/fuzz.py readers --minutes 10
     python scripts/fuzz.py manifest --minutes 10
@@ -35,17 +36,17 @@ INSTRUMENTED = [
 LONGEST = 65_536  # bytes of an input
 SEED_LINES = 40
 SECONDS_EACH, MEGABYTES = 30, 4096  # beyond which atheris ends the process, with a finding
-ENVIRONMENT = 6  # exit code of what is not installed
+ENVIRONMENT = 6  # exit code where an extra is not installed
 
 
 @dataclass
 class Search:
-    """One target, called with one input after the other; it goes on after a finding.
+    """Calls one target with one input after the other, and continues after a finding.
 
     Attributes:
-        target: what must not raise.
+        target: the function that must not raise.
         output: folder of findings.
-        found: files of the inputs, by what was raised where.
+        found: the files of the inputs, by the error and the place it was raised at.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Search:
             self._keep(data, error)
 
     def finish(self) -> None:
-        """Say what was found and end the process, which atheris would never give back."""
+        """Print what was found and end the process, since atheris never returns."""
         seconds = time.monotonic() - self.started
         names = "".join(f" {path}" for path in self.found.values())
         count = f"{len(self.found)} new finding{'' if len(self.found) == 1 else 's'}"
@@ -89,7 +90,7 @@ class Search:
 
 
 def _last_place(where: TracebackType | None) -> str:
-    """File and line of ours nearest to what was raised."""
+    """The file and line of our code nearest to where the error was raised."""
     frames = traceback.extract_tb(where)
     parts = [str(ROOT / part) for part in ("retrieval", "index", "scripts")]
     ours = [frame for frame in frames if frame.filename.startswith(tuple(parts))]
@@ -98,7 +99,7 @@ def _last_place(where: TracebackType | None) -> str:
 
 
 def readers(work: Path, corpus: Path) -> Callable[[bytes], object]:
-    """The first byte chooses the reader, the others are the file."""
+    """The first byte chooses the reader; the others are the file."""
     from fuzz_targets import READERS, read_table
 
     from retrieval.data.interactions import read_interactions
@@ -107,8 +108,8 @@ def readers(work: Path, corpus: Path) -> Callable[[bytes], object]:
     movies = b"".join(SAMPLE.with_name("movies.csv").read_bytes().splitlines(keepends=True)[:SEED_LINES])
     (work / "ratings.csv").write_bytes(ratings)
     dat = read_interactions(work / "ratings.csv").frame.write_csv(include_header=False)
-    # Parquet is left out: its pages are polars' own to read, which ends the process where they ask for memory
-    # that there is not, as a bit that is flipped can make them do.
+    # Parquet is left out: polars ends the process when a page asks for more memory than there is, and a
+    # flipped bit can make it ask.
     files = {
         "csv": ratings,
         "movies": movies,
@@ -136,7 +137,7 @@ def _zipped(member: str, data: bytes) -> bytes:
 
 
 def manifest(work: Path, corpus: Path) -> Callable[[bytes], object]:
-    """The first byte chooses the file of a small bundle that the others replace; digests are made right."""
+    """The first byte chooses a file of a small bundle; the others replace it, and digests are made right."""
     from fuzz_targets import Forge, small_bundle
 
     forge = Forge(small_bundle(work))
@@ -154,7 +155,7 @@ TARGETS = {"readers": readers, "manifest": manifest}
 
 
 def mutated(data: bytes, longest: int, seed: int) -> bytes:
-    """Half of the time as libFuzzer does it; else as documents and arrays are, which it hardly comes to."""
+    """Mutate as libFuzzer does, or, half of the time, to nearly right documents and arrays."""
     import atheris
     from fuzz_mutations import mutated_array, mutated_json
 
@@ -167,13 +168,13 @@ def mutated(data: bytes, longest: int, seed: int) -> bytes:
 @click.command()
 @click.argument("what", type=click.Choice(list(TARGETS)))
 @click.option("--minutes", type=MINUTES, default=10.0, show_default=True)
-@click.option("--seed", type=click.IntRange(min=1, max=2**31 - 1), help="Of the search.  [default: any]")
+@click.option("--seed", type=click.IntRange(min=1, max=2**31 - 1), help="Seed of the search.  [default: any]")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("findings"),
     show_default=True,
-    help="Folder for what is found.",
+    help="Folder of findings.",
 )
 @click.option(
     "--again",
@@ -181,7 +182,7 @@ def mutated(data: bytes, longest: int, seed: int) -> bytes:
     help="Try this one input, with its traceback.",
 )
 def main(what: str, minutes: float, seed: int | None, output: Path, again: Path | None) -> None:
-    """Search for bytes that WHAT neither answers nor refuses in one line; exit code 1 where there are."""
+    """Search for bytes that WHAT neither reads nor refuses in one line; exit with 1 if there are any."""
     try:
         import atheris
     except ImportError:
@@ -203,7 +204,7 @@ def main(what: str, minutes: float, seed: int | None, output: Path, again: Path 
 
 
 def _search(search: Search, corpus: Path, seed: int | None) -> None:
-    """Never comes back: `Search.finish` ends the process, or atheris at what hangs or takes gigabytes."""
+    """Never returns: `Search.finish` ends the process, or atheris where an input hangs or takes gigabytes."""
     import atheris
 
     flags: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Documents and arrays that are nearly right: the bytes that random ones hardly ever come to."""
+"""Mutates documents and arrays so that they stay nearly right, which random bytes almost never are."""
 
 import ast
 import json
@@ -24,14 +24,14 @@ _SHAPES = (
 
 
 def mutated_json(data: bytes, seed: int) -> bytes:
-    """A document with a few places changed: other types, huge and odd values, keys dropped and doubled."""
+    """Change a few places of a document: other types, huge and odd values, keys dropped and doubled."""
     rng = random.Random(seed)
     try:
         document = json.loads(data)
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
             document = _mutated(document, rng)
         text = json.dumps(document)
-    except (ValueError, ArithmeticError, RecursionError):  # no document, or one grown out of hand
+    except (ValueError, ArithmeticError, RecursionError):  # not a document, or one that grew too deep
         return data
     if rng.random() < 0.05 and text.startswith('{"'):
         key = text[1 : text.find('"', 2) + 1]  # twice the same key
@@ -42,7 +42,7 @@ def mutated_json(data: bytes, seed: int) -> bytes:
 
 
 def mutated_array(data: bytes, seed: int) -> bytes:
-    """An .npy file with another header: types, shapes and lengths that are wrong, senseless or huge."""
+    """Give an .npy file another header: types, shapes and lengths that are wrong, senseless or huge."""
     rng = random.Random(seed)
     kind = rng.randrange(8)
     if kind < 5:
@@ -68,7 +68,7 @@ def mutated_array(data: bytes, seed: int) -> bytes:
 
 
 def _mutated(document: Any, rng: random.Random) -> Any:
-    """The document with one place changed; it may be changed itself."""
+    """The document with one place changed; the argument itself may be changed."""
     places = list(_places(document))
     if not places:
         return rng.choice(_ODD)

@@ -1,6 +1,6 @@
-"""What bytes from outside may do: give an answer, or an error of one line that names the file. Nothing else.
+"""The law for bytes from outside: they give an answer, or an error of one line that names the file.
 
-`fuzz.py` holds readers and bundles to it by coverage,
+`fuzz.py` tests readers and bundles by coverage,
 `tests/robustness/test_fuzz_inputs.py` by chosen kinds of bytes.
 """
 
@@ -61,14 +61,14 @@ USERS, K = 3, 5
 
 
 class BrokenLaw(AssertionError):
-    """Neither an answer nor an error of one line."""
+    """A reader gave neither an answer nor an error of one line."""
 
 
 def read_table(case: int, data: bytes, folder: Path) -> Interactions | ItemTable | UserTable | None:
     """Read `data` as the file of `READERS[case]`; None where it is refused.
 
     Raises:
-        BrokenLaw: where the answer or the error is none.
+        BrokenLaw: if there is neither a sound answer nor an error of one line.
     """
     name, reader = READERS[case % len(READERS)]
     path = folder / name
@@ -85,7 +85,7 @@ def read_table(case: int, data: bytes, folder: Path) -> Interactions | ItemTable
 
 
 def check_error(error: RetrievalError, path: Path) -> None:
-    """One line, which names the path."""
+    """Check that an error is one line that names the path."""
     if len(str(error).splitlines()) != 1:
         raise BrokenLaw(f"not one line: {str(error)!r}")
     if str(path) not in str(error):
@@ -93,7 +93,7 @@ def check_error(error: RetrievalError, path: Path) -> None:
 
 
 def check_table(table: Interactions | ItemTable | UserTable) -> None:
-    """What the classes promise of what they hold."""
+    """Check what the classes promise about their contents."""
     frame = table.frame
     if not frame.height:
         raise BrokenLaw("a table of no rows")
@@ -116,7 +116,7 @@ def check_table(table: Interactions | ItemTable | UserTable) -> None:
 
 
 class Forge:
-    """A bundle in which files are replaced while its digests stay right, as damage can not, but malice can.
+    """A bundle whose files are replaced while its digests stay right, as an attacker could do.
 
     Args:
         folder: the bundle's own, to be changed; not named as bundles are, as the name follows the digest.
@@ -131,14 +131,14 @@ class Forge:
         self._answers = answers(read_system(bundle, "served"))
 
     def content(self, name: str) -> bytes:
-        """What stands in a file that may be replaced."""
+        """The contents of a file that may be replaced."""
         return self._own[name]
 
     def open(self, name: str, data: bytes) -> bool:
         """Whether the bundle opens and answers with `data` in the file `name`.
 
         Raises:
-            BrokenLaw: where the answer is another one, or the error none.
+            BrokenLaw: if the answer differs from the whole bundle's, or the error is not one line.
         """
         with self._forged(name, data):
             try:
@@ -186,7 +186,7 @@ class Forge:
 
 
 def answers(system: FittedSystem) -> list[dict[str, Any]]:
-    """What a few users, a history and an item are answered."""
+    """The lists of a few users, a history and an item."""
     recommender = Recommender(system)
     found = [*recommender.recommend(system.users.ids[:USERS], K)]
     if system.model.vectors.history_items is not None:

@@ -1,4 +1,4 @@
-"""All indexes of `benchmark_index.py` over the same vectors: built, set, timed in turns."""
+"""Builds all indexes of `benchmark_index.py` over the same vectors, sets them, and times them in turns."""
 
 import functools
 import gc
@@ -19,12 +19,12 @@ from index import choose as choose_index
 from index.choosing.trials import build, exact_trial, first_meeting, time_trials
 
 K = 100
-SLOWER = 2.0  # than FAISS Flat: nobody looks for a setting there
+SLOWER = 2.0  # times FAISS Flat: slower settings are not searched
 
 
 @dataclass(frozen=True)
 class Options:
-    """As on the command line."""
+    """The options of the command line."""
 
     recall_target: float
     queries: int
@@ -70,14 +70,14 @@ class Contest:
         self.slowest_ms = np.inf
 
     def attempt(self, built: Built, setting: Setting) -> Trial:
-        """Recall and time of a setting on the queries that choose."""
+        """Measure recall and time of a setting on the choosing queries."""
         given, seconds = answers(built.asking(setting), self.vectors.choosing)
         found = [built.rows(answer) for answer in given]
         recall = float(recalls(found, self.choosing_truth).mean())
         return Trial(setting, recall, 1000 * float(np.median(seconds)))
 
     def enter(self, name: str, prepare: Callable[[], Contender]) -> None:
-        """Add a contender; one that fails is named, as a run of an hour should not end with it."""
+        """Add a contender; one that fails is reported, so that a run of an hour does not end with it."""
         gc.collect()
         try:
             entered = prepare()
@@ -154,7 +154,7 @@ class Contest:
         return Contender(built, seconds, setting, point.name, met, trials, document)
 
     def run(self) -> list[Document]:
-        """Everybody enters, then all are timed in turns; an entry for each."""
+        """Enter every index, then time all in turns; returns an entry for each."""
         limits = {OURS: None, OURS_SMALL: self.vectors.items.nbytes // 2}
         tunings = {name: self.tune(limit) for name, limit in limits.items() if self.wanted(name)}
         for peer in PEERS:
@@ -213,5 +213,5 @@ class Contest:
 
 
 def say(line: str) -> None:
-    """Tell whoever watches."""
+    """Print a line of progress on stderr."""
     click.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""How `benchmark_index.py` measures: recall and time of single queries, the choice of a setting, growth."""
+"""Measures for `benchmark_index.py`: recall and time of single queries, the choice of a setting, growth."""
 
 import math
 import time
@@ -14,13 +14,13 @@ from index import recall_against_exact
 Ask = Callable[[NDArray[np.float32]], Any]
 Setting = dict[str, float]
 
-WARM_UP = 5  # untimed queries each time another index has its turn
+WARM_UP = 5  # untimed queries at the start of each index's turn
 HALVINGS = 3  # of the gap between the last value that misses the target and the first that meets it
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting, its recall and its median time on the queries that choose."""
+    """A setting, with its recall and its median time on the choosing queries."""
 
     setting: Setting
     recall: float
@@ -28,7 +28,7 @@ class Trial:
 
 
 def answers(ask: Ask, queries: NDArray[np.float32]) -> tuple[list[Any], NDArray[np.float64]]:
-    """What each query is answered, one after the other, and the seconds that took."""
+    """Ask the queries one after the other; returns the answers and the seconds each took."""
     for query in queries[:WARM_UP]:
         ask(query)
     given, seconds = [], np.empty(len(queries))
@@ -41,7 +41,7 @@ def answers(ask: Ask, queries: NDArray[np.float32]) -> tuple[list[Any], NDArray[
 
 
 def recalls(found: Sequence[NDArray[Any]], truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of the exact answer that was found, query by query; answers may be short."""
+    """Share of the exact answer that each query found; answers may be short."""
     rows = np.full(truth.shape, -1, dtype=np.int64)
     for line, each in zip(rows, found, strict=True):
         line[: len(each)] = each[: len(line)]
@@ -86,7 +86,7 @@ def walk(
 
 
 def choose(trials: Sequence[Trial], target: float) -> tuple[Trial, bool]:
-    """The fastest that meets the target, True; where none does, the one of the best recall, False."""
+    """The fastest trial that meets the target, and True; else the one with the best recall, and False."""
     meeting = [trial for trial in trials if trial.recall >= target]
     if meeting:
         return min(meeting, key=lambda trial: trial.p50_ms), True

@@ -1,7 +1,7 @@
-"""Indexes of several libraries behind one interface, for `benchmark_index.py`: vectors in, a way to ask out.
+"""Puts the indexes of several libraries behind one interface, for `benchmark_index.py`.
 
-Each is built with its library's usual recipe, told to use one thread, and asked by its ordinary Python call.
-The libraries are imported where they are used; `pip install -e '.[benchmark]'` brings them.
+Each index is built by its library's usual recipe on one thread, and queried through its ordinary Python call.
+The libraries are imported where they are used; `pip install -e '.[benchmark]'` installs them.
 """
 
 import importlib.util
@@ -21,7 +21,20 @@ Matrix = NDArray[np.float32]
 Setting = dict[str, float]
 Ask = Callable[[Matrix], Any]  # of one query, shape (d,)
 
-BREADTHS = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2200, 3200, 4500)  # of a walk through a graph
+BREADTHS = (
+    100,
+    140,
+    200,
+    280,
+    400,
+    560,
+    800,
+    1100,
+    1600,
+    2200,
+    3200,
+    4500,
+)  # candidates that a walk through a graph keeps
 LINKS = 32
 
 
@@ -36,7 +49,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Built:
-    """An index that can be asked.
+    """An index that can be queried.
 
     Attributes:
         asking: a setting -> a function from one query to the library's own answer. The setting is that of
@@ -68,14 +81,14 @@ class Peer:
 
     @property
     def installed(self) -> bool:
-        """Whether its library is."""
+        """Whether its library is installed."""
         return importlib.util.find_spec(self.package) is not None
 
 
 def ours(
     vectors: Matrix, factory: str, settings: SearchSettings, k: int, seed: int
 ) -> tuple[Built, list[Setting]]:
-    """An index of ours, and settings of rising effort around its own, which come in the middle."""
+    """Our index, with settings of rising effort on both sides of its own."""
     if factory == "exact":
         exact = ExactIndex(vectors)
         built = Built(
@@ -137,7 +150,7 @@ def _faiss_rows(answer: Any) -> NDArray[Any]:
 
 
 def faiss_flat(vectors: Matrix, k: int, seed: int) -> Built:
-    """Every product."""
+    """All inner products."""
     _, asking, n_bytes = _faiss(vectors, "Flat", k)
     return Built(asking, _faiss_rows, n_bytes)
 
@@ -230,7 +243,7 @@ def scann_tree(leaves_per_root: int) -> Callable[[Matrix, int, int], Built]:
 
 
 def rising(first: int, last: int) -> tuple[int, ...]:
-    """Whole numbers about a factor of 1.4 apart, both ends among them.
+    """Whole numbers about a factor of 1.4 apart, both ends included.
 
     >>> rising(1, 20)
     (1, 2, 3, 4, 6, 8, 11, 16, 20)

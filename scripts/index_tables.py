@@ -1,4 +1,4 @@
-"""What `benchmark_index.py` found: joined from several runs, as tables and as a picture."""
+"""Joins the results of `benchmark_index.py`, and shows them as tables and as a picture."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def with_growth(found: Document) -> Document:
 
 
 def text(found: Document) -> str:
-    """For people: what was measured, a table for every kind and size, growth."""
+    """The results as text: what was measured, a table for every kind and size, growth."""
     machine = found["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     head = (
@@ -109,7 +109,7 @@ def _setting(entry: Document) -> str:
 
 
 def _exact(run: Document) -> list[str]:
-    """Exact search, ours against FAISS'."""
+    """A line that compares our exact search with FAISS'."""
     by_name = {each["library"]: each for each in run["entries"]}
     if EXACT not in by_name or OURS_EXACT not in by_name:
         return []

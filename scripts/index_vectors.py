@@ -1,7 +1,7 @@
-"""The vectors of `benchmark_index.py`: two kinds, as an index that is good on one may be bad on the other.
+"""Makes the vectors of `benchmark_index.py`, of two kinds: an index good on one may be bad on the other.
 
 - synthetic: 2,000 clusters whose spread decays from dimension to dimension, norms that differ log-normally,
-  and queries that lie between two clusters, so that what belongs in an answer is far apart.
+  and queries between two clusters, so that the items of an answer lie far apart.
 - towers: the item vectors of a trained bundle, each repeated with jitter until there are enough, and its real
   user vectors as queries.
 """
@@ -23,7 +23,7 @@ JITTER = 0.3  # of the spread of the item vectors, dimension by dimension
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """What everybody indexes and is asked.
+    """The items that every library indexes, and the queries it is asked.
 
     Attributes:
         items: shape (n, d), float32.
@@ -57,7 +57,7 @@ def synthetic(size: int, n_queries: int, seed: int) -> Vectors:
 
 
 def towers(items: Matrix, users: Matrix, size: int, n_queries: int, seed: int) -> Vectors:
-    """Every item vector as often as every other, but for the remainder; no user is asked for twice.
+    """Repeats every item vector equally often, but for the remainder; no user is a query twice.
 
     Where there are fewer users than 2 * n_queries, half of them choose and half are held out.
 
@@ -76,7 +76,7 @@ def towers(items: Matrix, users: Matrix, size: int, n_queries: int, seed: int) -
 
 
 def read_towers(artifacts: Path) -> tuple[Matrix, Matrix]:
-    """Item and user vectors of the current bundle's served part.
+    """Reads item and user vectors of the current bundle's served part.
 
     Raises:
         ArtifactError: if there is no bundle, or it is damaged.

@@ -1,6 +1,6 @@
 """Models of other libraries behind one interface, for `benchmark_quality.py`: positives in, a scorer out.
 
-The libraries are imported where they are used; `pip install -e '.[benchmark]'` brings them.
+The libraries are imported where they are used; `pip install -e '.[benchmark]'` installs them.
 """
 
 import functools
@@ -32,9 +32,9 @@ class Peer:
         name: of the library and the model.
         package: what must be installed.
         fit: positives, setting, seed, threads -> scorer of user rows over all item rows; NaN where the
-            model says nothing.
+            model has no score.
         space: the values each setting is searched over. What a setting leaves out is the library's default.
-        by_chance: whether the seed matters.
+        by_chance: whether the result depends on the seed.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Peer:
 
     @property
     def installed(self) -> bool:
-        """Whether its library is."""
+        """Whether its library is installed."""
         return importlib.util.find_spec(self.package) is not None
 
     def scorer(self, positives: EncodedInteractions, setting: Setting, seed: int, threads: int) -> Scorer:
-        """Fitted, with popularity where the model says nothing, as its users would have it."""
+        """Fit, with popularity where the model has no score, as its users would do."""
         return popularity_where_silent(self.fit(positives, setting, seed, threads), positives)
 
 
@@ -95,7 +95,7 @@ def implicit_bpr(positives: EncodedInteractions, setting: Setting, seed: int, th
 
 
 def implicit_knn(positives: EncodedInteractions, setting: Setting, seed: int, threads: int) -> Scorer:
-    """Items like those a user has, under one of three weightings of the users."""
+    """Items similar to those a user has, under one of three weightings of the users."""
     from implicit import nearest_neighbours
 
     kind = getattr(nearest_neighbours, f"{setting.get('weighting', 'TFIDF')}Recommender")
@@ -114,14 +114,14 @@ def lenskit_als(positives: EncodedInteractions, setting: Setting, seed: int, thr
 
 
 def lenskit_item_knn(positives: EncodedInteractions, setting: Setting, seed: int, threads: int) -> Scorer:
-    """Items like those a user has, by cosine."""
+    """Items similar to those a user has, by cosine."""
     from lenskit.knn import ItemKNNScorer
 
     return _lenskit(ItemKNNScorer(**setting, feedback="implicit"), positives, seed, threads)
 
 
 def lenskit_user_knn(positives: EncodedInteractions, setting: Setting, seed: int, threads: int) -> Scorer:
-    """What the users like this one have, by cosine."""
+    """Items of similar users, by cosine."""
     from lenskit.knn import UserKNNScorer
 
     return _lenskit(UserKNNScorer(**setting, feedback="implicit"), positives, seed, threads)
@@ -159,7 +159,7 @@ def _lenskit(component: Any, positives: EncodedInteractions, seed: int, threads:
 
 @functools.cache
 def set_lenskit_threads(threads: int) -> None:
-    """Once in a process, before torch has worked: LensKit refuses later."""
+    """Set LensKit's threads once in a process, before torch has worked; LensKit refuses later."""
     from lenskit.parallel import initialize
 
     initialize(processes=1, threads=threads, backend_threads=threads)

@@ -1,4 +1,4 @@
-"""What `benchmark_quality.py` found: a row a model, ours against the others user by user, JSON and tables."""
+"""The results of `benchmark_quality.py` as JSON and tables: a row a model, ours paired with the others."""
 
 import contextlib
 import importlib.metadata
@@ -18,7 +18,7 @@ PACKAGES = ("two-stage-retrieval", "numpy", "scipy", "torch", "implicit", "lensk
 
 
 class Trial(NamedTuple):
-    """A setting tried on validation: its NDCG@k there, and the seconds of fitting and judging it."""
+    """A setting tried on validation: its NDCG@k there, and the seconds that fitting and judging took."""
 
     setting: Setting
     ndcg: float
@@ -27,12 +27,12 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A model.
+    """One model's results.
 
     Attributes:
         setting: the chosen one; what it leaves out is the default.
         tried: what it was chosen from; empty where something else chose.
-        validation, test: one a seed; one in all where nothing is left to chance.
+        validation, test: one for each seed; one in all where the model does not depend on it.
         seconds: of a fit with the chosen setting, mean over the seeds.
     """
 
@@ -44,7 +44,7 @@ class Row:
     seconds: float
 
     def test_ndcg(self) -> np.ndarray:
-        """Mean over the seeds, user by user."""
+        """NDCG of each user on test, the mean over the seeds."""
         return np.mean([scores.ndcg for scores in self.test], axis=0)
 
     def to_json(self, k: int, seeds: Sequence[int]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Row:
             "tried": [trial._asdict() for trial in self.tried],
             "validation": {f"ndcg@{k}": mean_ndcg(self.validation)},
             "test": {f"{name}@{k}": asdict(mean_estimate(values)) for name, values in means.items()},
-            # zip ends at the one seed of what leaves nothing to chance
+            # zip ends at the one seed of a model that does not depend on it
             "seeds": {str(seed): mean_ndcg([each]) for seed, each in zip(seeds, self.test, strict=False)},
             "search_seconds": sum(trial.seconds for trial in self.tried),
             "fit_seconds": self.seconds,
@@ -74,7 +74,7 @@ class Paired:
 
     @classmethod
     def of(cls, row: Row, against: Row) -> "Paired":
-        """With its interval and its p-value."""
+        """The difference of two rows, with its interval and p-value."""
         differences = row.test_ndcg() - against.test_ndcg()
         return cls(row.name, against.name, mean_estimate(differences), sign_flip_p_value(differences))
 
@@ -85,7 +85,7 @@ def mean_ndcg(scores: Sequence[StageScores]) -> float:
 
 
 def installed_versions() -> dict[str, str]:
-    """Of what the figures depend on."""
+    """Versions of the packages that the figures depend on."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -94,7 +94,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def text(found: dict[str, Any]) -> str:
-    """For people: the models, what was chosen, and ours against each of the others."""
+    """The results as text: the models, what was chosen, and ours against each of the others."""
     title = (
         f"{found['dataset']}: {found['judged_users']} users with a relevant test item, "
         f"seeds {', '.join(map(str, found['seeds']))}, at most {found['budget']['settings']} settings a model"

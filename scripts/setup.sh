@@ -108,7 +108,7 @@ prepare() {
     rm -f "$venv"/.installed-*
     (
         cd "$root" || exit 1
-        # A dead registry is to fail within a minute or two; whoever set these knows better.
+        # A dead registry should fail within a minute or two; values that are set already win.
         export PIP_RETRIES="${PIP_RETRIES:-2}" PIP_TIMEOUT="${PIP_TIMEOUT:-${PIP_DEFAULT_TIMEOUT:-20}}"
         exec "$venv/bin/python" -m pip --no-input --disable-pip-version-check install --progress-bar off \
             -c scripts/constraints.txt -e "$target" >"$log" 2>&1 </dev/null

@@ -1,4 +1,4 @@
-"""The tracked sample, built in a moment: what is damaged, forged and killed again and again."""
+"""Builds the tracked sample in a moment, for tests that damage, forge and kill again and again."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def small_settings(epochs: int = 1, seed: int = 42) -> "BuildSettings":
-    """Narrow towers; an index that misses items, and fewer candidates than items."""
+    """Settings with narrow towers, an index that misses items, and fewer candidates than items."""
     from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings
 
     return BuildSettings(
@@ -25,7 +25,7 @@ def small_settings(epochs: int = 1, seed: int = 42) -> "BuildSettings":
 
 
 def small_build(settings: "BuildSettings | None" = None) -> "Build":
-    """The sample's 150 users and 120 items."""
+    """Build on the sample's 150 users and 120 items."""
     from retrieval.data.datasets import load_dataset
     from retrieval.pipeline.build import build
 
