@@ -1,12 +1,12 @@
 """Compares our lists with those of implicit and LensKit, on the same split and for the same users.
 
 Every model is trained on the positives of train; ours also gets ratings and side features. Items a user has
-in train are never recommended, and the warm users are judged by the metrics of every report. The
-budget is a number of settings, the same for every model: `--budget` of them are fitted on train and
-compared by NDCG@k over the warm users of validation. The model's own defaults come first, the rest are drawn
-from its space (`SPACE` here, `PEERS` in peers.py; a smaller space is tried whole). The best one is then
-fitted for every seed and meets the test slice once. The baselines of every report choose from grids of their own,
-none larger than five.
+in train are never recommended, and the warm users are judged by the metrics of every report. The budget is
+a number of settings, the same for every model: `--budget` of them are fitted on train and compared by
+NDCG@k over the warm users of validation. The model's own defaults come first, the rest are drawn from its
+space (`SPACE` here, `PEERS` in peers.py; a smaller space is tried whole). The best one is then fitted for
+every seed and meets the test slice once. The baselines of every report choose from grids of their own, none
+larger than five.
 
 The script is no part of CI: it takes from minutes to hours. The libraries go into an environment of their
 own, since LensKit needs an older pandas than scripts/constraints.txt pins. Run it from the root of the
