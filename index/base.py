@@ -1,4 +1,4 @@
-"""What every index of items has in common: the protocol, its answer, its checks, and ragged lists of rows."""
+"""The protocol of every index, the result of a search, and the checks of vectors, queries and rows."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,7 +32,7 @@ class ItemIndex(Protocol):
 
     @property
     def name(self) -> str:
-        """What people read in tables: kind and settings, such as ``IVF32,Flat nprobe=8``."""
+        """The index's name in tables: kind and settings, such as ``IVF32,Flat nprobe=8``."""
         ...
 
     @property
@@ -46,7 +46,7 @@ class ItemIndex(Protocol):
         ...
 
     def search(self, queries: NDArray[np.float32], k: int) -> SearchResult:
-        """The min(k, size) best items for each of the (q, dimension) queries.
+        """Find the min(k, size) best items for each query; queries have shape (q, dimension), float32.
 
         Raises:
             InputError: for what `check_queries` refuses.
@@ -67,7 +67,7 @@ def check_vectors(vectors: NDArray[np.float32]) -> None:
 
 
 def check_queries(queries: NDArray[np.float32], dimension: int, k: int) -> None:
-    """Refuse queries that cannot be answered; k above the number of items is not refused but cut.
+    """Refuse queries that an index cannot search for; a k above the number of items is cut, not refused.
 
     Raises:
         InputError: unless `queries` is float32 of shape (q, dimension), all finite, and k is an integer >= 1.
@@ -105,7 +105,7 @@ def _check_finite(array: NDArray[np.float32], what: str) -> None:
 
 
 def check_allowed(allowed: NDArray[np.int64], size: int) -> None:
-    """Refuse rows that are no set of rows of a catalogue.
+    """Refuse allowed rows unless each is a row of the catalogue, once and in order.
 
     Raises:
         InputError: unless they are int64, on one axis, strictly increasing and from 0 to `size` - 1.

@@ -1,4 +1,4 @@
-"""The oracle: every inner product, computed."""
+"""Exact search: computes every inner product. It is also the reference that recall is measured against."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ _COPIED = 0.15
 class ExactIndex:
     """Exhaustive search in numpy; recall is 1.0 by construction, and memory is bounded.
 
-    Scores are float32 products summed by BLAS, whose order of summation may depend on how many
-    queries come at once: between batch sizes the last bits can differ, never more.
+    Scores are float32 products that BLAS sums. Its order of summation may depend on the number of queries, so
+    the last bits of a score can differ between batch sizes, never more.
 
     Args:
         vectors: shape (n, d), float32, finite; kept, not copied, when C-contiguous.
@@ -41,7 +41,7 @@ class ExactIndex:
 
     @property
     def n_bytes(self) -> int:
-        """What the vectors take."""
+        """Bytes of the vectors."""
         return self.vectors.nbytes
 
     @property
@@ -56,14 +56,14 @@ class ExactIndex:
         exclude: ItemLists | None = None,
         allowed: NDArray[np.int64] | None = None,
     ) -> SearchResult:
-        """The min(k, size) best items for each query, those in its `exclude` list left out.
+        """Find the min(k, size) best items for each query, without those in its `exclude` list.
 
         Args:
             queries: shape (q, dimension), float32, finite.
             k: at least 1.
             exclude: a list of item rows for each query.
-            allowed: the rows that may be returned, strictly increasing; None: all. Where they are few,
-                only their products are computed.
+            allowed: the rows that may be returned, strictly increasing; None: all. If they are few, only
+                their products are computed.
 
         Returns:
             lines padded at the end only where fewer than min(k, size) items are left.

@@ -1,8 +1,8 @@
-"""FAISS factory strings: the default one, and which are refused before FAISS sees them.
+"""FAISS factory strings: checks them before FAISS sees them, takes them apart, and offers a default.
 
 FAISS ends the process on some strings (``HNSW0``, ``RR0``), takes gigabytes for others
-(``IVF1000000000,Flat``) and builds indexes that do not answer by inner product from a few (``PCA``), so
-only parts known to work pass.
+(``IVF1000000000,Flat``), and builds indexes from a few (``PCA``) that do not search by inner product. So only
+parts that are known to work pass.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from index.errors import InputError
 
-# Rows a centroid should be trained on, FAISS's own minimum (ClusteringParameters).
+# FAISS's own minimum of vectors to train a centroid on (ClusteringParameters).
 _POINTS_PER_CENTROID = 39
 
 _UNITS = {"": 1, "k": 1024, "M": 1024**2}
@@ -38,11 +38,11 @@ class FactoryParts:
     """A factory string taken apart where it begins with a transform of our own; see `transforms`.
 
     Attributes:
-        transform: that first part, such as ``UPCAR48``; None: FAISS takes the whole string.
-        rotates: whether a random rotation follows.
-        width: numbers that it leaves of a vector.
-        inner: what stands between it and the refinement.
-        refine: ``RFlat`` or ``Refine(...)``, None where nothing is refined.
+        transform: the first part, such as ``UPCAR48``; None: FAISS builds the whole string.
+        rotates: whether a random rotation follows the transform.
+        width: numbers that the transform leaves of a vector.
+        inner: the string between transform and refinement.
+        refine: ``RFlat`` or ``Refine(...)``; None where nothing is refined.
     """
 
     transform: str | None
@@ -53,7 +53,7 @@ class FactoryParts:
 
 
 def split_factory(factory: str) -> FactoryParts:
-    """Take a string apart.
+    """Take a factory string apart.
 
     >>> split_factory("UPCAR48,PQ48x4fs,RFlat").inner
     'PQ48x4fs'
@@ -67,7 +67,7 @@ def split_factory(factory: str) -> FactoryParts:
 
 
 def default_factory(n_items: int) -> str:
-    """An IVF index with about 4 sqrt(n) lists, a power of two, and at least 39 items to train each.
+    """An IVF index with about 4 sqrt(n) lists, a power of two, and at least 39 items to train each on.
 
     Raises:
         InputError: if `n_items` is below 1.
@@ -83,20 +83,20 @@ def default_factory(n_items: int) -> str:
 
 
 def check_factory(factory: str, n_items: int, dimension: int) -> None:
-    """Refuse a string that cannot give a right index over (n_items, dimension) vectors.
+    """Refuse a string that gives no right index over vectors of shape (n_items, dimension).
 
     Raises:
         InputError: with a string that works, if a part is unknown, centres or normalises vectors, or has a
             size that does not fit the number of items or the dimension.
     """
-    fallback = f'"{default_factory(n_items)}" works here'
+    working = f'"{default_factory(n_items)}" works here'
     parts = factory.split(",")
     for part in parts:
-        _refuse_wrong_transform(part, dimension, fallback)
+        _refuse_wrong_transform(part, dimension, working)
         match = _PART.fullmatch(part)
         if match is None:
             raise InputError(
-                f"index {factory!r}: part {part!r} is unknown; expected one of {_KNOWN}", fallback
+                f"index {factory!r}: part {part!r} is unknown; expected one of {_KNOWN}", working
             )
         fields = {name: int(text) for name, text in match.groupdict().items() if text and text.isdecimal()}
         links = fields.get("links", fields.get("coarse", 32))
@@ -105,17 +105,15 @@ def check_factory(factory: str, n_items: int, dimension: int) -> None:
             raise InputError(
                 f"index {factory!r}: {part!r} must come first, an index after it, and leave at most the "
                 f"{dimension} numbers of a vector",
-                fallback,
+                working,
             )
         if fields.get("levels", 1) > dimension:
-            raise InputError(f"index {factory!r}: a number in {part!r} is out of range", fallback)
+            raise InputError(f"index {factory!r}: a number in {part!r} is out of range", working)
         if 0 in fields.values() or not 2 <= links <= 512 or out > 4 * dimension:
-            raise InputError(f"index {factory!r}: a number in {part!r} is out of range", fallback)
+            raise InputError(f"index {factory!r}: a number in {part!r} is out of range", working)
         nlist = fields.get("nlist", 1) * _UNITS[match["unit"] or ""]
         if nlist > n_items:
-            raise InputError(
-                f"index {factory!r}: {nlist} lists for {n_items} items; expected fewer", fallback
-            )
+            raise InputError(f"index {factory!r}: {nlist} lists for {n_items} items; expected fewer", working)
         if "opq" in fields:
             _check_slices(factory, part, fields["opq"], out, 8, n_items)
         dimension = out
@@ -124,28 +122,28 @@ def check_factory(factory: str, n_items: int, dimension: int) -> None:
             _check_slices(factory, part, fields["pq"], dimension, bits, n_items)
 
 
-def _refuse_wrong_transform(part: str, dimension: int, fallback: str) -> None:
-    """PCA and ITQ subtract the mean, L2norm the length: what is left is another order of the items."""
+def _refuse_wrong_transform(part: str, dimension: int, working: str) -> None:
+    """Refuse transforms that reorder items: PCA and ITQ subtract the mean, L2norm divides by the length."""
     if part.startswith(("PCA", "ITQ", "L2norm")):
         raise InputError(
             f"{part!r} centres or normalises vectors, which changes inner products",
-            f'use a rotation, "RR{dimension}", in its place, or leave it out: {fallback}',
+            f'use a rotation, "RR{dimension}", in its place, or leave it out: {working}',
         )
 
 
 def _check_slices(factory: str, part: str, slices: int, dimension: int, bits: int, n_items: int) -> None:
-    """Product quantization cuts a vector into `slices` of equal length, each with 2^bits centroids."""
-    fallback = f'"{default_factory(n_items)}" works here'
+    """Check product quantization: it cuts a vector into `slices` equal parts with 2^bits centroids each."""
+    working = f'"{default_factory(n_items)}" works here'
     if dimension % slices:
         fitting = max(i for i in range(1, min(slices, dimension) + 1) if dimension % i == 0)
         raise InputError(
             f"index {factory!r}: {part!r} cuts {dimension} numbers into {slices} parts; "
             f"expected a divisor of {dimension}, such as {fitting}",
-            fallback,
+            working,
         )
     if bits >= n_items.bit_length():  # 2^bits > n_items, without computing 2^bits
         raise InputError(
             f"index {factory!r}: {part!r} trains 2^{bits} centroids a part from {n_items} items; "
             f"expected at most as many as items",
-            fallback,
+            working,
         )

@@ -1,6 +1,7 @@
-"""A FAISS index inside its wrappers: what it is, how it is told how hard to look, and how it is trained.
+"""Unwraps FAISS indexes, and sets their search and training parameters.
 
-FAISS nests: a transform or a refinement holds the index that does the work, and its settings nest likewise.
+FAISS nests indexes: a transform or a refinement holds the index that does the work. Search parameters nest
+likewise.
 """
 
 from typing import Any
@@ -13,12 +14,13 @@ from index.search_settings import SearchSettings
 
 faiss: Any = _faiss
 
-# Enough to place a centroid; more only takes time, a million items minutes.
+# Vectors that a centroid is trained on at most: enough to place it. With all of a million items, training
+# takes minutes longer.
 _POINTS_PER_CENTROID = 64
 
 
 def inner(index: Any) -> Any:
-    """The index a wrapper hands its queries to, None where it is none."""
+    """The index that a wrapper passes its queries to; None where `index` is no wrapper."""
     if isinstance(index, faiss.IndexPreTransform):
         return faiss.downcast_index(index.index)
     if isinstance(index, faiss.IndexRefine):
@@ -27,16 +29,16 @@ def inner(index: Any) -> Any:
 
 
 def find(index: Any, kind: type) -> Any:
-    """The first index of this kind, looking inside wrappers; None where there is none."""
+    """The outermost index of this kind, wrappers opened; None where there is none."""
     while index is not None and not isinstance(index, kind):
         index = inner(index)
     return index
 
 
 def check_finite(index: Any) -> None:
-    """Refuse stored vectors that are not numbers: FAISS never finds them, and says nothing.
+    """Refuse stored vectors with NaN or infinity, which FAISS never finds and never reports.
 
-    Compressed vectors are not looked at: their codes are numbers whatever they are.
+    Compressed vectors are not checked, because every code stands for numbers.
 
     Raises:
         InputError: if a NaN or an infinity is among vectors or centroids.
@@ -59,13 +61,20 @@ def check_finite(index: Any) -> None:
         n_bytes = {i: lists.list_size(i) * lists.code_size for i in filled}
         blocks = [faiss.rev_swig_ptr(lists.get_codes(i), n_bytes[i]).view(np.float32) for i in filled]
     with np.errstate(invalid="ignore"):
-        # A sum is NaN or infinite if any number is, and takes no memory; none of them overflows float64.
+        # The sum is NaN or infinite if any number is. It takes no memory, and float32 cannot overflow it.
         if not all(np.isfinite(block.sum(dtype=np.float64)) for block in blocks):
             raise InputError("the FAISS index holds NaN or infinity", "build the index again")
 
 
 def search_parameters(index: Any, settings: SearchSettings, k_factor: float | None, selector: Any) -> Any:
-    """Settings in the nested form FAISS expects, None for its defaults."""
+    """Search settings in the nested form that FAISS expects; None for its defaults.
+
+    Args:
+        index: FAISS index, wrapped or not.
+        settings: nprobe and efSearch.
+        k_factor: of a refining index.
+        selector: a FAISS IDSelector of the positions that may be returned; None: all.
+    """
     chosen = {} if selector is None else {"sel": selector}
     inside = inner(index)
     if inside is not None:
@@ -81,7 +90,11 @@ def search_parameters(index: Any, settings: SearchSettings, k_factor: float | No
 
 
 def prepare_training(index: Any, seed: int) -> list[Any]:
-    """Seed every k-means, keep it short and silent about few points; returns what must outlive training."""
+    """Seed every k-means of an index, keep it short, and silence its warnings about few points.
+
+    Returns:
+        objects that must outlive the training, because FAISS keeps bare pointers to them.
+    """
     alive: list[Any] = []
     while index is not None:
         if isinstance(index, faiss.IndexPreTransform):

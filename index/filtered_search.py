@@ -1,4 +1,4 @@
-"""Search with items left out, each query's own and those a filter forbids, deep enough that k remain."""
+"""Filtered search: leaves out each query's excluded items and those a filter forbids, and still returns k."""
 
 import math
 from collections.abc import Callable
@@ -15,25 +15,25 @@ from index.exact import ExactIndex
 from index.faiss_index import LARGEST_EF, AnnIndex
 from index.item_lists import ItemLists, check_exclude
 
-_BLOCK_ENTRIES = 2**22  # candidates held at a time
-# A filter that leaves at most so many items, or this share of them, is answered by their products alone:
-# below the first number these take as long as a search of any index, and at the second an index that is
-# to find as much as without a filter would have to look at most of what it holds.
+_BLOCK_ENTRIES = 2**22  # candidates in memory at a time
+# With at most so many allowed items, or this share of all, exact search among them takes over. Up to the
+# number, their products take no longer than a search of any index. At the share, an index would have to look
+# at nearly all of its vectors to find as much as it does without a filter.
 _SELECTIVE_ITEMS, _SELECTIVE_SHARE = 8192, 0.02
-# The same for kinds without lists: what a scan takes, or a walk through a graph whose neighbours are mostly
-# forbidden, or a search deep enough to get past what is forbidden, does not shrink with the filter.
+# The share for kinds without lists, whose work does not shrink with the filter: a scan of all codes, a walk
+# through a graph whose neighbours are mostly forbidden, a search deep enough to get past forbidden items.
 _SELECTIVE_SHARE_UNPARTED = 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class FilteredResult:
-    """The answer of a filtered search, and how often the approximate index was not enough.
+    """The result of a filtered search, and how often exact search had to help.
 
     Attributes:
         result: the min(k, size) best items that are not left out; a line is padded only where the
             catalogue itself has no more of them.
-        fallbacks: number of lists that the index left short and that exact search answered in the end.
-        tied: lines whose last place ties with the last item found, where nothing was searched again.
+        fallbacks: number of lines that the index left short and that exact search filled.
+        tied: lines whose last place ties with the last item found; empty unless `rescue` was off.
     """
 
     result: SearchResult
@@ -51,24 +51,26 @@ def search_filtered(
     allowed: NDArray[np.int64] | None = None,
     rescue: bool = True,
 ) -> FilteredResult:
-    """The k best items for each query among the `allowed` ones, without those in its `exclude` list.
+    """Find the k best items for each query among the `allowed` ones, without those in its `exclude` list.
 
-    A filter that leaves few items is answered by exact search among them. Else each query is searched
-    k + its number of excluded items deep, so that k are left when the index returns as many as it is asked
-    for; a kind that takes selectors is told which rows are allowed and looks at as many more as the filter
-    takes away, the others are searched as much deeper. A line that comes out short all the same, because
-    the index looked at too few items, or whose last place ties with the last item found, is searched once
-    more, wider and twice as deep, and then exactly.
+    If a filter leaves few items, exact search among them finds the result. Else the index is searched deeper
+    than k by the query's number of excluded items, so that k are left if the index returns all it is asked
+    for. A kind that takes selectors gets the allowed rows as one, and probes as many more lists as the filter
+    takes items away; other kinds are searched deeper by that factor.
+
+    A line can still come out short, because the index looked at too few items, or its last place can tie with
+    the last item found. The index searches for such a line once more, wider and twice as deep; then exact
+    search does.
 
     Args:
-        index: what answers; an `ExactIndex` masks items itself.
-        exact: the oracle over the same vectors.
+        index: to search; an `ExactIndex` masks items itself.
+        exact: exact search over the same vectors.
         queries: shape (q, dimension), float32, finite.
         k: at least 1; more than the catalogue is cut.
         exclude: a list of item rows for each query.
         allowed: the item rows that may be returned to any query, strictly increasing; None: all.
-        rescue: whether lines are searched again; without, they stay as the index left them, which is what
-            measuring the index itself needs.
+        rescue: whether short and tied lines are searched again. False leaves them as the index found them,
+            to measure the index itself.
 
     Raises:
         InputError: if the two indexes differ in size or dimension, and for what `check_queries`,
@@ -104,7 +106,7 @@ def search_filtered(
 def _answer_one(
     index: ItemIndex, query: NDArray[np.float32], width: int, excluded: NDArray[np.int32] | NDArray[np.int64]
 ) -> SearchResult | None:
-    """What `_FilteredSearch` finds for a single query, quickly; None where there is more to be done."""
+    """The result of `_FilteredSearch` for a single query, faster; None where one search is not enough."""
     if index.size - len(excluded) < width:
         return None
     depth = _rounded(width + len(excluded) + 1, index.size)
@@ -123,7 +125,7 @@ def _answer_one(
 
 
 def _is_selective(n_allowed: int, index: ItemIndex) -> bool:
-    """Whether a filter leaves so few items that the index is not asked."""
+    """Whether a filter leaves so few items that exact search among them is the better choice."""
     has_lists = _takes_selectors(index) and index.nlist is not None
     share = _SELECTIVE_SHARE if has_lists else _SELECTIVE_SHARE_UNPARTED
     return n_allowed <= max(_SELECTIVE_ITEMS, share * index.size)
@@ -137,9 +139,9 @@ class _FilteredSearch:
     """The lines of one filtered search, filled by one or two passes over an index.
 
     Attributes:
-        width: places of a line.
-        owed: shape (q,): how many of them the catalogue can fill.
-        scores, rows: shape (q, width): what was found so far.
+        width: places in a line.
+        owed: shape (q,): the places that the catalogue can fill.
+        scores, rows: shape (q, width): the best items found so far.
     """
 
     def __init__(
@@ -159,7 +161,7 @@ class _FilteredSearch:
             n_allowed, lengths = len(allowed), exclude.within(allowed).lengths()
         self.share = n_allowed / size
         self.owed = np.minimum(width, n_allowed - lengths)
-        # One more than is needed, to see whether the last place ties with what is left out.
+        # One more than needed, to see whether the last place ties with the first item that is cut off.
         self.depths = width + lengths + 1
         self.scores = np.full((len(queries), width), -np.inf, dtype=np.float32)
         self.rows = np.full((len(queries), width), -1, dtype=np.int64)
@@ -167,11 +169,11 @@ class _FilteredSearch:
     def answer(
         self, index: ItemIndex, lines: NDArray[np.int64], times: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Fill these lines, searching so many times as deep as should do.
+        """Search the index for these lines, `times` as deep as should be enough, and fill them.
 
         Returns:
-            the lines that stay short; and those whose last place ties with the last item that was found,
-            so that another item with as good a score may have been left out.
+            the lines that stay short; and those whose last place ties with the last item found, so that an
+            item with the same score and a lower row may be missing.
         """
         depths = times * self.depths
         search: Callable[[NDArray[np.float32], int], SearchResult] = index.search
@@ -194,7 +196,7 @@ class _FilteredSearch:
 
 
 def _looking_at_more(index: AnnIndex, share: float) -> AnnIndex:
-    """The index looking at as many allowed items as it looks at items without a filter."""
+    """The index set to look at as many allowed items as it looks at items without a filter."""
     nprobe, ef_search = index.settings.nprobe, index.settings.ef_search
     return index.with_settings(
         replace(
@@ -217,7 +219,7 @@ def _refuse_mismatch(index: ItemIndex, exact: ExactIndex) -> None:
 def _batches(
     lines: NDArray[np.int64], depths: NDArray[np.int64], size: int
 ) -> list[tuple[NDArray[np.int64], int]]:
-    """Lines of about the same depth together, so that one heavy user does not make all searches deep.
+    """Batch lines of about the same depth, so that one user with a long list does not make all searches deep.
 
     Args:
         lines: query rows to batch.
@@ -234,7 +236,7 @@ def _batches(
 
 
 def _rounded(depth: int, size: int) -> int:
-    """Up to 4, 5, 6, 7 or 8 times a power of two, so that lines share batches; at most `size`.
+    """Round up to 4, 5, 6, 7 or 8 times a power of two, so that lines share batches; at most `size`.
 
     >>> [_rounded(depth, 400) for depth in (7, 9, 16, 201, 301, 999)]
     [7, 10, 16, 224, 320, 400]
@@ -246,7 +248,7 @@ def _rounded(depth: int, size: int) -> int:
 def _first_of(
     found: SearchResult, kept: NDArray[np.bool_], width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The first `width` of each line that are kept; shorter lines are padded."""
+    """The first `width` kept entries of each line; shorter lines are padded."""
     places = np.cumsum(kept, axis=1) - 1
     kept = kept & (places < width)
     lines, places = np.nonzero(kept)[0], places[kept]

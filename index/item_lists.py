@@ -11,7 +11,7 @@ from index.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class ItemLists:
-    """A ragged list of item rows for each of q users, such as what each has seen already.
+    """A list of item rows for each of q users, of any length, such as the items each has seen already.
 
     Attributes:
         indptr: shape (q + 1,), int64; the list of user u is ``items[indptr[u]:indptr[u + 1]]``.
@@ -62,7 +62,7 @@ class ItemLists:
 
     @classmethod
     def from_pairs(cls, user_rows: NDArray[Any], item_rows: NDArray[Any], n_users: int) -> "ItemLists":
-        """Lists from (user, item) pairs in any order; repeated pairs count once.
+        """Make lists of (user, item) pairs in any order; repeated pairs count once.
 
         Raises:
             InputError: if the lengths differ, or a row is negative or no user's.
@@ -131,7 +131,7 @@ class ItemLists:
         return self.take(user_rows).hold(item_rows)
 
     def hold(self, item_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """As `contains`, line i against list i: shape (q, k) -> (q, k)."""
+        """Whether ``item_rows[i, j]`` is in list i, as `contains`: shape (q, k) -> (q, k), bool."""
         if not len(self.items) or not item_rows.size:
             return np.zeros(item_rows.shape, dtype=np.bool_)
         span = max(int(self.items.max()), int(item_rows.max())) + 1
@@ -156,7 +156,7 @@ class ItemLists:
 
     @classmethod
     def _whole(cls, indptr: NDArray[np.int64], items: NDArray[np.int32] | NDArray[np.int64]) -> "ItemLists":
-        """Lists known to be right, because they come from checked ones: not checked again."""
+        """Lists made of checked ones, which need no second check."""
         lists = object.__new__(cls)
         object.__setattr__(lists, "indptr", indptr)
         object.__setattr__(lists, "items", items)

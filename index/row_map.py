@@ -1,7 +1,8 @@
-"""What becomes of an index whose catalogue changes: rows are appended, removals leave tombstones.
+"""Maps positions in a FAISS index to rows of a catalogue that changes.
 
-Several kinds of FAISS index cannot remove a vector at all, and none can put one between two others. So
-vectors keep the positions they were added at, and a map says which row of the catalogue each is now.
+Several kinds of FAISS index cannot remove a vector (those with a refinement and graphs raise), and none can
+insert one between two others. So new vectors are appended, vectors keep the positions they were added at,
+those of removed items stay as tombstones, and this map tells the row of each position.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from index.base import SearchResult
 from index.errors import InputError
 from index.topk import order_result
 
-# Searched deeper by at least so many at first: with few tombstones one search is enough.
+# The first search goes deeper by at least this many, so that with few tombstones one search is enough.
 _SPARE = 16
 
 Search = Callable[[NDArray[np.float32], int], SearchResult]
@@ -23,11 +24,11 @@ Search = Callable[[NDArray[np.float32], int], SearchResult]
 
 @dataclass(frozen=True, eq=False)
 class RowMap:
-    """Which row of the catalogue each position of a FAISS index is.
+    """The catalogue row of each position in a FAISS index.
 
     Attributes:
-        rows: shape (number of positions,), int64: every row from 0 to size - 1 once; -1 is a tombstone,
-            whose vector is still there and never found.
+        rows: shape (number of positions,), int64: every row from 0 to size - 1 once; -1 marks a tombstone,
+            whose vector is still in the index and never returned.
 
     Raises:
         InputError: unless `rows` is such an array with at least one row.
@@ -65,7 +66,7 @@ class RowMap:
 
     @cached_property
     def is_identity(self) -> bool:
-        """Whether position and row are one number for all of them."""
+        """Whether every position equals its row."""
         return np.array_equal(self.rows, np.arange(len(self)))
 
     def moved(self, kept: NDArray[np.int64], added: NDArray[np.int64]) -> "RowMap":
@@ -87,25 +88,27 @@ class RowMap:
 
     @cached_property
     def live_bits(self) -> NDArray[np.uint8]:
-        """A bit for each position, see `as_bits`: 0 for a tombstone."""
+        """A bit for each position, packed as in `as_bits`: 0 for a tombstone."""
         return as_bits(self.rows >= 0)
 
     def bits_of(self, allowed: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Likewise, of items that may be returned, shape (size,), and no others."""
+        """A bit for each position: 1 where its item may be returned; `allowed` has shape (size,)."""
         return as_bits((self.rows >= 0) & allowed[self.rows])
 
     def translate(self, found: SearchResult) -> SearchResult:
-        """A result of positions as one of rows, tombstones left out: lines are as long, padded at the end."""
+        """Turn a result of positions into one of rows; tombstones become padding at the end of a line."""
         return order_result(found.scores, np.where(found.rows >= 0, self.rows[found.rows], -1))
 
     def search(self, search: Search, queries: NDArray[np.float32], k: int) -> SearchResult:
-        """The k best items of each query, where the index cannot be told what to leave out.
+        """Find the k best items of each query with an index that cannot skip tombstones.
 
-        Searched deeper by the share of tombstones at first, then again and again for the lines that are
-        still short, at most by their number: so looking at everything finds what exact search does.
+        The first search goes deeper by the share of tombstones. Lines that are still short are searched
+        again, twice as deep each time, until k plus the number of tombstones: so an index that looks at
+        everything finds the same items as exact search.
 
         Args:
-            search: queries and a depth -> positions, best first; -1 where it finds no more.
+            search: takes queries and a depth, returns positions, best first, and -1 where it finds no more.
+            queries: shape (q, d), float32.
             k: at most `size`.
         """
         dead = len(self) - self.size
@@ -125,5 +128,5 @@ class RowMap:
 
 
 def as_bits(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A bit for each entry, as FAISS wants them: 8 a byte, the first the lowest."""
+    """Pack a bit for each entry as FAISS expects them: 8 in a byte, the first in the lowest bit."""
     return np.packbits(mask, bitorder="little")

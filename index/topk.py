@@ -1,4 +1,4 @@
-"""The best k of many scores, with ties decided the same way every time: by column."""
+"""The k best of many scores; ties are always broken by column."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from index.errors import InputError
 def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The k largest scores of each line, largest first, equal ones by ascending column.
 
-    The rule holds at the cut too: of the entries that tie for the last places, those with the lowest
-    columns are kept. A score of -inf means masked and comes out as padding.
+    This holds at the cut too: of the entries that tie for the last places, those with the lowest columns are
+    kept. A score of -inf marks a masked entry and becomes padding.
 
     Args:
         scores: shape (q, n), float32, no NaN.
@@ -34,7 +34,7 @@ def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDA
     n_lines, n_columns = scores.shape
     width = min(k, n_columns)
     if width < n_columns:
-        # NaN sorts above every number, so a look at the upper part finds any there is.
+        # np.partition sorts NaN above every number, so any NaN is in the upper part.
         upper = np.partition(scores, n_columns - width, axis=1)[:, n_columns - width :]
         _refuse_nan(upper)
         chosen = _at_least(scores, upper[:, :1], width)
@@ -56,13 +56,13 @@ def order_result(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Search
     """Sort each line by descending score, equal scores by row; row -1 becomes padding at the end.
 
     Args:
-        scores: shape (q, k), float32; what stands beside a row of -1 is ignored.
+        scores: shape (q, k), float32; the score of a row of -1 is ignored.
         rows: shape (q, k), int64.
     """
     if rows.size and rows.min() < 0:
         scores = np.where(rows < 0, np.float32(-np.inf), scores)
     left, right = scores[:, :-1], scores[:, 1:]
-    if (left > right).all():  # nearly always, and quickly told
+    if (left > right).all():  # nearly always, and quick to see
         return SearchResult(scores, rows)
     in_order = (left > right) | ((left == right) & (rows[:, :-1] <= rows[:, 1:]))
     wrong = np.flatnonzero(~in_order.all(axis=1))
@@ -76,7 +76,7 @@ def order_result(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Search
 
 
 def _at_least(scores: NDArray[np.float32], cut: NDArray[np.float32], width: int) -> NDArray[np.bool_]:
-    """Mark exactly `width` entries a line: those above the cut (q, 1), then ties from the left."""
+    """Mark exactly `width` entries of each line: those above the cut (q, 1), then ties from the left."""
     chosen = scores >= cut
     tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > width)
     if len(tied):

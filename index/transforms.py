@@ -1,9 +1,10 @@
-"""Factory strings to FAISS indexes, with transforms of our own that keep inner products.
+"""Makes FAISS indexes of factory strings, with transforms of our own that keep inner products.
 
-FAISS' PCA subtracts the mean before it rotates, which changes the order by inner product wherever the mean
-is not zero, as it is with all trained towers. The principal axes here are those of the second moment
-about the origin, which is the best rotation to cut dimensions from where products count: the error of
-``x'y`` is smallest in the mean over y with the same second moment (Eckart and Young, Psychometrika 1936).
+FAISS' PCA subtracts the mean before it rotates. That changes the order by inner product unless the mean is
+zero, which it is not for trained towers: an exhaustive index behind such a PCA had a recall of .530. The
+principal axes here are those of the second moment about the origin. Cutting the vectors down to the first of
+them loses least: the error of ``x'y`` is smallest in the mean over y with the same second moment (Eckart and
+Young, Psychometrika 1936). ``UPCA`` (uncentred PCA) stands for these axes, ``UPCAR`` adds a random rotation.
 """
 
 from typing import Any
@@ -16,19 +17,19 @@ from index.factory_strings import split_factory
 
 faiss: Any = _faiss
 
-_SAMPLE = 100_000  # rows that the second moment is taken of
+_SAMPLE = 100_000  # rows that the second moment is computed from, at most
 
 
 def new_index(factory: str, vectors: NDArray[np.float32], seed: int) -> Any:
-    """An index by inner product, not yet trained but for its own transform.
+    """Make an untrained index by inner product; a transform of our own is trained already.
 
     Args:
         factory: as `check_factory` lets pass.
-        vectors: shape (n, d), float32: what it will hold.
+        vectors: shape (n, d), float32: that it will hold.
         seed: of the sample and of the random rotation.
 
     Raises:
-        RuntimeError: as FAISS does.
+        RuntimeError: if FAISS refuses the string.
     """
     parts = split_factory(factory)
     dimension = vectors.shape[1]
@@ -60,7 +61,7 @@ def principal_axes(vectors: NDArray[np.float32], width: int, seed: int) -> NDArr
 
 
 def second_moments(vectors: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
-    """The mean squared length along each of those axes, largest first: shape (d,)."""
+    """The mean squared length of the vectors along each principal axis, largest first: shape (d,)."""
     values = np.linalg.eigvalsh(_moment(vectors, seed))[::-1]
     return np.asarray(np.maximum(values, 0) / len(vectors))
 
@@ -70,7 +71,7 @@ def _moment(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
         rows = np.random.default_rng(seed).choice(len(vectors), size=_SAMPLE, replace=False)
         vectors = vectors[np.sort(rows)]
     wide = vectors.astype(np.float64)
-    return np.asarray(wide.T @ wide)
+    return np.asarray(wide.T @ wide)  # (d, d)
 
 
 def random_rotation(width: int, seed: int) -> NDArray[np.float64]:

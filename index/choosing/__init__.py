@@ -1,1 +1,1 @@
-"""Chooses an index by measuring many kinds on the user's own vectors."""
+"""Chooses an index by measuring many kinds on a catalogue's own vectors."""

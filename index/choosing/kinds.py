@@ -1,4 +1,4 @@
-"""The kinds of index worth measuring on a catalogue, and how hard each of them can be made to look."""
+"""The kinds of index worth measuring on a catalogue, and the ladder of search settings of each."""
 
 import math
 from collections.abc import Iterator
@@ -14,35 +14,35 @@ from index.faiss_index import AnnIndex
 from index.search_settings import SearchSettings
 from index.transforms import second_moments
 
-# From the simplest to the most involved: of kinds that are as fast the first is taken.
+# From the simplest to the most involved: of kinds that are equally fast, the first is chosen.
 Family = Literal[
     "exact", "flat", "half precision", "panorama", "lists", "fast scan", "fast scan lists", "graph", "by name"
 ]
 
 EXACT = "exact"  # the factory of `ExactIndex` in tables
 SIMPLICITY: tuple[Family, ...] = get_args(Family)
-# Families whose answers are exact search's.
+# Families that find the same items as exact search, at any setting.
 EXACT_FAMILIES = frozenset({"exact", "flat", "panorama"})
-# Shares of the second moment that the scanned codes keep: the rest is left to the refinement.
+# Shares of the second moment that the scanned codes keep; refinement makes up for the rest.
 _KEPT_SHARES = (0.90, 0.96)
 _PANORAMA_LEVELS = 8
-FEW = 20_000  # items up to which exact search is fast, so that finer choices between indexes gain nothing
+FEW = 20_000  # items up to which exact search is fast, so that a finer choice between indexes gains nothing
 _K_FACTORS = (1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 16.0)
 _EF_SEARCHES = (32, 64, 128, 256, 512, 1024)
-# A graph over a compressed store, fast scan without refinement and the like are left to `--index`: they lose
-# on every set of vectors tried.
+# Graphs over compressed vectors, fast scan without refinement and the like are built only by name: they lost
+# on every set of vectors tried. Plain graphs never won either there, and take 20 times as long to build.
 _GRAPH_LINKS = 32
-_FEW_LISTS = 8  # up to so many nobody needs a warning of
+_FEW_LISTS = 8  # up to so many lists, probing most of them needs no warning
 
 
 @dataclass(frozen=True)
 class IndexKind:
-    """A factory string and what sort of index it is.
+    """A kind of index: a factory string and the family it belongs to.
 
     Attributes:
         factory: for `AnnIndex.build`; "exact" is `ExactIndex`.
-        family: which of the ways to search it takes.
-        recipe: what it is called at every size of the catalogue, where the factory has other numbers.
+        family: its way to search.
+        recipe: its name at every size of the catalogue, while the numbers in the factory string change.
     """
 
     factory: str
@@ -51,7 +51,7 @@ class IndexKind:
 
     @property
     def is_exact(self) -> bool:
-        """Whether its answers are exact search's, however it is set."""
+        """Whether it finds the same items as exact search at any setting."""
         return self.family in EXACT_FAMILIES
 
     @property
@@ -63,12 +63,12 @@ class IndexKind:
 def candidate_kinds(
     vectors: NDArray[np.float32], n_items: int | None = None, *, small: bool = False
 ) -> tuple[IndexKind, ...]:
-    """What to measure, the simplest first; `ExactIndex` is not among them.
+    """The kinds to measure, the simplest first; `ExactIndex` is not among them.
 
     Args:
         vectors: shape (n, d), float32: the catalogue, or a sample of it.
         n_items: of the catalogue; the length of `vectors` unless given.
-        small: whether memory matters: adds kinds that keep no whole vector, and are never the fastest.
+        small: whether memory matters: adds kinds that keep no whole vector, which are never the fastest.
     """
     refinements = ("RFlat", "Refine(SQ8)") if small else ("RFlat",)
     stores = ("Flat", "SQfp16", "SQ8") if small else ("Flat", "SQfp16")
@@ -115,7 +115,7 @@ def candidate_kinds(
 
 
 def kind_of(factory: str) -> IndexKind:
-    """The kind of a string that was given by name."""
+    """The kind of a factory string that was named by a user."""
     if factory == "Flat":
         return IndexKind(factory, "flat", factory)
     panorama = "Panorama" in factory and "IVF" not in factory
@@ -123,7 +123,7 @@ def kind_of(factory: str) -> IndexKind:
 
 
 def warning(index: AnnIndex) -> str | None:
-    """What is known to go wrong with a kind that is offered by name only; None for nothing."""
+    """A known fault of a kind that is built only by name; None where there is none."""
     parts, nprobe = index.factory.split(","), index.settings.nprobe
     if any(part.startswith(("PQ", "OPQ")) for part in parts) and not parts[-1].startswith(
         ("RFlat", "Refine")
@@ -132,14 +132,14 @@ def warning(index: AnnIndex) -> str | None:
     own = parts[0].startswith("UPCA")
     if not own and index.nlist and nprobe and _FEW_LISTS < index.nlist < 2 * nprobe:
         return (
-            "it has to look at most of its lists, as FAISS parts them by direction alone; "
-            f"UPCA{index.dimension}, in front parts them by distance"
+            "it has to probe most of its lists, as FAISS clusters them by direction alone; "
+            f"UPCA{index.dimension}, in front clusters them by distance"
         )
     return None
 
 
 def code_widths(vectors: NDArray[np.float32]) -> tuple[int, ...]:
-    """How many principal axes the codes may keep: multiples of eight, ascending, the dimension at most."""
+    """Numbers of principal axes for the codes to keep: multiples of 8, ascending, at most the dimension."""
     dimension = vectors.shape[1]
     share = np.cumsum(second_moments(vectors))
     share /= max(float(share[-1]), np.finfo(np.float64).tiny)
@@ -148,12 +148,14 @@ def code_widths(vectors: NDArray[np.float32]) -> tuple[int, ...]:
 
 
 def ladder(index: AnnIndex, *, coarse: bool = False) -> Iterator[tuple[SearchSettings, ...]]:
-    """Settings in lines, each from the least that is looked at to the most.
+    """Search settings in lines, each from the least effort to the most.
 
-    A line varies what matters most; a refining IVF index has one for each k_factor.
+    A line varies nprobe or efSearch, or k_factor where a kind has neither; a refining IVF index has a line of
+    nprobe for each k_factor.
 
     Args:
-        coarse: fewer of them, enough for a curve.
+        index: whose settings to vary.
+        coarse: give fewer settings, enough for a curve.
     """
     nprobes = [] if index.nlist is None else _probes(index.nlist, (4,) if coarse else (4, 5, 6, 7))
     k_factors = _K_FACTORS[1::2] if coarse else _K_FACTORS
@@ -172,7 +174,7 @@ def ladder(index: AnnIndex, *, coarse: bool = False) -> Iterator[tuple[SearchSet
 
 
 def _probes(nlist: int, quarters: tuple[int, ...]) -> list[int]:
-    """Those quarters of 1, 2, 4, 8 and so on, ending with all lists."""
+    """These quarters of 1, 2, 4, 8 and so on, ending with all lists."""
     steps = {part * 2**i // 4 for i in range(nlist.bit_length()) for part in quarters}
     return sorted({n for n in steps if 1 <= n < nlist} | {nlist})
 

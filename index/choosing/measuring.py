@@ -1,4 +1,4 @@
-"""Recall and latency of an index on real queries, as numbers that nothing was chosen by yet."""
+"""Measures recall and latency of an index on real queries; `choose` chooses by them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ def _no_numbers() -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Who asks, and for how much.
+    """Queries to measure an index with, and the number of candidates to find for each.
 
     Attributes:
-        exact: the oracle over the catalogue.
+        exact: exact search over the catalogue, the reference of recall.
         queries: shape (q, d), float32.
         k: number of candidates.
         exclude: a list of item rows for each query, which are not to be returned; None: none.
@@ -43,7 +43,7 @@ class Workload:
         return len(self.queries)
 
     def take(self, rows: NDArray[np.int64]) -> "Workload":
-        """Some of the queries."""
+        """The workload of these queries alone."""
         exclude = None if self.exclude is None else self.exclude.take(rows)
         return Workload(self.exact, self.queries[rows], self.k, exclude)
 
@@ -53,10 +53,10 @@ class Workload:
         return self.exact.search(self.queries, self.k, self.exclude).rows
 
     def recalls(self, index: ItemIndex) -> NDArray[np.float64]:
-        """Share of the exact candidates that the index itself finds: shape (q,).
+        """Share of the exact candidates that the index itself finds: shape (q,), float64.
 
-        Exact search that fills short lists in serving is not counted in: with it, an index that looks at
-        almost nothing would look perfect.
+        The exact search that fills short lists in serving is off: with it, an index that looks at almost
+        nothing would seem perfect.
         """
         if self.exclude is None:
             return recall_against_exact(index.search(self.queries, self.k).rows, self.truth)
@@ -66,7 +66,7 @@ class Workload:
     def seconds(self, indexes: Sequence[ItemIndex], rounds: int) -> NDArray[np.float64]:
         """Seconds of single searches, as served: shape (indexes, rounds, q).
 
-        The indexes take turns, so that whatever else the machine does hits all of them alike.
+        The indexes take turns, so that other work on the machine slows all of them alike.
         """
 
         one = [] if self.exclude is None else [self.exclude.take(np.array([i])) for i in range(len(self))]
@@ -83,20 +83,20 @@ class Workload:
 
 @dataclass(frozen=True, eq=False)
 class OperatingPoint:
-    """What one setting of one index costs and gives.
+    """Recall, latency and size of one index at one setting.
 
     Attributes:
         factory: a FAISS factory string; "exact" is `ExactIndex`.
-        settings: how hard the index looks.
+        settings: nprobe, efSearch and k_factor.
         recall: mean over the queries of the share of the exact candidates that it finds.
         recall_error: standard error of that mean.
         p50_ms, p99_ms: median and 99th percentile of single searches.
-        bytes_per_item: what the index takes, in memory as on disk.
-        build_seconds: what it took to build.
-        is_exact: whether its answers are exact search's by construction.
+        bytes_per_item: of the index, in memory as on disk.
+        build_seconds: that building took.
+        is_exact: whether it finds the same items as exact search by construction.
         family: see `kinds`.
-        recalls: shape (q,): of every query.
-        milliseconds: shape (rounds, q): of every timed search.
+        recalls: shape (q,), float64: of every query.
+        milliseconds: shape (rounds, q), float64: of every timed search.
     """
 
     factory: str
@@ -135,7 +135,7 @@ class OperatingPoint:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "OperatingPoint":
-        """Back from what `to_json` gave."""
+        """The point that `to_json` wrote, without the raw measurements."""
         plain = {key: value for key, value in document.items() if key not in ("index", "settings")}
         return cls(settings=SearchSettings(**document["settings"]), **plain)
 
@@ -171,7 +171,7 @@ def recall_against_exact(found: NDArray[np.int64], exact: NDArray[np.int64]) -> 
         )
     span = 1 + int(max(found.max(initial=0), exact.max(initial=0)))
     lines = np.arange(len(exact), dtype=np.int64)[:, np.newaxis] * span
-    # The exact rows are looked up among the found ones, so that a row found twice counts once.
+    # Look up the exact rows among the found ones, and not the reverse, so that a row found twice counts once.
     hits = np.isin(lines + exact, (lines + found)[found >= 0]) & (exact >= 0)
     total = np.count_nonzero(exact >= 0, axis=1)
     return np.where(total > 0, np.count_nonzero(hits, axis=1) / np.maximum(total, 1), 1.0)
@@ -180,7 +180,7 @@ def recall_against_exact(found: NDArray[np.int64], exact: NDArray[np.int64]) -> 
 def measure_latency(
     index: ItemIndex, queries: NDArray[np.float32], k: int, repeats: int
 ) -> NDArray[np.float64]:
-    """Seconds each single query takes, one after the other.
+    """Time each single query, one after the other, in seconds.
 
     Uses as many threads as are set; wrap in `faiss_threads` to set them.
 
@@ -201,7 +201,7 @@ def measure_filtered_latency(
     exclude: ItemLists,
     repeats: int,
 ) -> NDArray[np.float64]:
-    """As `measure_latency`, through `search_filtered`: what serving does for one user.
+    """As `measure_latency`, through `search_filtered`, which serving calls for one user.
 
     Looking up the user's excluded items is part of the time.
     """
@@ -213,7 +213,7 @@ def measure_filtered_latency(
 
 
 def time_singles(ask: Callable[[int], object], n_queries: int, repeats: int) -> NDArray[np.float64]:
-    """Seconds of ``ask(i)`` for each query, one after the other: shape (repeats, n_queries).
+    """Time ``ask(i)`` for each query i, one after the other, in seconds: shape (repeats, n_queries), float64.
 
     Raises:
         InputError: if there is nothing to time.
@@ -232,7 +232,7 @@ def time_singles(ask: Callable[[int], object], n_queries: int, repeats: int) -> 
 
 
 def evenly_spread(n: int, at_most: int) -> NDArray[np.int64]:
-    """Row numbers of n, at most so many.
+    """Row numbers spread evenly over n rows, at most so many.
 
     >>> evenly_spread(9, 3).tolist(), evenly_spread(2, 3).tolist()
     ([0, 4, 8], [0, 1])

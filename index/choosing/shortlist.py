@@ -1,4 +1,4 @@
-"""Which kinds of index are worth building on a large catalogue: told from samples of it."""
+"""Picks the kinds of index worth building on a large catalogue, by measuring all kinds on samples of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from index.choosing.measuring import Workload
 from index.choosing.trials import Goal, build, first_meeting, time_trials
 from index.exact import ExactIndex
 
-SMALL = 40_000  # up to here everything is built on the whole catalogue
+SMALL = 40_000  # items up to which every kind is built on the whole catalogue
 _SHARES = (32, 8)  # of the catalogue: the samples are a 32nd and an 8th
 _LEAST_SAMPLE = 5_000
-_STAY = (3.0, 1.5)  # times the best: who is slower leaves after that round
-_AT_MOST = 6
+_STAY = (3.0, 1.5)  # a kind leaves after a round if its forecast is slower than the best by this factor
+_AT_MOST = 6  # kinds to build on the whole catalogue
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a kind took on the samples, smallest first.
+    """Measurements of a kind on the samples, the smallest first, and forecasts for larger catalogues.
 
     Attributes:
-        kind: on the whole catalogue.
-        sizes: of the samples.
+        kind: with the factory string for the whole catalogue.
+        sizes: of the samples, in items.
         milliseconds: median of a search, at the setting that meets the goal.
-        seconds: to build.
+        seconds: that building took.
     """
 
     kind: IndexKind
@@ -35,11 +35,11 @@ class Forecast:
     seconds: tuple[float, ...]
 
     def latency(self, size: int) -> float:
-        """Expected milliseconds at another size: a power law through the samples, at most linear."""
+        """Expected milliseconds of a search at another size: a power law of the samples, at most linear."""
         return _power_law(self.sizes, self.milliseconds, size, 0.0, 1.0)
 
     def build_seconds(self, size: int) -> float:
-        """Expected seconds to build, likewise; at least linear."""
+        """Expected seconds to build at another size: a power law of the samples, at least linear."""
         return _power_law(self.sizes, self.seconds, size, 1.0, 1.3)
 
 
@@ -59,13 +59,16 @@ def narrow(
     threads: int,
     say: Callable[[str], None],
 ) -> list[IndexKind]:
-    """The kinds that may be the best on the whole catalogue; all of them where it is small.
+    """The kinds that may be the fastest on the whole catalogue; all of them if it is small.
 
     Args:
         kinds: of the whole catalogue.
-        workload: its queries choose.
-        deadline: of `perf_counter`; what would not be built by then is left out.
-        say: is told of that.
+        workload: over the whole catalogue; its queries choose.
+        goal: that an index must meet.
+        deadline: on the clock of `perf_counter`; a kind that would not be built by then is left out.
+        seed: of samples and k-means runs.
+        threads: of FAISS while building.
+        say: receives a line about each kind left out.
     """
     size = workload.exact.size
     if size <= SMALL:
@@ -103,7 +106,7 @@ def _round(
     seed: int,
     threads: int,
 ) -> dict[str, Forecast]:
-    """Build the recipes on a sample of the items; a forecast for each that can meet the goal."""
+    """Build the kinds of these recipes on a sample of the items; forecast those that can meet the goal."""
     vectors = workload.exact.vectors
     rows = np.sort(np.random.default_rng(seed).choice(len(vectors), size=sample, replace=False))
     small = Workload(ExactIndex(vectors[rows]), workload.queries, workload.k)
@@ -112,7 +115,7 @@ def _round(
     for kind in candidate_kinds(vectors, sample, small=goal.memory_limit is not None):
         if kind.recipe in recipes:
             trials += first_meeting(build(kind, small.exact.vectors, seed, threads), kind, small, here)
-    # A little more than the limit may be less on the whole.
+    # An index a little above the limit on the sample may be below it on the whole catalogue.
     trials = [
         trial for trial in trials if trial.meets and goal.fits(trial.n_bytes / sample * len(vectors) / 1.1)
     ]

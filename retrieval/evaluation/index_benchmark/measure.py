@@ -1,4 +1,4 @@
-"""Measure the index of a bundle: beside exact search, every other kind, in batches and under filters."""
+"""Measures the index of a bundle: beside exact search and every other kind, in batches and under filters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ from retrieval.serving.fitted_system import FittedSystem
 
 Rows = NDArray[np.int64]
 
-ROUNDS = 3  # in which exact search and the index are timed by turns, so that noise hits both alike
+ROUNDS = 3  # in which exact search and the index take turns, so that noise slows both alike
 BATCH_ROUNDS = 5
 FILTER_QUERIES, FILTER_ROUNDS = 64, 2  # timed for each filter; there are a dozen of them
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
@@ -51,15 +51,17 @@ GENRE, LARGEST_GENRES = "genre", 5
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and what its build said of it.
+    """The system to measure, with facts from its build.
 
     Attributes:
         system: fitted on train alone.
-        users: rows of the users of test, of whom some are asked for.
-        bundle: name of its folder.
-        recall_target: what the index was chosen for; None where it was chosen by the loss of NDCG.
+        users: rows of the test users, some of whom are the queries.
+        dataset: its name.
+        bundle: name of the bundle's folder.
+        recall_target: that the index was chosen for; None if it was chosen by the loss of NDCG.
         seed: of the build.
-        pays_from: from how many items on an index is faster than exact search; None where not known.
+        ndcg_change: of the lists, from the build's report; None if it has none.
+        pays_from: number of items from which on an index is faster than exact search; None if not known.
     """
 
     system: FittedSystem
@@ -73,7 +75,7 @@ class Subject:
 
 
 def read_subject(bundle: Bundle) -> Subject:
-    """The evaluated part of a bundle.
+    """Read the evaluated part of a bundle.
 
     Raises:
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
@@ -93,7 +95,7 @@ def read_subject(bundle: Bundle) -> Subject:
 
 
 def _ndcg_change(report: dict[str, Any]) -> NdcgChange | None:
-    """That of `ann` against `exact`; None where nobody could be judged."""
+    """The change of NDCG from `exact` to `ann`; None if no user could be judged."""
     k = report["k"]
     for each in report["comparisons"]:
         difference = each[f"ndcg@{k}"]
@@ -105,15 +107,17 @@ def _ndcg_change(report: dict[str, Any]) -> NdcgChange | None:
 def measure(
     subject: Subject, k: int | None, *, queries: int, threads: int, progress: Progress | None = None
 ) -> Benchmark:
-    """Measure everything, with `queries` of the test users, one by one and in batches.
+    """Measure the index of a bundle and every other kind on test users, one by one and in batches.
 
-    Their seen items are left out, as in serving.
+    The items a user has seen are left out, as in serving.
 
     Args:
-        k: candidates a search returns; as many as the bundle retrieves unless given.
-        queries: at most so many users, drawn by the build's seed; all of them where there are fewer.
-        threads: of FAISS while building and in batches; single searches run on one. Those of exact search are
-            BLAS's, which are set before numpy is loaded.
+        subject: the evaluated part of a bundle.
+        k: candidates that a search returns; None: as many as the bundle retrieves.
+        queries: at most so many users, drawn by the build's seed; all of them if there are fewer.
+        threads: of FAISS while building and in batches; single searches run on one. Exact search takes those
+            of BLAS, which are set before numpy is loaded.
+        progress: receives the phases.
     """
     progress = Silent() if progress is None else progress
     model = subject.system.model
@@ -167,7 +171,7 @@ def measure(
 
 
 def _sampled(users: Rows, most: int, seed: int) -> Rows:
-    """At most so many of them, ascending."""
+    """At most `most` of the users, drawn by the seed, ascending."""
     if len(users) <= most:
         return users
     return np.sort(np.random.default_rng(seed).choice(users, most, replace=False))
@@ -176,7 +180,7 @@ def _sampled(users: Rows, most: int, seed: int) -> Rows:
 def _served_points(
     ann: AnnIndex, workload: Workload, swept: Sequence[OperatingPoint], seed: int, threads: int
 ) -> tuple[OperatingPoint, OperatingPoint]:
-    """The bundle's index, and exact search over the same vectors."""
+    """Measure the bundle's index, and exact search over the same vectors."""
     twin = next((each for each in swept if each.factory == ann.factory), None)
     if twin is None:
         seconds = _build_seconds(ann.factory, workload.exact.vectors, seed, threads)
@@ -199,8 +203,8 @@ def _median_and_p99(milliseconds: NDArray[np.float64]) -> tuple[float, float]:
 def _batches(
     ann: AnnIndex, workload: Workload, points: Sequence[OperatingPoint], seed: int, threads: int
 ) -> dict[str, float]:
-    """Queries/s of each point, by name; each kind is built once more."""
-    lines = np.resize(np.arange(len(workload)), BATCH)  # users come again where there are fewer
+    """Queries per second of each point, by name; each kind is built once more."""
+    lines = np.resize(np.arange(len(workload)), BATCH)  # users repeat if there are fewer
     batch, kinds, found = workload.take(lines), {ann.factory: ann}, {}
     for each in points:
         index: AnnIndex | ExactIndex = workload.exact
@@ -215,7 +219,7 @@ def _batches(
 
 
 def _batch_seconds(index: AnnIndex | ExactIndex, batch: Workload) -> float:
-    """Median time of all queries at once."""
+    """Median seconds of a search for all queries at once."""
     seconds = []
     for _ in range(1 + BATCH_ROUNDS):
         start = perf_counter()
@@ -227,7 +231,7 @@ def _batch_seconds(index: AnnIndex | ExactIndex, batch: Workload) -> float:
 def _filtered(
     ann: AnnIndex, workload: Workload, label: str, kind: Literal["random", "genre"], allowed: Rows
 ) -> FilterPoint:
-    """What it costs to allow only these rows, ascending."""
+    """Measure searches that may return only these rows, ascending."""
     recalls = recall_against_exact(
         _search(ann, workload, allowed), _search(workload.exact, workload, allowed)
     )
@@ -252,13 +256,13 @@ def _filtered(
 
 
 def _search(index: AnnIndex | ExactIndex, asked: Workload, allowed: Rows | None) -> Rows:
-    """What is served: rows of shape (q, k), padded with -1."""
+    """Search as serving does: rows of shape (q, k), padded with -1."""
     exclude = ItemLists.empty(len(asked)) if asked.exclude is None else asked.exclude
     return search_filtered(index, asked.exact, asked.queries, asked.k, exclude, allowed=allowed).result.rows
 
 
 def _allowed_sets(system: FittedSystem, seed: int) -> list[tuple[str, Literal["random", "genre"], Rows]]:
-    """Label, kind and ascending rows of each: random ones, each a part of the one before, and genres."""
+    """Sets of allowed rows with label and kind: random ones, each a part of the one before, and genres."""
     n_items = len(system.items)
     order = np.random.default_rng(seed).permutation(n_items)
     sizes = {max(1, round(share * n_items)): f"{100 * share:g}%" for share in SHARES}

@@ -1,4 +1,4 @@
-"""What a benchmark of a bundle's index found: operating points, the front they make, filters; as JSON too."""
+"""The result of a benchmark: operating points, their Pareto front, filters; and what counts as faster."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,9 +10,9 @@ from retrieval.evaluation.uncertainty import Estimate
 from retrieval.machine import Machine
 from retrieval.serving.two_stage import SearchKind
 
-BATCH = 256  # queries asked at once
-LOWEST_RECALL = 0.5  # what finds less serves nobody, and would take the room of what does
-NOTICEABLE = 1.1  # speeds closer than this to each other are called the same
+BATCH = 256  # queries searched at once
+LOWEST_RECALL = 0.5  # tables and pictures leave points out that find less: they are of no use in serving
+NOTICEABLE = 1.1  # two times within this factor of each other count as the same
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SpeedComparison:
 
 @dataclass(frozen=True)
 class NdcgChange:
-    """NDCG@k of the index's lists minus exact search's, paired by user, as the bundle's report has it."""
+    """NDCG@k of the index's lists minus that of exact search, paired by user, from the bundle's report."""
 
     k: int
     difference: Estimate
@@ -38,12 +38,12 @@ class NdcgChange:
 
 @dataclass(frozen=True)
 class FilterPoint:
-    """One set of allowed items: what the index answers, as served, beside filtered exact search.
+    """One set of allowed items: the index as it serves, beside filtered exact search.
 
     Attributes:
-        label: what people read, such as ``5%`` or ``Comedy``.
+        label: in tables, such as ``5%`` or ``Comedy``.
         kind: items drawn at random, or those of a genre.
-        items, share: how many are allowed, and what part of the catalogue that is.
+        items, share: number of allowed items, and their share of the catalogue.
         recall, recall_error: of the k best allowed items, mean over the queries and its standard error.
         p50_ms, p99_ms, exact_p50_ms, exact_p99_ms: of single queries, with the index and with exact search.
     """
@@ -62,19 +62,19 @@ class FilterPoint:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Everything `benchmark` found.
+    """Everything that a benchmark measured.
 
     Attributes:
         k: candidates a search returns.
-        queries: users asked for, one query each.
-        recall_target: what the index was chosen for; None where it was chosen by the loss of NDCG.
-        serves: what answers `query` in this bundle.
-        points: every setting measured, the two below among them; recall is that of the filtered candidates
-            the index itself finds, times are of what is served.
+        queries: number of users, with one query each.
+        recall_target: that the index was chosen for; None if it was chosen by the loss of NDCG.
+        serves: whether the bundle serves by the index or by exact search.
+        points: every setting measured, the two below among them. Recall counts the filtered candidates that
+            the index itself finds; times are of searches as served.
         chosen: the bundle's index at its settings.
         exact: exhaustive search in numpy.
-        per_second: queries/s in batches of `BATCH`, by `OperatingPoint.name`, of the points on the front
-            and of the two above.
+        per_second: queries per second in batches of `BATCH`, by `OperatingPoint.name`, of the points on the
+            front and of the two above.
     """
 
     dataset: str
@@ -98,7 +98,7 @@ class Benchmark:
 
     @property
     def enough(self) -> float:
-        """The recall that settings are compared at: the target, or what the bundle's index finds."""
+        """The recall at which settings are compared: the target, or that of the bundle's index."""
         return self.chosen.recall if self.recall_target is None else self.recall_target
 
     @property
@@ -108,7 +108,7 @@ class Benchmark:
 
     @property
     def front(self) -> tuple[OperatingPoint, ...]:
-        """The points that no other beats; see `pareto_front`."""
+        """The points on the Pareto front; see `pareto_front`."""
         return pareto_front(self.points)
 
     def to_json(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Benchmark:
 
 
 def pareto_front(points: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
-    """The points beside which none finds more in no more time, nor as much in less; by ascending recall.
+    """The points with more recall than every point that is as fast; by ascending recall.
 
     Of equal points the first stays.
     """
