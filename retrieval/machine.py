@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-# Variables by which libraries take other code or other numbers of threads. Nothing else of it is kept.
+# Variables that make libraries take other code or another number of threads. No other variable is recorded.
 ENVIRONMENT = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -32,10 +32,10 @@ _UNKNOWN = "unknown"
 
 
 def made_on(device: "torch.device", threads: int) -> dict[str, Any]:
-    """For a manifest: plain JSON types; no names of hosts or users, no paths.
+    """Describe machine and libraries for a manifest: plain JSON types; no names of hosts or users, no paths.
 
     Args:
-        device: that was trained on.
+        device: that trained.
         threads: of torch and FAISS.
     """
     import faiss
@@ -81,7 +81,7 @@ def _processor(otherwise: str) -> str:
 
 
 def _device(device: "torch.device") -> dict[str, Any]:
-    """What was trained on; of a GPU also the libraries that compute on it."""
+    """The device that trained; for a GPU also its libraries."""
     import torch
 
     if device.type != "cuda":

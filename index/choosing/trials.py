@@ -27,7 +27,7 @@ _CODES_A_REFINEMENT = 4.0
 
 @dataclass(frozen=True)
 class Goal:
-    """What an index must reach, and what it may take.
+    """The recall that an index must reach, and limits on memory and time.
 
     Attributes:
         recall: least share of the exact candidates that it must find; None: any.

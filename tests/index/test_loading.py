@@ -1,4 +1,4 @@
-"""What the header of an index file claims is not believed: not 2^40 vectors, not vectors of 2^40 bytes."""
+"""Loading does not believe the header of an index file: not 2^40 vectors, not vectors of 2^40 bytes."""
 
 import resource
 import struct
@@ -24,13 +24,13 @@ def built(factory: str, n: int = 100) -> AnnIndex:
 
 
 def place(data: bytes, after: str) -> int:
-    """Where a number begins: at a place, or behind letters."""
+    """The offset of a number: a given one, or the one behind these letters."""
     return int(after) if after.isdecimal() else data.index(after.encode()) + len(after)
 
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Where too much is asked for, that fails at once, and not the machine."""
+    """Limit the memory, so that asking for too much fails at once and does not bring the machine down."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + SPARE, before[1]))

@@ -238,7 +238,7 @@ def test_an_index_without_changes_has_no_map_and_one_whose_items_come_last_neith
     assert inserted.row_map is not None and inserted.tombstones == 0
 
 
-def test_lists_parted_by_distance_are_added_to_by_distance() -> None:
+def test_lists_clustered_by_distance_are_added_to_by_distance() -> None:
     """As they were built: each new vector is in the list whose centroid is nearest."""
     before, new = dict(enumerate(vectors_of(9, 200))), vectors_of(10, 50)
     after = before | dict(zip(range(200, 250), new, strict=True))

@@ -1,4 +1,4 @@
-"""What a benchmark finds, how it is measured, and the command that prints it."""
+"""The benchmark of an index: its result, how it measures, and the command that prints it."""
 
 import json
 from dataclasses import replace
@@ -80,7 +80,7 @@ def test_the_document_has_every_point_with_its_marks() -> None:
     assert document["ndcg_change"] == {"k": 10, "value": -0.0012, "low": -0.0031, "high": 0.0004}
 
 
-def test_a_change_of_ndcg_that_nobody_could_be_judged_by_is_null() -> None:
+def test_a_change_of_ndcg_without_a_judged_user_is_null() -> None:
     assert benchmark(ndcg_change=None).to_json()["ndcg_change"] is None
     nothing = {"value": None, "low": None, "high": None}
     report = {"k": 10, "comparisons": [{"stage": "ann", "against": "exact", "ndcg@10": nothing}]}

@@ -1,4 +1,4 @@
-"""What holds for every kind of index that is offered, whatever the vectors."""
+"""Laws that every kind of index on offer keeps, for any vectors."""
 
 import faiss
 import numpy as np
@@ -115,7 +115,7 @@ def test_codes_are_as_wide_as_the_second_moment_asks():
     assert code_widths(narrow[:, :5].copy()) == (5,)
 
 
-def test_lists_parted_by_distance_find_more_than_by_direction_where_lengths_differ():
+def test_lists_clustered_by_distance_find_more_than_by_direction_where_lengths_differ():
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(60, 16))
     vectors = centres[rng.integers(0, 60, 6000)] + 0.3 * rng.normal(size=(6000, 16))
