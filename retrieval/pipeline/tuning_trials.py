@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-FOLDER = "tuning"
+FOLDER = "tuning"  # beside the bundles
 NAME = "towers"
 # Part of every key. Another one whenever the same settings would give other towers than before.
 FORMAT_VERSION = 1
