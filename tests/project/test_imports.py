@@ -1,17 +1,21 @@
-"""What imports what: nothing at import time, nothing undeclared, nothing against the arrows of the design."""
+"""Imports: nothing happens at import time, everything is declared, and the rooms keep to their arrows."""
 
 import ast
 import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from import_graph import Import, imports_of, loaded_by, modules_of
 
 from tests.support.checkout import ROOT
 
@@ -210,51 +214,229 @@ def test_every_import_is_declared_and_everything_declared_is_imported() -> None:
     extras = dict(project["optional-dependencies"])
     # Of the three that are for this checkout only, two are what its scripts compare and search with.
     of_scripts, _ = [*extras.pop("benchmark"), *extras.pop("fuzz")], extras.pop("dev")
-    scripts = set().union(*(imports_of(path) for path in (ROOT / "scripts").glob("*.py")))
-    assert names_of(of_scripts) <= {name.split(".")[0] for name in scripts}
+    scripts = {each.imported.split(".")[0] for each in imports_of(modules_of(ROOT, "scripts"))}
+    assert names_of(of_scripts) <= scripts
     # What was asked for where its absence is caught may be imported plainly behind that.
     assert names_of(list(needed - optional)) == names_of(project["dependencies"])
     assert optional == set().union(*map(names_of, extras.values()))
 
 
-def imports_of(path: Path) -> set[str]:
-    """Every module that a file imports anywhere, for types or inside functions too."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
-    return found
+# Rooms
+
+# Each room, or module outside any room, may import what stands on the floors below its own, and nothing that
+# stands on its own floor or above. Imports inside functions and for types count as well.
+FLOORS = (
+    "cli web scripts",
+    "retrieval",  # the front door: from retrieval import Recommender
+    "recommender batch",
+    "pipeline catalogue",
+    "reporting",
+    "evaluation",
+    "bundles training",
+    "serving",
+    "data",
+    "settings disk",
+    "machine arrays errors progress json_document",
+    "index",
+)
+# What is never loaded when a room or a module is, by whatever it imports.
+NEVER_LOADS = {
+    "retrieval.serving": {"torch", "polars", "pandas"},
+    "retrieval.data": {"torch", "polars", "pandas"},  # the package itself, not the modules in it
+    "retrieval.training.curves": {"torch"},
+    "retrieval.training.linear_models": {"torch"},
+    "retrieval.training.recency": {"torch"},
+    "index": {"torch", "polars", "pandas", "scipy", "retrieval"},
+}
+WHOLE_ROOMS = ("retrieval.serving", "index")  # of which this holds for every module
+MAX_FILES = 20
 
 
-def test_nothing_but_the_commands_imports_the_commands() -> None:
-    for path in (ROOT / "retrieval").rglob("*.py"):
-        if "cli" in path.parts or path.name == "__main__.py":
-            continue
-        wrong = {name for name in imports_of(path) if name.startswith(("retrieval.cli", "scripts", "tests"))}
-        assert not wrong, path
+def room_of(module: str) -> str:
+    """The room of a module of ours: "serving" of retrieval.serving.rerank, "errors" of retrieval.errors."""
+    package, _, rest = module.partition(".")
+    if package != "retrieval":
+        return package
+    return {"": package, "__main__": "cli"}.get(rest, rest.split(".")[0])
 
 
-def test_index_knows_nothing_of_recommending() -> None:
-    paths = list((ROOT / "index").rglob("*.py"))
-    assert len(paths) >= 5
-    for path in paths:
-        wrong = {name.split(".")[0] for name in imports_of(path)} & {"retrieval", "torch", "polars", "pandas"}
-        assert not wrong, path
+def floor_of(module: str) -> int:
+    """The number of its floor from the top, beginning at 0."""
+    room = room_of(module)
+    assert any(room in rooms.split() for rooms in FLOORS), f"{room} is new: give it a floor in FLOORS"
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms.split())
 
 
-@pytest.mark.parametrize("room", ["reading", "downloads"])
-def test_the_rooms_below_know_nothing_of_what_is_above(room: str) -> None:
-    paths = list((ROOT / "retrieval" / room).rglob("*.py"))
-    assert len(paths) >= 3
-    for path in paths:
-        ours = {name for name in imports_of(path) if name.split(".")[0] in OURS}
-        assert all(name == "retrieval.errors" or name.startswith(f"retrieval.{room}") for name in ours), path
+def arrows_up(imports: list[Import]) -> list[str]:
+    """The imports that lead out of a room, but not down."""
+    between = [each for each in imports if room_of(each.importer) != room_of(each.imported)]
+    return [
+        f"{each.importer}:{each.line} imports {each.imported}, which does not stand below it"
+        for each in between
+        if floor_of(each.imported) <= floor_of(each.importer)
+    ]
+
+
+def circles(imports: list[Import]) -> list[str]:
+    """A circle of modules that import one another, if there is one."""
+    graph: dict[str, set[str]] = {}
+    for each in imports:
+        if each.imported != each.importer:
+            graph.setdefault(each.importer, set()).add(each.imported)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" <- ".join(error.args[1])]
+    return []
+
+
+def forbidden_loads(imports: list[Import]) -> list[str]:
+    """What a room loads that it may not, and the module that imports it."""
+    modules = sorted({each.importer for each in imports})
+    wrong = set()
+    for place, never in NEVER_LOADS.items():
+        inside = [name for name in modules if place in WHOLE_ROOMS and name.startswith(f"{place}.")]
+        for module in (place, *inside):
+            loaded = loaded_by(module, imports)
+            for name in [name for name in loaded if name.split(".")[0] in never]:
+                wrong.add(f"{module} loads {name}: {loaded[name]} imports it")
+    return sorted(wrong)
+
+
+def full_rooms(modules: Iterable[Path]) -> list[str]:
+    """The folders with more files than one looks through at a glance."""
+    files = Counter(path.parent for path in modules if path.name != "__init__.py")
+    return [f"{folder} has {number} files" for folder, number in files.items() if number > MAX_FILES]
+
+
+def faults_of(root: Path) -> list[str]:
+    """Everything about the imports of a checkout that is against the rules above, in words."""
+    modules = modules_of(root, *OURS, "scripts")
+    imports = imports_of(modules)
+    ours = [each for each in imports if each.imported in modules]
+    return [*arrows_up(ours), *circles(ours), *forbidden_loads(imports), *full_rooms(modules.values())]
+
+
+def test_every_arrow_runs_down_no_circle_is_closed_and_no_room_loads_what_it_must_not() -> None:
+    assert faults_of(ROOT) == []
+
+
+PLANTED = {
+    "an arrow up": (
+        "retrieval/serving/rerank.py",
+        "def late():\n    from retrieval.pipeline.build import build",
+        "retrieval.serving.rerank:{line} imports retrieval.pipeline.build, which does not stand below it",
+    ),
+    "an arrow up, for types": (
+        "retrieval/data/ids.py",
+        "if TYPE_CHECKING:\n    from retrieval.bundles import writer",
+        "retrieval.data.ids:{line} imports retrieval.bundles.writer, which does not stand below it",
+    ),
+    "an arrow to a room beside": (
+        "retrieval/catalogue/change.py",
+        "\nimport retrieval.pipeline.build",
+        "retrieval.catalogue.change:{line} imports retrieval.pipeline.build, which does not stand below it",
+    ),
+    "the commands imported": (
+        "retrieval/recommender.py",
+        "\nfrom retrieval.cli.app import run",
+        "retrieval.recommender:{line} imports retrieval.cli.app, which does not stand below it",
+    ),
+    "a circle of two": (
+        "retrieval/errors.py",
+        "def late():\n    from retrieval.settings import BuildSettings",
+        "retrieval.settings <- retrieval.errors <- retrieval.settings",
+    ),
+    "a circle inside a room": (
+        "retrieval/evaluation/metrics.py",
+        "def late():\n    from retrieval.evaluation import evaluate",
+        "retrieval.evaluation.metrics",
+    ),
+    "torch in serving": (
+        "retrieval/serving/two_stage.py",
+        "\nimport torch",
+        "retrieval.serving.two_stage loads torch: retrieval.serving.two_stage imports it",
+    ),
+    "polars in what serving loads": (
+        "retrieval/data/ids.py",
+        "\nimport polars as pl",
+        "retrieval.serving.fitted_system loads polars: retrieval.data.ids imports it",
+    ),
+    "torch in a model that has none": (
+        "retrieval/training/linear_models.py",
+        "\nfrom torch import nn",
+        "retrieval.training.linear_models loads torch: retrieval.training.linear_models imports it",
+    ),
+    "a table in the index": (
+        "index/topk.py",
+        "\nimport pandas",
+        "index loads pandas: index.topk imports it",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code, to plant faults in."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in (*OURS, "scripts"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_named(checkout: Path, fault: str) -> None:
+    name, statement, message = PLANTED[fault]
+    path = checkout / name
+    whole = path.read_text()
+    path.write_text(f"{whole}\n{statement}\n")
+    line = whole.count("\n") + 3  # an empty line, then the statement on its second line
+    try:
+        assert any(message.format(line=line) in found for found in faults_of(checkout)), faults_of(checkout)
+    finally:
+        path.write_text(whole)
+
+
+def test_a_room_with_too_many_files_is_named(checkout: Path) -> None:
+    for number in range(MAX_FILES):
+        (checkout / "retrieval" / "catalogue" / f"more_{number}.py").touch()
+    assert len(full_rooms(modules_of(checkout, *OURS).values())) == 1
+
+
+@pytest.mark.parametrize("place", NEVER_LOADS)
+def test_a_fresh_interpreter_loads_none_of_it_either(place: str) -> None:
+    modules = modules_of(ROOT, *OURS)
+    inside = [name for name in modules if place in WHOLE_ROOMS and name.startswith(f"{place}.")]
+    loaded = modules_after(f"import {', '.join([place, *inside])}")
+    never = NEVER_LOADS[place] - ({"retrieval"} if place.startswith("retrieval") else set())
+    assert place.split(".")[0] in loaded and not loaded & never
+
+
+def test_index_names_no_package_but_numpy_and_faiss() -> None:
+    modules = modules_of(ROOT, "index")
+    assert len(modules) >= 15
+    named = {each.imported.split(".")[0] for each in imports_of(modules)}
+    assert named - set(sys.stdlib_module_names) == {"index", "numpy", "faiss"}
+
+
+def test_reading_files_and_fetching_them_know_neither_each_other_nor_what_is_above() -> None:
+    for room in ("reading", "downloads"):
+        modules = modules_of(ROOT, f"retrieval/data/{room}")
+        assert len(modules) >= 5
+        for each in imports_of(modules):
+            ours = each.imported.split(".")[0] in OURS
+            allowed = ("retrieval.errors", f"retrieval.data.{room}")
+            assert not ours or each.imported.startswith(allowed), each
+
+
+# Loaded when a query is answered: each file's checks must not be assert statements, which `python -O` skips.
+QUERY_PATH = (
+    *("bundles/bundle", "bundles/fitted_system_files", "bundles/manifest", "data/ids", "recommender"),
+    *("serving/fitted_system", "serving/two_stage", "serving/tower_vectors", "serving/rating_model"),
+)
 
 
 def test_what_the_query_path_relies_on_survives_python_o() -> None:
-    for name in ("bundle", "storage", "fitted", "recommender", "two_stage", "vectors", "rating_model", "ids"):
+    for name in QUERY_PATH:
         tree = ast.parse((ROOT / "retrieval" / f"{name}.py").read_text())
         assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)], name
