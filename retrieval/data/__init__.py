@@ -1,1 +1,1 @@
-"""Tables in, rows out: interactions, items and users, their ids, and the split by time."""
+"""Tables in, rows out: interactions, items and users, their ids, and the split by time. Loads no torch."""

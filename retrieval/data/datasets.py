@@ -1,4 +1,4 @@
-"""Data sets by name: read from the data folder or downloaded into it, and never used unverified."""
+"""Data sets by name: reads them from the data folder, downloads what is missing, and verifies both."""
 
 import shutil
 import tempfile
@@ -28,7 +28,7 @@ from retrieval.errors import DataError, EnvironmentProblem
 
 @dataclass(frozen=True)
 class Dataset:
-    """Interactions, and what is known of their items and users where anything is."""
+    """Interactions, and the tables of their items and users where there are such."""
 
     name: str
     interactions: Interactions
@@ -36,7 +36,7 @@ class Dataset:
     users: UserTable | None = None
 
     def notes(self) -> list[str]:
-        """What whoever gave the data should know: what was guessed, and tables that do not fit."""
+        """Sentences for the user: how the source was interpreted, and tables whose ids do not fit."""
         notes = list(self.interactions.notes)
         if self.items is not None:
             ids = self.interactions.frame["item"].unique().to_numpy()
@@ -56,12 +56,13 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Verified:
-    """The ratings of a set, read and found to be the right rows.
+    """The ratings of a set, read and verified.
 
     Attributes:
         path: the file on disk.
-        checked_by: what was compared: "the digest of its rows", "the digest of its file", "the digest of its
-            archive" or "these numbers" (rows, users, items); None for the sample, a part of the package.
+        checked_by: what was compared with the published value: "the digest of its rows", "the digest of its
+            file", "the digest of its archive" or "these numbers" (rows, users, items); None for the sample,
+            which is a part of the package.
     """
 
     path: Path
@@ -77,16 +78,16 @@ def load_dataset(
     on_bytes: OnBytes | None = None,
     timeout: float = TIMEOUT,
 ) -> Dataset:
-    """A data set by name, from `data_dir` or downloaded into it once.
+    """Read a data set from `data_dir`; download it into that folder first where it is missing.
 
     Args:
-        log: receives what a user should know, a line each.
-        on_bytes: receives the progress of a download: bytes there are, and of the whole or None.
+        log: receives the notes for the user, a line each.
+        on_bytes: receives the progress of a download: bytes received, and bytes in total or None.
         timeout: seconds a server may stay silent.
 
     Raises:
-        UsageError: no set has this name, or RETRIEVAL_MIRROR is no URL.
-        EnvironmentProblem: no source delivers, the disk refuses, or files on disk hold other rows.
+        UsageError: if no set has this name, or RETRIEVAL_MIRROR is no URL.
+        EnvironmentProblem: if no source delivers, the disk refuses, or files on disk hold other rows.
     """
     found = obtain(name, data_dir, log, on_bytes=on_bytes, timeout=timeout)
     beside = find_items_beside(found.path)
@@ -107,7 +108,7 @@ def obtain(
     on_bytes: OnBytes | None = None,
     timeout: float = TIMEOUT,
 ) -> Verified:
-    """The ratings of a set, verified; downloaded if they are not there. As `load_dataset`, without titles."""
+    """As `load_dataset`, but only the ratings, verified."""
     named = find_set(name)
     data_dir = Path(data_dir)
     if name == SAMPLE:
@@ -134,9 +135,13 @@ def _from_disk(named: NamedSet, ratings: Path) -> Verified:
 
 
 def _verified(named: NamedSet, ratings: Path) -> Verified:
-    """Read the ratings and compare them with what is pinned; `SourceFailedError` if they differ.
+    """Read the ratings and compare them with the pinned values.
 
     Messages about the rows name the file without its folder: the caller says where it lies.
+
+    Raises:
+        SourceFailedError: if the rows are others.
+        DataError: if they cannot be read.
     """
     if named.rows_sha256 is not None:
         interactions = _read(ratings)
@@ -183,7 +188,7 @@ def _check_shape(named: NamedSet, interactions: Interactions) -> None:
 
 
 def _download(named: NamedSet, data_dir: Path, watch: Watch) -> Verified:
-    """Fetch from the first source that delivers the right rows; under its final name only then."""
+    """Download from the first source that delivers the right rows; only these get their final name."""
     candidates = sources(named, data_dir)
     failures: list[str] = []
     try:
@@ -233,7 +238,7 @@ def _from_source(named: NamedSet, source: Source, folder: Path, data_dir: Path, 
 
 
 def _publish(staging: Path, folder: Path, source: Source) -> Path:
-    """Move complete files to their final place, the ratings last: where they are, everything is."""
+    """Move complete files to their final place. The ratings come last: they mark a complete set."""
     if not folder.exists():
         staging.rename(folder)
     else:
@@ -245,7 +250,7 @@ def _publish(staging: Path, folder: Path, source: Source) -> Path:
 
 
 def _check_space(named: NamedSet, source: Source, folder: Path) -> None:
-    """Before a long download, not after it."""
+    """Refuse a full disk before a long download rather than after it."""
     download = 0 if isinstance(source, ZipOnDisk) else named.archive.size
     needed = download + max(named.ratings_bytes.values())
     free = shutil.disk_usage(folder).free

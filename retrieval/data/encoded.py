@@ -1,4 +1,4 @@
-"""Interactions as row numbers: what the models train on and are judged by."""
+"""Interactions as rows of users and items, for training and evaluation."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ class EncodedInteractions:
     Attributes:
         users, items: shape (n,), int64 rows.
         ratings: shape (n,), float32; None where the table has none: every row is a positive.
-        timestamps: shape (n,), int64, unix seconds; None where the table has none.
+        timestamps: shape (n,), int64, Unix seconds; None where the table has none.
         n_users, n_items: sizes of the id maps; rows are below them.
     """
 
@@ -31,7 +31,7 @@ class EncodedInteractions:
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame, users: IdMap, items: IdMap) -> "EncodedInteractions":
-        """Encode the rows whose user and item are known; the others are left out."""
+        """Encode the interactions whose user and item are known, and leave out the others."""
         user_rows = users.rows(frame["user"].to_numpy())
         item_rows = items.rows(frame["item"].to_numpy())
         known = np.flatnonzero((user_rows >= 0) & (item_rows >= 0))
@@ -50,7 +50,7 @@ class EncodedInteractions:
         return len(self.users)
 
     def where(self, mask: NDArray[np.bool_]) -> "EncodedInteractions":
-        """The rows where `mask`, shape (n,), is true."""
+        """The interactions where `mask`, shape (n,), is true."""
         return EncodedInteractions(
             self.users[mask],
             self.items[mask],
@@ -61,18 +61,18 @@ class EncodedInteractions:
         )
 
     def of_users(self, rows: NDArray[np.int64]) -> "EncodedInteractions":
-        """The interactions of some users (ascending rows), who become rows 0, 1, ... in that order."""
+        """The interactions of some users (ascending rows); these become rows 0, 1, ... in that order."""
         mask = np.zeros(self.n_users, dtype=np.bool_)
         mask[rows] = True
         kept = self.where(mask[self.users])
         return replace(kept, users=np.searchsorted(rows, kept.users), n_users=len(rows))
 
     def positives(self, threshold: float) -> "EncodedInteractions":
-        """The rows rated at least `threshold`; all of them where there are no ratings."""
+        """The interactions rated at least `threshold`; all of them where there are no ratings."""
         return self if self.ratings is None else self.where(self.ratings >= threshold)
 
     def without(self, other: "EncodedInteractions") -> "EncodedInteractions":
-        """The rows whose pair of user and item does not occur in `other`."""
+        """The interactions whose pair of user and item does not occur in `other`."""
         keys = self.users * self.n_items + self.items
         return self.where(~np.isin(keys, other.users * other.n_items + other.items))
 
@@ -83,5 +83,5 @@ class EncodedInteractions:
 
 
 def ids_of(frame: pl.DataFrame) -> tuple[IdMap, IdMap]:
-    """The users and items of a frame of interactions."""
+    """The ids of the users and items of a frame of interactions."""
     return IdMap.from_values(frame["user"].to_numpy()), IdMap.from_values(frame["item"].to_numpy())

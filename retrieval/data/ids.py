@@ -1,4 +1,4 @@
-"""External ids on one side, row numbers on the other; nothing else converts between them."""
+"""Ids of users and items to row numbers and back; every conversion goes through `IdMap`."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 Id = int | str
 
-COMPARED = 2_000
+COMPARED = 2_000  # texts whose letters are compared to find the nearest ids
 
 
 @dataclass(frozen=True)
 class IdMap:
-    """Sorted unique ids; an id's row is its position.
+    """Sorted unique ids; the row of an id is its position.
 
-    Integers are ordered as numbers, everything else as text, so that ordering by id and ordering
-    by row are the same thing. Lookups take ``42`` and ``"42"`` alike.
+    Integers are ordered as numbers and all other ids as text, so the order of ids is the order of rows.
+    Lookups take ``42`` and ``"42"`` alike.
 
     Attributes:
         ids: shape (n,), dtype int64 or fixed-width unicode, strictly increasing.
@@ -66,7 +66,7 @@ class IdMap:
 
     @property
     def are_integers(self) -> bool:
-        """Whether ids are numbers, ordered as such."""
+        """Whether the ids are numbers, ordered as numbers."""
         return self.ids.dtype.kind == "i"
 
     def rows(self, values: Sequence[Id] | NDArray[Any]) -> NDArray[np.int64]:
@@ -91,14 +91,14 @@ class IdMap:
     def nearest(self, value: Id, count: int = 3) -> list[Id]:
         """Known ids that look most like `value`: the closest numbers, or the most similar texts.
 
-        Texts that differ by case or zeros in front come first. Of many ids only the neighbours in
-        sorted order are compared letter by letter: comparing all takes seconds.
+        Texts that differ only by case or leading zeros come first. Among many ids only the neighbours in
+        sorted order are compared letter by letter, since comparing all takes seconds.
 
         >>> IdMap.from_values(["u10", "U2", "w9"]).nearest("u2", count=2)
         ['U2', 'u10']
         """
         if self.are_integers and _is_integer(value):
-            wanted = int(value)  # may be beyond 64 bits, and has near ones all the same
+            wanted = int(value)  # an integer beyond 64 bits has nearest ids too
             place = int(np.searchsorted(self.ids, min(max(wanted, -(2**63)), 2**63 - 1)))
             around = self.ids[max(0, place - count) : place + count].tolist()
             return sorted(sorted(around, key=lambda known: abs(known - wanted))[:count])
@@ -121,7 +121,7 @@ class IdMap:
             number = int(text)
         except ValueError:
             return None
-        # "007" is not 7, and what does not fit 64 bits is nobody's id.
+        # "007" is not 7, and no id is larger than 64 bits.
         return number if str(number) == text and -(2**63) <= number < 2**63 else None
 
 
@@ -133,13 +133,13 @@ def _is_integer(value: Id) -> bool:
 
 
 def known_instead(wrong: Id, known: IdMap) -> str:
-    """What may have been meant; digits say nothing of a word, so it gets the range of numeric ids."""
+    """The ids that the user may have meant; where ids are numbers and `wrong` is a word, their range."""
     if known.are_integers and not _is_integer(wrong):
         return f"ids here are numbers from {known.ids[0]} to {known.ids[-1]}"
     return f"the nearest ids are {', '.join(map(shown, known.nearest(wrong)))}"
 
 
 def shown(value: Id) -> str:
-    """An id in a message: quoted where it would not stand out."""
+    """An id for a message, in quotes where it would not stand out."""
     text = str(value)
     return text if text and text.replace("-", "").isalnum() else repr(text)

@@ -1,7 +1,7 @@
-"""The table of interactions: who met which item when, and what they thought of it.
+"""The table of interactions: which user met which item, when, and how they rated it.
 
-Rows go in as files or frames of many shapes and come out as one: `Interactions`. Nothing is dropped,
-wrapped or guessed on the way; what cannot be understood is a `DataError` that says where it stands.
+Files and frames of many shapes become one: `Interactions`. No row is dropped and no number wraps on the way;
+a cell that cannot be read is a `DataError` that says where the cell is.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RATINGS_FILES = ("ratings.dat", "u.data", "ratings.csv", "*.inter", "ratings.parquet")
 
-_DIGEST_SLICE = 1_000_000
+_DIGEST_SLICE = 1_000_000  # rows of text in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,12 @@ class Interactions:
         frame: columns user, item (both Int64 if every id is a canonical 64-bit integer, else String),
             then rating (Float32, finite) if the source has ratings, then timestamp (Int64, Unix seconds,
             >= 0) if it has times; no nulls.
-        source: where they come from, for messages.
-        notes: what was understood rather than read, one sentence each ("timestamps are ...").
+        source: the file or frame, for messages.
+        notes: how the reader interpreted the source, one sentence each ("timestamps are ...").
         columns_found: names of the source's columns, for messages.
 
     Raises:
-        ValueError: if the frame has other columns or types; `from_frame` takes frames as people have them.
+        ValueError: if the frame has other columns or types; `from_frame` converts any frame.
     """
 
     frame: pl.DataFrame
@@ -60,12 +60,12 @@ class Interactions:
 
     @property
     def has_ratings(self) -> bool:
-        """Whether rows say what the user thought; where they do not, every row is a positive."""
+        """Whether the table has ratings; without them every row is a positive."""
         return RATING in self.frame.columns
 
     @property
     def has_timestamps(self) -> bool:
-        """Whether rows say when; where they do not, no split by time is possible."""
+        """Whether the table has times; without them it cannot be split by time."""
         return TIMESTAMP in self.frame.columns
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class Interactions:
         source: str = "DataFrame",
         columns: ColumnNames | None = None,
     ) -> "Interactions":
-        """Check and convert a polars or pandas frame, which is left as it is.
+        """Check a polars or pandas frame and convert a copy of it.
 
         Timestamps may be numbers, text or datetimes, as in files.
 
@@ -100,19 +100,20 @@ class Interactions:
         try:
             typed, notes = typed_frame(picked, source)
         except BadRowError as bad:
-            raise DataError(f"{source}: row {bad.row} (counted from 0): {bad}; {MEND}") from None
+            raise DataError(f"{source}: row {bad.row} (counted from 0): {bad}", MEND) from None
         notes = columns.notes(names) + notes
         if RATING not in positions:
             notes = (rating_note(names), *notes)
         return cls(typed, source, notes, tuple(names))
 
     def digest(self) -> str:
-        r"""SHA-256 (hex) of the canonical table: one for the same rows, whatever their order and format.
+        r"""SHA-256 (hex) of the canonical table; the same rows give the same digest in any order and format.
 
-        One line a row, ``user TAB item TAB rating TAB timestamp LF``, in UTF-8, sorted by user, item,
-        timestamp, rating. Integer ids are sorted as numbers and text ids by code point; in text ids ``\``,
-        tab, LF and CR are written ``\\``, ``\t``, ``\n``, ``\r``. A rating is the shortest decimal that gives
-        the same float32, without exponent and without ".0". The field of a column the table has not is empty.
+        The canonical table is UTF-8 text with a line for each row,
+        ``user TAB item TAB rating TAB timestamp LF``, sorted by user, item, timestamp, rating. Integer ids
+        are sorted as numbers and text ids by code point; in text ids ``\``, tab, LF and CR become ``\\``,
+        ``\t``, ``\n``, ``\r``. A rating is the shortest decimal that gives the same float32, without exponent
+        and without ".0". A column that the table lacks is an empty field.
         """
         order = [column for column in (USER, ITEM, TIMESTAMP, RATING) if column in self.frame.columns]
         rows = self.frame.sort(order)
@@ -132,15 +133,18 @@ class Interactions:
 def read_interactions(
     path: Path, columns: ColumnNames | None = None, *, label: str | None = None
 ) -> Interactions:
-    """Read a file, or the ratings file of a folder; the format is known by content.
+    """Read a file, or the ratings file of a folder; the content tells the format.
 
-    Understood: ``ratings.dat`` (``::``), ``u.data`` (tabs, no header), CSV with a header in the usual
-    spellings or none, RecBole's ``.inter``, each also as gz and as a zip that holds it; Parquet, a file or
-    a folder of parts; Excel workbooks. Ratings and timestamps may be missing.
+    It reads ``ratings.dat`` (``::``), ``u.data`` (tabs, no header), CSV with a header in the usual spellings
+    or without one, RecBole's ``.inter``, each also as gz and inside a zip; Parquet, a file or a folder of
+    parts; Excel workbooks. The columns of ratings and of timestamps may be missing.
+
+    Args:
+        label: the name of a file in messages; None: its path.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
-        EnvironmentProblem: a workbook, and the optional package for it is missing.
+        EnvironmentProblem: if it is a workbook and the optional package for workbooks is missing.
     """
     columns = columns or ColumnNames()
     table = open_table(
@@ -154,7 +158,7 @@ def read_interactions(
     try:
         typed, understood = typed_frame(picked, table.label)
     except BadRowError as bad:
-        raise DataError(f"{rows.where(bad.row)}: {bad}; {MEND}") from None
+        raise DataError(f"{rows.where(bad.row)}: {bad}", MEND) from None
     if rows.problem is not None:
         raise rows.problem
     notes = table.notes

@@ -1,4 +1,4 @@
-"""Titles, genres and other categories of items, from whatever file came with the interactions."""
+"""The table of items: titles, genres and other categories, from a file or a frame."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ITEMS_FILES = ("movies.dat", "u.item", "movies.csv", "*.item", "movies.parquet")
 
-# The order of the flags in MovieLens 100K's u.item, as its u.genre has it.
+# The genres that the flags of MovieLens 100K's u.item stand for, in the order of its u.genre.
 ML_100K_GENRES = (
     "unknown",
     "Action",
@@ -53,13 +53,13 @@ ML_100K_GENRES = (
 
 @dataclass(frozen=True, eq=False)
 class ItemTable:
-    """What people call the items.
+    """Titles and categories of the items.
 
     Attributes:
         frame: columns item (Int64 if every id is a canonical 64-bit integer, else String; unique),
             title (String, "" where unknown), genres (List[String]); in the order of the source.
-        categories: what else is known of each row, a column each of List[String]: year, and every further
-            categorical column of the source; the same rows, or no column at all.
+        categories: year and every further categorical column of the source, each List[String] with the
+            values of every row; as many rows as `frame`, or no column at all.
 
     Raises:
         ValueError: if the frame has other columns or types, or an item twice.
@@ -82,18 +82,18 @@ class ItemTable:
 
     @property
     def ids(self) -> pl.Series:
-        """The items, in the order of the source."""
+        """The ids of the items, in the order of the source."""
         return self.frame[ITEM]
 
     def category_columns(self) -> dict[str, pl.Series]:
-        """Genres (as "genre") and `categories`: for each row the values it has, in the order of `ids`."""
+        """Genres (as "genre") and `categories`: the values of each row, in the order of `ids`."""
         return {"genre": self.frame[GENRES]} | self.categories.to_dict()
 
     @classmethod
     def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "ItemTable":
-        """From a polars or pandas frame with an item and a title column, under their usual names.
+        """Convert a polars or pandas frame with an item and a title column, under their usual names.
 
-        Genres, if any, are lists or text with "|" between them, as in every further categorical column.
+        Genres and further categories are lists, or text with "|" between the values.
 
         Raises:
             DataError: if a column is missing, an item is empty, or there is no row.
@@ -140,23 +140,23 @@ class ItemTable:
 def read_items(path: Path, known_columns: Collection[str] = ()) -> ItemTable:
     """Read ``movies.dat``, ``u.item``, ``movies.csv``, RecBole's ``.item``, Parquet or an Excel workbook.
 
-    The format is known by content. Genres of ``u.item`` are named by a ``u.genre`` beside it, else as in
-    MovieLens 100K. A ``release_year`` column becomes part of the title, as MovieLens writes it. Of an item
-    listed twice the first line counts. Further columns whose values come again are kept as categories.
+    The content tells the format. A ``u.genre`` beside ``u.item`` names its genres; without one they are those
+    of MovieLens 100K. A ``release_year`` column becomes part of the title, as MovieLens writes it. The first
+    line of an item counts. Further columns whose values repeat are kept as categories.
 
     Args:
-        known_columns: names of columns to keep as categories in any case, as features name them.
+        known_columns: categories of the model's features; columns of these names are always kept.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
-        EnvironmentProblem: a workbook, and the optional package for it is missing.
+        EnvironmentProblem: if it is a workbook and the optional package for workbooks is missing.
     """
     table = open_table(Path(path), ITEMS_FILES, "items", items_layout)
     layout = table.layout if isinstance(table, TextTable) else None
     has_flags = layout is not None and not layout.header and layout.separator == "|"
     columns = item_columns(table.names, table.label, has_flags, layout.types if layout else ())
     rows, others = read_with(table, columns.positions, columns.others)
-    # RecBole separates the tokens of a token_seq by spaces, everybody else genres by "|".
+    # RecBole puts spaces between the tokens of a token_seq; every other format puts "|" between genres.
     separator = " " if layout is not None and layout.header and not layout.quoted else "|"
     names = _genre_names(Path(table.label)) if has_flags else ()
     try:
@@ -164,7 +164,7 @@ def read_items(path: Path, known_columns: Collection[str] = ()) -> ItemTable:
         columns = replace(columns, others=others)
         found, categories = item_frame(lambda position: rows.frame[str(position)], columns, names, separator)
     except BadRowError as bad:
-        raise DataError(f"{rows.where(bad.row)}: {bad}; {MEND}") from None
+        raise DataError(f"{rows.where(bad.row)}: {bad}", MEND) from None
     if rows.problem is not None:
         raise rows.problem
     return ItemTable(_not_empty(found, table.label), categories)
@@ -174,20 +174,20 @@ def find_items_beside(ratings_path: Path) -> Path | None:
     """The items file that belongs to a ratings file, a folder or a zip of ratings; None where there is none.
 
     ``ratings.dat`` goes with ``movies.dat``, ``u.data`` with ``u.item``, CSV with ``movies.csv``, ``x.inter``
-    with ``x.item``; failing that, any of the first three that lies in the same folder. A zip that holds both
-    is returned itself.
+    with ``x.item``. Without its own partner, a ratings file takes any of the first three in its folder. For a
+    zip that holds both tables the result is the zip.
     """
     return find_beside(ratings_path, ITEMS_FILES)
 
 
 def _not_empty(frame: pl.DataFrame, label: str) -> pl.DataFrame:
     if not frame.height:
-        raise DataError(f"{label}: 0 items; give a table with rows")
+        raise DataError(f"{label}: 0 items", "give a table with rows")
     return frame
 
 
 def _genre_names(path: Path) -> Sequence[str]:
-    """Names of the flags in ``u.item``: ``name|number`` lines of ``u.genre``, in the order of the numbers."""
+    """Genres in the order of the flags in ``u.item``, from the ``name|number`` lines of ``u.genre``."""
     beside = path.with_name("u.genre")
     if not beside.is_file():
         return ML_100K_GENRES

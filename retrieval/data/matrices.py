@@ -16,7 +16,7 @@ def positive_matrix(positives: EncodedInteractions) -> sparse.csr_matrix:
 
 
 def gram_matrix(positives: EncodedInteractions) -> NDArray[np.float64]:
-    """How many users like both of two items: X'X, shape (n_items, n_items), float64."""
+    """How many users have both of two items as positives: X'X, shape (n_items, n_items), float64."""
     matrix = positive_matrix(positives)
     return np.asarray((matrix.T @ matrix).toarray(), dtype=np.float64)
 

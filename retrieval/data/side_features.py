@@ -1,4 +1,4 @@
-"""Side features: what tables say of items and users, as small numbers that a model can look up."""
+"""Side features: the categories of items and users, numbered so that a model can look them up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from index import ItemLists
 from retrieval.data.ids import IdMap
 from retrieval.data.reading.categories import AGE, YEAR
 
-# With more ages than these they go into bands of ten years; MovieLens 1M has seven, bands already.
+# A table with more ages than this gets bands of ten years; the seven ages of MovieLens 1M are bands already.
 FEW_AGES = 12
-AT_LEAST = 5
+AT_LEAST = 5  # a feature that fewer rows share is left out
 AGES = ("as they are", "bands")
 _AGE = r"^\d{1,3}$"
 
@@ -24,7 +24,7 @@ class SideTable(Protocol):
 
     @property
     def ids(self) -> pl.Series:
-        """The rows' ids, each once."""
+        """The ids of the rows, each once."""
 
     def category_columns(self) -> dict[str, pl.Series]:
         """List(String) columns by name, in the order of `ids`."""
@@ -36,7 +36,8 @@ class SideFeatures:
 
     Attributes:
         lists: for each row the numbers of its features, in 0..len(names).
-        names: what the numbers mean, such as "genre=Comedy", "decade=1990s", "years=1995-1999", "gender=F".
+        names: the feature of each number, such as "genre=Comedy", "decade=1990s", "years=1995-1999" or
+            "gender=F".
 
     Raises:
         ValueError: if a name occurs twice or a number has no name.
@@ -64,9 +65,10 @@ class SideFeatures:
 
     @classmethod
     def of(cls, table: SideTable | None, ids: IdMap, *, at_least: int = AT_LEAST) -> "SideFeatures":
-        """The features that at least so many of the rows `ids` have, ordered by name; none without a table.
+        """The features that at least `at_least` of the rows `ids` share, by name; none without a table.
 
-        Year becomes a decade and a band of five years; age a band of ten, or stays where there are few.
+        A year becomes a decade and a band of five years; an age becomes a band of ten years, or stays where
+        the table has few ages.
         """
         if table is None:
             return cls.empty(len(ids))
@@ -76,7 +78,7 @@ class SideFeatures:
 
     @classmethod
     def with_names(cls, names: Sequence[str], table: SideTable | None, ids: IdMap) -> "SideFeatures":
-        """The rows `ids` in a vocabulary that stands already, as for new items; what it lacks is left out."""
+        """The features of the rows `ids` among existing `names`, as for new items; others are left out."""
         if table is None:
             return cls(ItemLists.empty(len(ids)), tuple(names))
         return cls._numbered(_pairs(table, ids), tuple(names), len(ids))
@@ -96,7 +98,7 @@ class SideFeatures:
         return cls(lists, names)
 
     def padded(self) -> NDArray[np.int64]:
-        """Feature numbers side by side: (n, the most a row has), padded with the number of features."""
+        """Feature numbers as one array: (n, most features of a row), padded with the number of features."""
         lengths, rows = self.lists.lengths(), self.lists.flat_users()
         padded = np.full((len(self), int(lengths.max(initial=0))), len(self.names), dtype=np.int64)
         padded[rows, np.arange(len(rows)) - self.lists.indptr[rows]] = self.lists.items
@@ -104,9 +106,9 @@ class SideFeatures:
 
 
 def cold_item_ids(table: SideTable | None, known: IdMap) -> NDArray[Any]:
-    """The ids of the table that `known` has not, as an `IdMap` has them: sorted, of its type.
+    """The ids of the table that `known` lacks, sorted and of the type of `known`.
 
-    Where `known` are integers, ids of the table that are none are left out.
+    Where the ids in `known` are integers, ids of the table that are not integers are left out.
 
     >>> from retrieval.data.items import ItemTable
     >>> items = ItemTable.from_frame(pl.DataFrame({"item": [30, 4, 10], "title": ["a", "b", "c"]}))
@@ -126,7 +128,7 @@ def cold_item_ids(table: SideTable | None, known: IdMap) -> NDArray[Any]:
 
 
 def _pairs(table: SideTable, ids: IdMap, ages: Sequence[str] = AGES) -> pl.DataFrame:
-    """Each row of `ids` with each of its features once: row (Int64), name."""
+    """Pairs of a row of `ids` and the name of one of its features, each once: row (Int64), name."""
     rows = pl.Series("row", ids.rows(table.ids.to_list()), dtype=pl.Int64)
     frames = [pl.DataFrame(schema={"row": pl.Int64, "name": pl.String})]
     for column, values in table.category_columns().items():
@@ -137,7 +139,7 @@ def _pairs(table: SideTable, ids: IdMap, ages: Sequence[str] = AGES) -> pl.DataF
 
 
 def _names(column: str, ages: Sequence[str]) -> list[pl.Expr]:
-    """What the values of a column are called, in each of the ways; null where a way has no name for one."""
+    """The features of the values of a column, an expression for each kind; null where a kind has none."""
     value = pl.col("value")
     plain = pl.lit(f"{column}=") + value
     if column == YEAR:
@@ -157,7 +159,7 @@ def _band(word: str, number: pl.Expr, width: int) -> pl.Expr:
 
 
 def _ages_of(table: SideTable) -> tuple[str]:
-    """How the ages of a table become features."""
+    """Whether the ages of a table become bands or stay as they are."""
     ages = table.category_columns().get(AGE)
     distinct = 0 if ages is None else ages.explode().drop_nulls().str.extract(_AGE, 0).n_unique()
     return ("bands" if distinct > FEW_AGES else "as they are",)

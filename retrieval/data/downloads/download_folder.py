@@ -1,4 +1,4 @@
-"""The hidden folder in which a download is made, by one process at a time."""
+"""The hidden folder for a download in progress; one process uses it at a time."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ FOLDER, LOCK = ".retrieval-download", ".lock"
 
 @contextmanager
 def own_workshop(data_dir: Path, log: Log) -> Iterator[Path]:
-    """An empty folder inside `data_dir`, for this process alone; gone at the end.
+    """An empty folder inside `data_dir` for this process alone, removed at the end.
 
-    Waits while another process has it. What a killed one left there is removed; the empty lock file may stay.
+    It waits while another process has the folder, and removes the remains of a killed process. The empty lock
+    file may stay.
     """
     from filelock import FileLock, Timeout
 

@@ -1,4 +1,4 @@
-"""A file over HTTP, through pooch: whole or not at all, the reason in one line; sizes for people."""
+"""Downloads a file over HTTP, complete or not at all; a failure is one line. Formats sizes in bytes."""
 
 import sys
 from collections.abc import Callable
@@ -17,17 +17,17 @@ _CHUNK = 1 << 16
 
 
 class SourceFailedError(Exception):
-    """One source could not deliver; the next one is tried. The message is the reason, without the source."""
+    """A source could not deliver. The message is the reason without the name of the source."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """How a download is watched.
+    """Receivers of the progress of a download, and its patience.
 
     Attributes:
-        log: receives what a user should know, a line each.
-        on_bytes: receives the bytes there are and the size of the whole, None where the server does not say.
-        timeout: seconds until a connection stands, and between two pieces of data.
+        log: receives the notes for the user, a line each.
+        on_bytes: receives the bytes received and in total; None where the server does not tell the total.
+        timeout: seconds to wait for a connection, and for the next piece of data.
     """
 
     log: Log
@@ -37,11 +37,11 @@ class Watch:
 
 @dataclass
 class _Received:
-    """What pooch takes for a progress bar: passes on the bytes, and stops what is far too long."""
+    """The progress bar that pooch expects; it passes on the bytes and stops a file that is far too long."""
 
     on_bytes: OnBytes | None
     most_bytes: int
-    total: int = 0  # set by pooch; 0 where the server does not say
+    total: int = 0  # set by pooch; 0 where the server does not tell it
     received: int = 0
 
     def update(self, count: int) -> None:
@@ -61,10 +61,10 @@ class _Received:
 
 
 def fetch(url: str, path: Path, watch: Watch, most_bytes: int, sha256: str | None = None) -> None:
-    """Download `url` to `path`, which is there only once it is whole.
+    """Download `url` to `path`, which exists only once it is complete.
 
     Args:
-        most_bytes: give up on a file longer than this.
+        most_bytes: a longer file is given up.
         sha256: of the file, in hex; None for any.
 
     Raises:
@@ -76,26 +76,26 @@ def fetch(url: str, path: Path, watch: Watch, most_bytes: int, sha256: str | Non
 
     before, logger = sys.exception(), pooch.get_logger()
     level = logger.level
-    logger.setLevel("WARNING")  # below that it prints
+    logger.setLevel("WARNING")  # at lower levels pooch prints
     bar = _Received(watch.on_bytes, most_bytes)
-    # Identity, so that the bytes that are counted are the file's.
+    # Without compression the counted bytes are those of the file.
     options = {"timeout": watch.timeout, "headers": {"Accept-Encoding": "identity"}}
     downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, **options)
     try:
         pooch.retrieve(url, sha256, path.name, path.parent, downloader=downloader)
     except RequestException as error:
         raise SourceFailedError(_reason(error, before, watch.timeout)) from error
-    except ValueError as error:  # another digest
+    except ValueError as error:  # the digest differs
         raise SourceFailedError(str(error).partition(". Deleted")[0]) from error
     finally:
         logger.setLevel(level)
 
 
 def _reason(error: "RequestException", before: BaseException | None, timeout: float) -> str:
-    """What the operating system said, deep inside what requests makes of it.
+    """The reason that the operating system gave, at the bottom of the chain of exceptions of requests.
 
     Args:
-        before: what was being handled when the download began, which is no part of the story.
+        before: the exception in handling when the download began; it ends the chain.
     """
     from requests.exceptions import ChunkedEncodingError, HTTPError, ProxyError
 
@@ -112,7 +112,7 @@ def _reason(error: "RequestException", before: BaseException | None, timeout: fl
 
 
 def size_text(size: int) -> str:
-    """Bytes for people.
+    """A number of bytes in the unit that people read.
 
     >>> size_text(4_924_029), size_text(198_702_078), size_text(512)
     ('4.9 MB', '199 MB', '512 bytes')

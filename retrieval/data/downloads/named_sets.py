@@ -1,6 +1,6 @@
-"""The data sets that have a name: what is published about each, and what of it lies on this disk.
+"""The data sets that have a name: their published figures, and their files on this disk.
 
-Nothing is read or imported here that takes time: the list of sets and the shell's completion come from it.
+The list of sets and the completion of the shell come from here, so nothing slow is imported or read.
 """
 
 import difflib
@@ -21,7 +21,7 @@ State = Literal["no", "here", "damaged", "archive"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What is known of rows without a digest: how many, of whom, of what, and the scale of the ratings."""
+    """The published figures of a set: numbers of rows, users and items, and the scale of the ratings."""
 
     rows: int
     users: int
@@ -38,18 +38,17 @@ class Shape:
 class NamedSet:
     """A data set that can be asked for by name.
 
-    How its rows are known to be the right ones: by the digest of the table where one is pinned, else by the
-    digest of the ratings file as published, and by the shape; a downloaded archive by its own digest too.
-    The digests are those that independent projects pin (data/README.md says which); where there is none,
-    the shape is all there is.
+    Its rows are verified by the digest of the table where one is pinned, else by the digest of the published
+    ratings file and by the shape; a downloaded archive also by its own digest. Independent projects pin the
+    same digests (data/README.md names them); a set without a digest has only its shape.
 
     Attributes:
         name: what `load_dataset` takes.
-        description: one line for people.
+        description: one line.
         shape: of the right rows.
-        ratings_bytes: file name of the ratings, in any source -> its size as published.
-        sources: tried in this order, after a zip that lies there and the mirror.
-        rows_sha256: `Interactions.digest` of the rows, the same for every source; decides alone.
+        ratings_bytes: file name of the ratings in any source -> its published size.
+        sources: tried in this order, after a zip on disk and the mirror.
+        rows_sha256: `Interactions.digest` of the rows, the same for every source; it decides alone.
         ratings_sha256: of the ratings file as GroupLens publishes it.
     """
 
@@ -69,11 +68,11 @@ class NamedSet:
 
 @dataclass(frozen=True)
 class Standing:
-    """What of a set is on this disk, judged by names and sizes alone.
+    """The state of a set on this disk, by names and sizes of files alone.
 
     Attributes:
-        state: "here"; "damaged", a ratings file shorter than published; "archive", a zip that waits to be
-            unpacked; or "no".
+        state: "here"; "damaged", a ratings file that is shorter than published; "archive", a zip that is not
+            unpacked yet; or "no".
         path: the ratings file, the zip, or the folder where the set would be.
     """
 
@@ -82,16 +81,16 @@ class Standing:
 
 
 def ratings_on_disk(named: NamedSet, data_dir: Path) -> Path | None:
-    """The ratings file of a set, under the name any of its sources gives it."""
+    """The ratings file of a set on disk, under the name of any of its sources; None where there is none."""
     candidates = [data_dir / named.name / PurePosixPath(source.members[0]).name for source in named.sources]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def sources(named: NamedSet, data_dir: Path) -> list[Source]:
-    """All sources of a set in the order they are tried: a zip that lies there, the mirror, the set's own.
+    """All sources of a set in the order of trying: a zip on disk, the mirror, the published ones.
 
     Raises:
-        UsageError: the mirror's URL is none.
+        UsageError: if RETRIEVAL_MIRROR is no URL.
     """
     archive = named.archive
     found: list[Source] = [
@@ -107,17 +106,17 @@ def sources(named: NamedSet, data_dir: Path) -> list[Source]:
 
 
 def archives_by_hand(named: NamedSet, data_dir: Path) -> tuple[Path, Path]:
-    """Where a zip that someone fetched in another way is looked for."""
+    """The two places for a zip that the user fetched in another way."""
     return data_dir / f"{named.name}.zip", data_dir / named.name / f"{named.name}.zip"
 
 
 def standing(named: NamedSet, data_dir: Path) -> Standing:
-    """What of a set is on this disk; quick, as no file is opened."""
+    """The state of a set on this disk. Opens no file, so it is quick."""
     if named.name == SAMPLE:
         return Standing("here", sample_folder() / "ratings.csv")
     ratings = ratings_on_disk(named, data_dir)
     if ratings is not None:
-        # Longer may be other line ends; shorter is something missing.
+        # A longer file may have other line ends; a shorter one is incomplete.
         short = ratings.stat().st_size < named.ratings_bytes[ratings.name]
         return Standing("damaged" if short else "here", ratings)
     for path in archives_by_hand(named, data_dir):
@@ -127,7 +126,7 @@ def standing(named: NamedSet, data_dir: Path) -> Standing:
 
 
 def sample_folder() -> Path:
-    """Where the sample lies: inside the installed package, or in the checkout's data folder."""
+    """The folder of the sample: inside the installed package, or in the data folder of the checkout."""
     package = Path(__file__).resolve().parents[2]
     for folder in (package / "sample_data", package.parent / "data" / "sample"):
         if (folder / "ratings.csv").is_file():
@@ -141,7 +140,7 @@ def find_set(name: str) -> NamedSet:
     """The set of that name.
 
     Raises:
-        UsageError: there is none; the message has the nearest name and all of them.
+        UsageError: if there is none; the message has the nearest name and the whole list.
     """
     if name not in NAMED_SETS:
         close = difflib.get_close_matches(name, NAMED_SETS, n=1, cutoff=0.0)
@@ -160,7 +159,7 @@ ML_100K = NamedSet(
     shape=Shape(100_000, 943, 1_682, 1, 5),
     ratings_bytes={"u.data": 1_979_173, "ml-100k.inter": 1_979_230},
     sources=(
-        # No digest of the archive: that of the rows is enough, and holds for every source.
+        # The digest of the rows is enough, and holds for every source.
         _grouplens("ml-100k", 4_924_029, None, "u.data", "u.item", "u.genre", "u.user", "README"),
         Wheel(
             "recbole==1.2.1",
@@ -191,8 +190,8 @@ ML_LATEST_SMALL = NamedSet(
     description="MovieLens latest small, as of September 2018",
     shape=Shape(100_836, 610, 9_724, 0.5, 5),
     ratings_bytes={"ratings.csv": 2_483_723},
-    # GroupLens may change this archive, so its digest is not asked for: another README or another packing
-    # must not make the set unusable. The shape decides; other rows in other numbers are another set.
+    # GroupLens may change this archive, so its digest is not checked: another README or another packing must
+    # not make the set unusable. The shape decides; a set with other numbers is another set.
     sources=(_grouplens("ml-latest-small", 978_202, None, "ratings.csv", "movies.csv", "README.txt"),),
 )
 ML_20M = NamedSet(

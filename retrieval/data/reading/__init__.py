@@ -1,1 +1,1 @@
-"""From a path to typed columns: what a file is, where its rows stand, what its columns mean."""
+"""From a path to typed columns: finds the file, tells its format, reads its rows, interprets its columns."""

@@ -1,4 +1,4 @@
-"""Cells of a column: the first that cannot be used, and numbers out of text."""
+"""Cells that cannot be used, and the conversion of text to numbers."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ import polars as pl
 
 from retrieval.data.reading.delimiters import shorten
 
-# What to do about a row that cannot be used; nothing is skipped in silence.
+# The advice for a row that cannot be used. Readers skip no row in silence.
 MEND = "mend the row or remove it"
 
 _DECIMAL_COMMA = r"^\s*[+-]?\d+(,\d+)?\s*$"
 
 
 class BadRowError(Exception):
-    """The first row that cannot be used; whoever knows its line makes a `DataError` of it."""
+    """The first row that cannot be used; the caller, who knows its line, makes a `DataError` of it."""
 
     def __init__(self, row: int, message: str) -> None:
         super().__init__(message)
@@ -28,20 +28,20 @@ def note_problem(problems: list[BadRowError], wrong: pl.Series, message: Callabl
 
 
 def shown(value: object) -> str:
-    """A cell as a message shows it: on one line, and not too long."""
+    """A cell for a message: on one line, and not too long."""
     text = str(value).strip()
     return text if len(text) <= 40 and text.isprintable() else shorten(text)
 
 
 def is_empty(series: pl.Series) -> pl.Series:
-    """Where there is no value: null, or text of spaces only."""
+    """Whether each cell is empty: null, or text of spaces only."""
     if series.dtype != pl.String:
         return series.is_null()
     return series.is_null() | (series.str.strip_chars() == "")
 
 
 def to_numbers(series: pl.Series) -> pl.Series:
-    """Int64 or Float64 from numbers, booleans or the text of numbers; null where there is none.
+    """Numbers, booleans or texts of numbers as Int64 or Float64; null where a cell is no number.
 
     >>> to_numbers(pl.Series(["1", " 2.5", "x", ""])).to_list()
     [1.0, 2.5, None, None]
@@ -58,12 +58,12 @@ def to_numbers(series: pl.Series) -> pl.Series:
 
 
 def has_decimal_comma(series: pl.Series) -> bool:
-    """Whether text holds numbers written as in "3,5" and none in another way."""
+    """Whether all numbers in a text column are written as "3" or "3,5", and at least one as "3,5"."""
     if series.dtype != pl.String or not series.str.contains(",", literal=True).any():
         return False
     return bool((series.str.contains(_DECIMAL_COMMA) | is_empty(series)).all())
 
 
 def has_truth_values(series: pl.Series) -> bool:
-    """Whether text is all "true" and "false", in any case, as a column of booleans is written."""
+    """Whether a text column holds only "true" and "false", in any case."""
     return series.dtype == pl.String and bool(series.str.contains(r"^(?i:true|false)$").all())

@@ -1,7 +1,7 @@
-"""Which further columns of a table of items or users are categorical, and what they say of each row.
+"""Finds the categorical columns in a table of items or users, and reads the values of each row.
 
-A column is categorical if its values come again: text, booleans, small integers, or lists of them. Left out
-are free text (descriptions, links, zip codes: nearly every row has its own), measurements and dates.
+A column is categorical if its values repeat: text, booleans, small integers, or lists of them. Free text
+(descriptions, links, zip codes: nearly every row differs), measurements and dates are not.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ from retrieval.data.reading.columns import plain_name
 from retrieval.data.reading.raw_table import Rows, Table
 from retrieval.errors import DataError
 
-# Above this share of different values among more than so many, a column is free text.
+# A column of more than JUDGED_FROM values is free text if a larger share than MOST_DISTINCT of them differ.
 MOST_DISTINCT, JUDGED_FROM = 0.5, 50
-# Whole numbers of more values than this are measurements, unless the column's name ends as an id's does.
+# A column of more different integers than this holds measurements, unless its name ends in "id".
 MOST_NUMBERS = 50
 AGE, YEAR = "age", "year"
 
@@ -29,9 +29,14 @@ _TEXTS = pl.List(pl.String)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A column that may be categorical: where it stands, and what separates values in its text.
+    """A column that may be categorical.
 
-    `is_known`: it was found to be categorical in a larger table, so few rows are no evidence against it.
+    Attributes:
+        name: in lower case, as in the names of features.
+        position: in the table.
+        separator: between several values in one text.
+        is_known: whether the table of the build had it as a category; it is then kept without a check, since
+            a table of a few new items says little about its columns.
     """
 
     name: str
@@ -43,12 +48,12 @@ class Candidate:
 def candidates(
     names: Sequence[str], taken: Sequence[int], types: Sequence[str] = (), reserved: Sequence[str] = ()
 ) -> tuple[Candidate, ...]:
-    """The columns that nothing else is made of, under the names they have in features.
+    """The columns that are not used otherwise, under their names in features.
 
     Args:
-        taken: positions that are something else: ids, titles, dates.
-        types: RecBole's, one a column: no column of floats is a candidate, and spaces separate a token_seq.
-        reserved: names that a column must not have.
+        taken: positions that are used otherwise: ids, titles, dates.
+        types: RecBole's type of each column, or empty: floats are no candidates, spaces separate a token_seq.
+        reserved: names that a candidate must not have.
 
     >>> [each.name for each in candidates(["user", "Gender", "height"], [0], ["token", "token", "float"])]
     ['gender']
@@ -64,7 +69,7 @@ def candidates(
 
 
 def category_frame(cells: Callable[[int], pl.Series], columns: Sequence[Candidate]) -> pl.DataFrame:
-    """The candidates that are categorical, each List(String): the values of every row, none where missing.
+    """The categorical candidates, each List(String): the values of every row, empty where missing.
 
     Args:
         cells: position -> that column, of any type.
@@ -74,7 +79,7 @@ def category_frame(cells: Callable[[int], pl.Series], columns: Sequence[Candidat
         try:
             values = texts_of(cells(column.position), column.separator)
         except (pl.exceptions.PolarsError, TypeError, ValueError):
-            continue  # not even text: no more than a column that says nothing
+            continue  # a column that cannot become text is ignored, as one without values is
         if values is not None and (column.is_known or is_categorical(column.name, values)):
             found[column.name] = values
     return pl.DataFrame(found)
@@ -83,21 +88,21 @@ def category_frame(cells: Callable[[int], pl.Series], columns: Sequence[Candidat
 def read_with(
     table: Table, positions: Sequence[int], columns: Sequence[Candidate]
 ) -> tuple[Rows, tuple[Candidate, ...]]:
-    """The columns at `positions`, and those of the candidates; none of these where they cannot be read.
+    """Read the columns at `positions` and the candidates; without the candidates if they cannot be read.
 
     Raises:
         DataError: if the file is damaged.
     """
     try:
         return table.read([*positions, *(column.position for column in columns)]), tuple(columns)
-    except DataError:  # such as Parquet parts that differ in the type of a column nobody needs
+    except DataError:  # Parquet parts may differ in the type of a column that is not needed
         if not columns:
             raise
         return table.read(positions), ()
 
 
 def texts_of(series: pl.Series, separator: str = "|") -> pl.Series | None:
-    """Cells as lists of texts, whole numbers without ".0"; None for a type that is no category.
+    """Cells as lists of texts, whole numbers without ".0"; None for a type that cannot be a category.
 
     >>> texts_of(pl.Series(["a|b", None, "2.0"])).to_list()
     [['a', 'b'], [], ['2']]
@@ -121,7 +126,7 @@ def texts_of(series: pl.Series, separator: str = "|") -> pl.Series | None:
 
 
 def is_categorical(name: str, values: pl.Series) -> bool:
-    """Whether the values of a column say something of many rows; ages always do, being put in bands."""
+    """Whether the values of a column repeat enough to describe rows; ages always do, as they become bands."""
     flat = values.explode().drop_nulls()
     if not len(flat):
         return False
@@ -139,7 +144,7 @@ def is_categorical(name: str, values: pl.Series) -> bool:
 
 
 def check_categories(categories: pl.DataFrame, rows: int) -> None:
-    """Refuse what is no frame of `rows` lists of texts.
+    """Check that the categories are a frame of `rows` lists of texts.
 
     Raises:
         ValueError: if it has other columns or another number of rows.
@@ -151,13 +156,13 @@ def check_categories(categories: pl.DataFrame, rows: int) -> None:
 
 
 def first_of_each(ids: pl.Series, *frames: pl.DataFrame) -> list[pl.DataFrame]:
-    """Of an id that occurs again only the first row, in all frames alike."""
+    """Keep the first row of each id, in all frames alike."""
     keep = ids.is_first_distinct()
     return [frame.filter(keep) if frame.width else frame for frame in frames]
 
 
 def years_from(sources: Sequence[tuple[pl.Series, str]], rows: int) -> dict[str, pl.Series]:
-    """A year for each row from the first source that has one: {"year": lists}, {} where none has any.
+    """The year of each row from the first source that has one: {"year": lists}; {} if no source has any.
 
     Args:
         sources: text, and the pattern whose first group is the year.

@@ -1,4 +1,4 @@
-"""The four columns of a table of interactions, and what they are called in other people's tables."""
+"""The four columns of a table of interactions, and the names that tables in use give them."""
 
 import difflib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ COLUMNS = (USER, ITEM, RATING, TIMESTAMP)
 # The field of `ColumnNames` that names each column, as messages write it.
 NAMED_BY = {column: f"`columns.{column}`" for column in COLUMNS}
 
-# As met in public data sets, the surest first; written as `plain_name` writes them.
+# Names in public data sets, the surest first, as `plain_name` writes them.
 _SPELLINGS = {
     USER: """
         user userid users uid useruid useruuid userhash
@@ -45,9 +45,9 @@ _SPELLINGS = {
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """What the four columns are called in the source; None: known by one of the usual names.
+    """The names of the four columns in the source; None: one of the usual names.
 
-    A given name is looked for as it is, then without regard to case and punctuation.
+    A given name is searched as it is first, then without regard to case and punctuation.
 
     Raises:
         UsageError: if two columns are given the same name.
@@ -72,16 +72,16 @@ class ColumnNames:
             owner[name] = column
 
     def given(self) -> dict[str, str]:
-        """The columns that were named, and their names."""
+        """The columns that were named, with their names."""
         names = {column: getattr(self, column) for column in COLUMNS}
         return {column: name for column, name in names.items() if name is not None}
 
     def positions(self, names: Sequence[str]) -> dict[str, int]:
-        """Where each column stands among `names`; a column that is not there is left out."""
+        """The position of each column among `names`; a column that is missing is left out."""
         return {column: found[0] for column, found in self._candidates(names).items()}
 
     def require(self, names: Sequence[str], source: str) -> dict[str, int]:
-        """`positions`, which have a user, an item and every column that was named.
+        """As `positions`, but a user, an item and every named column must be there.
 
         Raises:
             DataError: naming the column that is missing, the columns found and the argument that names it.
@@ -106,7 +106,7 @@ class ColumnNames:
         return found
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Which of several columns was taken, where several look like the same one."""
+        """Notes on the column that was taken where several fit."""
         notes = []
         for column, found in self._candidates(names).items():
             if len(found) > 1 and column not in self.given():
@@ -117,7 +117,7 @@ class ColumnNames:
         return tuple(notes)
 
     def _candidates(self, names: Sequence[str]) -> dict[str, list[int]]:
-        """Positions of the columns that may be meant, the likeliest first; in the order of `COLUMNS`."""
+        """The positions that fit each column, the likeliest first; columns in the order of `COLUMNS`."""
         plain = [plain_name(name) for name in names]
         given = {}
         for column, name in self.given().items():
@@ -140,7 +140,7 @@ class ColumnNames:
 
 
 def rating_note(names: Sequence[str], has_header: bool = True) -> str:
-    """What to say of a table without ratings."""
+    """The note on a table without ratings."""
     if not has_header:
         return "no rating column: every row counts as a positive"
     return (
@@ -150,7 +150,7 @@ def rating_note(names: Sequence[str], has_header: bool = True) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A column's name without what people spell differently: only letters and digits, in small letters.
+    """The name of a column without its variations in spelling: only letters and digits, in lower case.
 
     >>> plain_name('"User-ID"'), plain_name(" user.id ")
     ('userid', 'userid')

@@ -1,11 +1,11 @@
-"""Bytes of a text file as people save them, to UTF-8 with plain line ends."""
+"""Decodes the bytes of a text file to UTF-8 with plain line ends."""
 
 import codecs
 import re
 
 from retrieval.errors import DataError
 
-# UTF-32 first: its mark for little-endian begins as that of UTF-16 does.
+# UTF-32 comes first: its little-endian mark begins with the mark of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -17,12 +17,12 @@ _BLOCK = 1 << 20
 
 
 def to_utf8(data: bytes, label: str) -> tuple[bytes, tuple[str, ...]]:
-    r"""The same text as UTF-8 with ``\n`` line ends and no byte-order mark, and notes on how it was read.
+    r"""The text as UTF-8 with ``\n`` line ends and no byte-order mark, and notes on how it was decoded.
 
-    Understood: UTF-8, UTF-16 and UTF-32 with their marks, and latin-1.
+    It decodes UTF-8, UTF-16 and UTF-32 with their marks, and latin-1.
 
     Raises:
-        DataError: with the byte offset, if the bytes are none of these, or one is zero.
+        DataError: with the byte offset, if the bytes are none of these or one of them is zero.
     """
     notes: tuple[str, ...] = ()
     marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
@@ -44,7 +44,7 @@ def to_utf8(data: bytes, label: str) -> tuple[bytes, tuple[str, ...]]:
         )
     wrong = _first_not_utf8(data)
     if wrong is not None:
-        # Bytes 0x80-0x9f are control characters in latin-1: text that holds them is something else.
+        # Bytes 0x80-0x9f are control characters in latin-1, so text that holds them is in another encoding.
         control = _C1_CONTROL.search(data)
         if control:
             raise DataError(
@@ -60,7 +60,7 @@ def to_utf8(data: bytes, label: str) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _first_not_utf8(data: bytes) -> int | None:
-    """Offset of the first byte that is not UTF-8; in blocks, as text takes up to four times the memory."""
+    """Offset of the first byte that is not UTF-8. Decodes in blocks: text can take four times the memory."""
     if data.isascii():
         return None
     decoder = codecs.getincrementaldecoder("utf-8")()

@@ -1,4 +1,4 @@
-"""How text falls apart into fields: separator, quotes, header; told by the first lines."""
+"""The layout of a text table: separator, quotes and header, told by its first lines."""
 
 import csv
 import re
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 _TYPED_NAME = re.compile(r"[^\t:]+:(token|token_seq|float|float_seq)")
 _HEADER_SEPARATORS = (",", "\t", ";", "|", "::")
-_HEAD = 65_536
+_HEAD = 65_536  # bytes that are searched for the first lines
 _LINES = 20
 
 
 @dataclass(frozen=True)
 class TextLayout:
-    """How a line falls apart into fields.
+    """How to split a line into fields.
 
     Attributes:
-        separator: between two fields, one character or ``::``.
-        names: one name a field, from the header or by convention.
-        header: the first line that is not blank holds names, not data.
-        quoted: a field may stand in double quotes (CSV).
-        types: RecBole's of the columns, such as ``token_seq``; empty for every other format.
+        separator: one character or ``::``, between two fields.
+        names: a name for each field, from the header or by convention.
+        header: whether the first line that is not blank holds names.
+        quoted: whether a field may stand in double quotes (CSV).
+        types: RecBole's type of each column, such as ``token_seq``; empty for every other format.
     """
 
     separator: str
@@ -31,7 +31,7 @@ class TextLayout:
 
 
 def first_lines(data: bytes) -> list[str]:
-    """The first lines of UTF-8 text that are not blank."""
+    """The first lines that are not blank, of text in UTF-8."""
     head = data[: data.rfind(b"\n", 0, _HEAD) + 1] if len(data) > _HEAD else data
     lines = (head or data[:_HEAD]).decode("utf-8", "ignore").split("\n")
     return [line for line in lines if line.strip(" ")][:_LINES]
@@ -63,5 +63,5 @@ def split_fields(line: str, separator: str) -> list[str]:
 
 
 def shorten(text: str, length: int = 80) -> str:
-    """`text` in quotes on one line, cut where it is too long for a message."""
+    """`text` in quotes on one line, cut to `length` characters."""
     return repr(text if len(text) <= length else text[:length] + "...")

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: what is read, and what is refused with a word on what to do instead."""
+"""Tells what a file is by its first bytes, and refuses files that are no tables with advice."""
 
 import io
 import lzma
@@ -10,13 +10,13 @@ from pathlib import Path
 from retrieval.errors import DataError
 
 GZIP, ZIP, PARQUET, WORKBOOK = "gzip", "zip", "Parquet", "Excel workbook"
-# What zipfile says of a damaged archive: not only that it is one, but also "negative seek value -1".
-# RuntimeError is of encrypted ones, and NotImplementedError one of its kinds.
+# All that zipfile raises for a damaged archive, "negative seek value -1" among it. It raises RuntimeError for
+# an encrypted archive, and NotImplementedError, one of its kinds, for an unknown compression.
 ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, struct.error, lzma.LZMAError)
 
 _EXPORT = "export it as CSV or Parquet"
 _UNPACK = "unpack it first"
-# First bytes, what they are, what to do.
+# First bytes of a file, its kind, and the advice.
 _REFUSED = (
     (b"SQLite format 3\0", "an SQLite database", "export the table as CSV"),
     (b"%PDF-", "a PDF document", _EXPORT),
@@ -45,7 +45,7 @@ _OFFICE = (
 
 
 def kind_of(data: bytes) -> str | None:
-    """GZIP, ZIP, PARQUET, WORKBOOK, or None for anything else."""
+    """The kind of a file: GZIP, ZIP, PARQUET, WORKBOOK, or None for anything else."""
     if data[:2] == b"\x1f\x8b":
         return GZIP
     if data[:4] in (b"PAR1", b"PARE") and not _PRINTABLE.match(data, 4):  # "PAR1,2,5" is text
@@ -56,10 +56,10 @@ def kind_of(data: bytes) -> str | None:
 
 
 def refuse_other_kinds(data: bytes, label: str, what: str) -> None:
-    """Nothing, where `data` may be a table.
+    """Refuse the bytes of a file that is no table.
 
     Raises:
-        DataError: saying what it looks like, and what to do.
+        DataError: naming the kind of the file, with advice.
     """
     found = next(((name, advice) for magic, name, advice in _REFUSED if data.startswith(magic)), None)
     if found is None and data[:3] == b"BZh" and data[4:10] == b"1AY&SY":
@@ -71,19 +71,19 @@ def refuse_other_kinds(data: bytes, label: str, what: str) -> None:
     if found is None:
         found = _refused_text(data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip())
     if found is not None:
-        raise DataError(f"{label}: not a table of {what}: this looks like {found[0]}; {found[1]}")
+        raise DataError(f"{label}: not a table of {what}: this looks like {found[0]}", found[1])
 
 
 def refuse_other_archives(data: bytes, label: str, what: str) -> None:
-    """Nothing, where a zip may hold a table.
+    """Refuse a zip that is a document of an office program.
 
     Raises:
-        DataError: if it is a document that only its program packs as a zip.
+        DataError: naming the kind of the document, with advice.
     """
     names = zip_names(data)
     found = next((kind for member, kind in _OFFICE if member in names), None)
     if found:
-        raise DataError(f"{label}: not a table of {what}: this looks like {found}; {_EXPORT}")
+        raise DataError(f"{label}: not a table of {what}: this looks like {found}", _EXPORT)
 
 
 def _refused_text(head: bytes) -> tuple[str, str] | None:
@@ -98,7 +98,7 @@ def _refused_text(head: bytes) -> tuple[str, str] | None:
 
 
 def zip_names(source: bytes | Path) -> set[str]:
-    """Names of what a zip holds; none where it is damaged, or no zip."""
+    """Names of the members of a zip; none where it is damaged or no zip."""
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             return set(archive.namelist())

@@ -1,4 +1,4 @@
-"""Which file is meant, and its bytes: folders searched, gzip and zip unpacked, what is no table named."""
+"""Finds the file that a path means and loads its bytes: searches folders, unpacks gzip and zip."""
 
 import gzip
 import io
@@ -22,13 +22,13 @@ from retrieval.errors import DataError
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".item", ".parquet", ".xlsx")
 _PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
-_LISTED = 6
+_LISTED = 6  # names in a message
 
 
 def locate(path: Path, names: Sequence[str], what: str) -> Path:
-    """The table meant by `path`: a file, or a folder of Parquet parts.
+    """Find the table that `path` means: a file, or a folder of Parquet parts.
 
-    Of a folder it is the first of `names` (with ``.gz``, ``.zip``) in it, else its Parquet files.
+    In a folder it is the first of `names` (also with ``.gz`` or ``.zip``), else the Parquet files.
 
     Raises:
         DataError: if nothing is there, or a pattern such as ``*.inter`` fits several files.
@@ -38,17 +38,18 @@ def locate(path: Path, names: Sequence[str], what: str) -> Path:
             return path
         if not path.exists():
             raise DataError(
-                f"{path}: no such file or folder; give a {what} file, or a folder with one of {_list(names)}"
+                f"{path}: no such file or folder",
+                f"give a {what} file, or a folder with one of {_list(names)}",
             )
         if not path.is_dir():
-            raise DataError(f"{path}: neither a file nor a folder; give a {what} file")
+            raise DataError(f"{path}: neither a file nor a folder", f"give a {what} file")
         return _in_folder(path, names, what)
     except OSError as error:
         raise _unreadable(str(path), error) from error
 
 
 def parquet_parts(folder: Path) -> list[Path]:
-    """The Parquet files of a folder, also below folders named ``key=value`` as Spark and Hive make them."""
+    """The Parquet files of a folder, and of the ``key=value`` folders that Spark and Hive make inside it."""
     parts = []
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(("_", ".")):  # _SUCCESS, _metadata, .part-0.crc
@@ -58,18 +59,21 @@ def parquet_parts(folder: Path) -> list[Path]:
         elif entry.name.endswith(_PARQUET_ENDINGS) or entry.name.startswith("part-"):
             with entry.open("rb") as opened:
                 head = opened.read(8)
-            # An empty or damaged part is reported, not passed over.
+            # An empty or damaged part is kept, so that reading it reports the damage.
             if kind_of(head) == PARQUET or entry.name.endswith(_PARQUET_ENDINGS):
                 parts.append(entry)
     return parts
 
 
 def load(path: Path, names: Sequence[str], what: str, label: str | None = None) -> tuple[bytes, str]:
-    """Bytes of a file, decompressed (gzip and zip, known by their first bytes), and a label for messages.
+    """Load the bytes of a file, decompressed (gzip and zip, told by their first bytes), and its label.
+
+    Args:
+        label: the name of the file in messages; None: its path. A member of a zip is added to it.
 
     Raises:
         DataError: if the file cannot be read or decompressed, a zip has no single member for `names`, or
-            the file is known to be something else than a table.
+            the file is something else than a table.
     """
     label = label or str(path)
     try:
@@ -87,13 +91,13 @@ def load(path: Path, names: Sequence[str], what: str, label: str | None = None) 
     except (OSError, EOFError, zlib.error, *ZIP_ERRORS) as error:
         raise _unreadable(label, error) from error
     if kind_of(data) in (GZIP, ZIP):
-        raise DataError(f"{label}: packed twice; unpack it and give the {what} file itself")
+        raise DataError(f"{label}: packed twice", f"unpack it and give the {what} file itself")
     refuse_other_kinds(data, label, what)
     return data, label
 
 
 def zip_member(archive: zipfile.ZipFile, names: Sequence[str]) -> str | None:
-    """The one member for the first fitting name of `names`, else the only table, else the only member."""
+    """The member that fits the first fitting name of `names`, else the only table, else the only member."""
     members = _members(archive)
     for name in names:
         fitting = [member for member in members if fnmatchcase(PurePosixPath(member).name, name)]
@@ -107,7 +111,7 @@ def zip_member(archive: zipfile.ZipFile, names: Sequence[str]) -> str | None:
 
 
 def is_typed(data: bytes) -> bool:
-    """Whether a table brings types of its own: Parquet, or a workbook."""
+    """Whether the format has types of its own: Parquet, or a workbook."""
     return kind_of(data) in (PARQUET, WORKBOOK)
 
 
@@ -119,7 +123,8 @@ def _in_folder(folder: Path, names: Sequence[str], what: str) -> Path:
             )
             if len(found) > 1:
                 raise DataError(
-                    f"{folder}: several {what} files ({_list([f.name for f in found])}); name the one to read"
+                    f"{folder}: several {what} files ({_list([f.name for f in found])})",
+                    "name the one to read",
                 )
             if found:
                 return found[0]

@@ -1,4 +1,4 @@
-"""The columns of a table of items: what they are called, and how they become ids, titles and categories."""
+"""The columns of a table of items: their usual names, and their conversion to ids, titles and categories."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from retrieval.errors import DataError
 
 TITLE, GENRES = "title", "genres"
 
-# As met in public data sets, the surest first; written as `plain_name` writes them.
+# Names in public data sets, the surest first, as `plain_name` writes them.
 _TITLE_NAMES = """
     title name movietitle moviename filmtitle filmname itemtitle itemname
     producttitle productname prodname booktitle bookname songtitle songname tracktitle trackname
@@ -40,7 +40,7 @@ _FLAGS_FROM = 5  # in u.item the genres follow item, title, two dates and a link
 
 @dataclass(frozen=True)
 class ItemColumns:
-    """Where the columns stand; `flags` are those of ``u.item``, one a genre, `date` that of the release."""
+    """The positions of the columns; `flags` are those of ``u.item``, one a genre, `date` is the release."""
 
     item: int
     title: int
@@ -52,13 +52,13 @@ class ItemColumns:
 
     @property
     def positions(self) -> list[int]:
-        """All of them but `others`."""
+        """All positions except those of `others`."""
         known = [position for position in (self.genres, self.year, self.date) if position is not None]
         return [self.item, self.title, *known, *self.flags]
 
 
 def items_layout(lines: Sequence[str], label: str) -> TextLayout:
-    """How an items file falls apart: ``movies.dat``, ``u.item``, or one with a header.
+    """The layout of an items file: ``movies.dat``, ``u.item``, or one with a header.
 
     Raises:
         DataError: if it is none of these.
@@ -82,10 +82,10 @@ def items_layout(lines: Sequence[str], label: str) -> TextLayout:
 def item_columns(
     names: Sequence[str], label: str, has_flags: bool = False, types: Sequence[str] = ()
 ) -> ItemColumns:
-    """The columns among `names`, which are of these `types` where they are RecBole's.
+    """Find the columns among `names`; `types` are those of RecBole, one a name, or empty.
 
     Raises:
-        DataError: if there is no item or no title.
+        DataError: if there is no item column or no title column.
     """
     item, title = _item(names), _title(names)
     if item is None or title is None:
@@ -104,12 +104,12 @@ def item_frame(
     genre_names: Sequence[str] = (),
     genre_separator: str = "|",
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The frame and the categories of an `ItemTable`; of an item listed twice the first row counts.
+    """The frame and the categories of an `ItemTable`; the first row of an item counts.
 
     Args:
         cells: position -> that column, of any type.
-        columns: which is which.
-        genre_names: what the flags stand for.
+        columns: their positions.
+        genre_names: the genre of each flag.
         genre_separator: between genres written as text.
 
     Raises:
@@ -141,7 +141,7 @@ def item_frame(
 
 
 def _with_years(titles: pl.Series, years: pl.Series) -> pl.Series:
-    """Titles as MovieLens writes them: ``Heat (1995)``, where there is a year and the title has none."""
+    """Add the year to titles without one, as MovieLens writes it: ``Heat (1995)``."""
     frame = pl.DataFrame({TITLE: titles, YEAR: years.str.extract(_YEAR, 1)})
     bare = pl.col(YEAR).is_not_null() & (pl.col(TITLE) != "") & ~pl.col(TITLE).str.contains(_ENDS_WITH_YEAR)
     dated = pl.concat_str(TITLE, pl.lit(" ("), YEAR, pl.lit(")"))
@@ -155,7 +155,7 @@ def _flagged(flags: Sequence[pl.Series], names: Sequence[str]) -> pl.Series:
 
 
 def _listed(genres: pl.Series, separator: str) -> pl.Series:
-    """Lists of genres, from lists or from text; none is an empty list."""
+    """Lists of genres from lists or text; an empty list where there are none."""
     if not isinstance(genres.dtype, pl.List):
         texts = _text(genres)
         texts = pl.select(pl.when(texts != _NO_GENRES).then(texts).otherwise(pl.lit(""))).to_series()

@@ -1,10 +1,9 @@
-"""From a path to a table, whatever it is stored as."""
+"""Opens a table in any of the formats."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from retrieval.data.reading import delimiters as formats
-from retrieval.data.reading import files
+from retrieval.data.reading import delimiters, files
 from retrieval.data.reading.decoding import to_utf8
 from retrieval.data.reading.delimiters import TextLayout
 from retrieval.data.reading.file_kinds import PARQUET, kind_of
@@ -21,18 +20,18 @@ def open_table(
     layout: Callable[[list[str], str], TextLayout],
     label: str | None = None,
 ) -> TextTable | ParquetTable | WorkbookTable:
-    """The table at `path`: text, Parquet or a workbook, packed or not, known by content.
+    """Open the table at `path`: text, Parquet or a workbook, packed or not; the content tells which.
 
     Args:
         path: a file, or a folder that holds a file with one of `names`, or Parquet parts.
-        names: file names, or patterns, in the order they are looked for.
-        what: "ratings" or "items", for messages.
-        layout: the first lines of a text that are not blank, and its label -> how the text falls apart.
+        names: file names or patterns, searched in this order.
+        what: "ratings", "items" or "users", for messages.
+        layout: the first lines of a text that are not blank, and its label -> its layout.
         label: the name of a file in messages; None: its path.
 
     Raises:
         DataError: naming the file and what is wrong with it.
-        EnvironmentProblem: a workbook, and the optional package for it is missing.
+        EnvironmentProblem: if it is a workbook and the optional package for workbooks is missing.
     """
     path = files.locate(path, names, what)
     if path.is_dir():
@@ -43,10 +42,10 @@ def open_table(
             return ParquetTable(label, (Part(label, data),))
         return read_workbook(data, label)
     data, notes = to_utf8(data, label)
-    lines = formats.first_lines(data)
+    lines = delimiters.first_lines(data)
     if not lines:
-        raise DataError(f"{label}: 0 {_ROWS.get(what, what)}: the file is empty; give one with rows")
+        raise DataError(f"{label}: 0 {_ROWS.get(what, what)}: the file is empty", "give one with rows")
     return TextTable(label, data, layout(lines, label), notes)
 
 
-_ROWS = {"ratings": "interactions"}
+_ROWS = {"ratings": "interactions"}  # what the rows of a file are, where not as the file is called

@@ -1,4 +1,4 @@
-"""Parquet: a file, or a folder of part files as Spark and Hive write it."""
+"""Parquet tables: a file, or a folder of part files as Spark and Hive write them."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -24,8 +24,8 @@ class Part:
 
     Attributes:
         label: the file, for messages.
-        source: its path, or its bytes where they came out of an archive.
-        folders: names and values of the ``key=value`` folders it lies in.
+        source: its path, or its bytes from an archive.
+        folders: names and values of the ``key=value`` folders around it.
     """
 
     label: str
@@ -34,16 +34,16 @@ class Part:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of its columns, then those of its folders."""
+        """Names of its columns, then of its folders."""
         with _one_line(self.label):
             inside = tuple(pl.read_parquet_schema(self._opened()))
         return inside + tuple(name for name in self.folders if name not in inside)
 
     def read(self, names: Sequence[str]) -> pl.DataFrame:
-        """The columns `names`, in this order."""
+        """Read the columns `names`, in this order."""
         inside = [name for name in names if name not in self.folders]
         with _one_line(self.label):
-            # A column beside those of the folders tells the number of rows.
+            # Columns that are folders alone do not tell the number of rows, so one stored column is read too.
             stored = [name for name in self.names if name not in self.folders]
             frame = pl.read_parquet(self._opened(), columns=inside or stored[:1], hive_partitioning=False)
         values = {name: None if text == _HIVE_NULL else text for name, text in self.folders.items()}
@@ -54,13 +54,13 @@ class Part:
     def _opened(self) -> io.BytesIO | Path:
         if isinstance(self.source, Path) and not set("*?[") & set(str(self.source)):
             return self.source
-        # polars would take such a path for a pattern.
+        # polars takes a path with these characters for a pattern.
         return io.BytesIO(self.source if isinstance(self.source, bytes) else self.source.read_bytes())
 
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """Parts that make one table.
+    """One table in one or more parts.
 
     Raises:
         DataError: if a part is damaged, or has other columns than the first.
@@ -85,7 +85,7 @@ class ParquetTable:
         return self.parts[0].names
 
     def read(self, positions: Sequence[int]) -> Rows:
-        """The columns at `positions`, of the types they have in the file."""
+        """Read the columns at `positions`, with the types of the file."""
         names = [self.names[position] for position in positions]
         frames = [_plain_text(part.read(names)) for part in self.parts]
         first = np.cumsum([0] + [frame.height for frame in frames])
@@ -111,16 +111,16 @@ def parquet_folder(folder: Path, files: Sequence[Path]) -> ParquetTable:
 
 
 def _plain_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """Categories of different files do not fit together; their texts do."""
+    """Cast categories to text, since categories of different files cannot be concatenated."""
     return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
 
 
 def _concatenated(frames: list[pl.DataFrame], parts: Sequence[Part], label: str) -> pl.DataFrame:
     for name in frames[0].columns:
         others = [frame.schema[name] for frame in frames]
-        # A part whose cells are all empty has no type of its own.
+        # A column without a value has no type in that part.
         dtype = next((other for other in others if other != pl.Null), pl.Null())
-        if pl.String in others:  # such as ids that are numbers in one part only
+        if pl.String in others:  # ids can be numbers in one part and text in another
             frames = [frame.with_columns(pl.col(name).cast(pl.String)) for frame in frames]
             continue
         for other, part in zip(others, parts, strict=True):
@@ -135,13 +135,13 @@ def _concatenated(frames: list[pl.DataFrame], parts: Sequence[Part], label: str)
 
 @contextmanager
 def _one_line(label: str) -> Iterator[None]:
-    """Whatever is wrong with a Parquet file, as one line."""
+    """Turn every error about a Parquet file into a `DataError` of one line."""
     try:
         with without_panic_messages():
             yield
     except (*DAMAGED, OSError) as error:
         raise DataError(
-            f"{label}: a damaged Parquet file: {_first_line(error)}; write or download it again"
+            f"{label}: a damaged Parquet file: {_first_line(error)}", "write or download it again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Panics of polars on damaged Parquet: an exception in Python, and no lines of Rust's on stderr."""
+"""Keeps the messages of polars' panics on damaged Parquet off stderr; the exceptions stay."""
 
 import os
 import tempfile
@@ -13,10 +13,10 @@ _STDERR = 2
 
 @contextmanager
 def without_panic_messages() -> Iterator[None]:
-    """Hold back what the block writes to stderr, and drop it where it ends in a panic.
+    """Hold back the stderr of the block, and drop it if the block ends in a panic.
 
-    The hook that prints panics is Rust's own: it can be reached only where the bytes go. What other threads
-    say meanwhile comes a little later.
+    Rust prints a panic itself, so it can be stopped only at the file descriptor. Lines of other threads
+    appear after the block.
     """
     try:
         kept = os.dup(_STDERR)

@@ -1,4 +1,4 @@
-"""What the first lines of a ratings file give away: separator, header or none, which column is which."""
+"""The layout of a ratings file: separator, header or none, and the meaning of the columns."""
 
 import re
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ _EARLIEST_TIME = 1e8  # 1973; no scale of ratings goes that far
 
 
 def ratings_layout(lines: Sequence[str], columns: ColumnNames, label: str) -> TextLayout:
-    """How a ratings file falls apart.
+    """The layout of a ratings file, told by its first lines.
 
-    A header is known by its names. Without one, two fields are user and item; of those that follow, what
-    looks like times is the timestamp and the other the rating.
+    Known names make the first line a header. Without a header the first two fields are user and item; a later
+    field that looks like times is the timestamp, and the other one is the rating.
 
     Args:
-        lines: the first ones that are not blank, at least one.
-        columns: what the user said of their names.
+        lines: the first lines that are not blank, at least one.
+        columns: the names that the user gave.
         label: the file, for messages.
 
     Raises:
@@ -36,7 +36,7 @@ def ratings_layout(lines: Sequence[str], columns: ColumnNames, label: str) -> Te
     splits = [(fields, separator) for fields, separator in splits if len(fields) > 1]
     data = [split for split in splits if _looks_like_data(*split, columns)]
     if data:
-        # "a::b,1,3": the separator that makes most fields of it.
+        # "a::b,1,3" splits in two ways; the separator that makes more fields is meant.
         fields, separator = max(data, key=lambda split: len(split[0]))
         _check_headerless(fields, separator, columns, line, label)
         rows = [split_fields(other, separator) for other in lines]
@@ -53,14 +53,14 @@ def ratings_layout(lines: Sequence[str], columns: ColumnNames, label: str) -> Te
 
 
 def headerless_note(layout: TextLayout) -> tuple[str, ...]:
-    """How columns without names were taken, except where the format is a known one: MovieLens' own."""
+    """A note on how columns without names were interpreted; none for the formats of MovieLens."""
     if layout.header or (layout.separator in ("::", "\t") and layout.names == COLUMNS):
         return ()
     return (f"no header: columns taken as {', '.join(layout.names)}",)
 
 
 def _looks_like_data(fields: Sequence[str], separator: str, columns: ColumnNames) -> bool:
-    if separator == " ":  # as likely to be a sentence
+    if separator == " ":  # a line with spaces may be a sentence
         return all(_is_number(field) for field in fields)
     if {USER, ITEM} & columns.positions(fields).keys():
         return False
@@ -85,7 +85,7 @@ def _check_headerless(
 
 
 def _headerless_names(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Names by the number of fields, and by what the third and fourth look like."""
+    """Names by the number of fields, and by whether the third and the fourth look like times."""
     width = len(rows[0])
     is_time = [all(_is_time(row[position]) for row in rows) for position in range(width)]
     if width == 3:

@@ -1,4 +1,4 @@
-"""A table before anybody knows what its columns mean: their names, and rows that know where they stand."""
+"""A table before its columns are interpreted: their names, and rows with their places in the file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Rows:
 
     Attributes:
         frame: the columns asked for, named by their position in the table: "0", "3".
-        where: a row's number in `frame` -> the place that a message names, such as ``ratings.csv:17``.
+        where: number of a row in `frame` -> its place for a message, such as ``ratings.csv:17``.
         problem: the malformed row after the last one of `frame`, None where there is none.
     """
 
@@ -25,7 +25,7 @@ class Rows:
 
 
 class Table(Protocol):
-    """A table in a file: its header is known, its rows are read when their columns are chosen."""
+    """A table in a file. Its header is read at once, its rows once the columns are chosen."""
 
     @property
     def label(self) -> str:
@@ -37,10 +37,10 @@ class Table(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was understood rather than read, one sentence each."""
+        """How the reader interpreted the file, one sentence each."""
 
     def read(self, positions: Sequence[int]) -> Rows:
-        """The columns at `positions`.
+        """Read the columns at `positions`.
 
         Raises:
             DataError: if the file is damaged.

@@ -1,4 +1,4 @@
-"""Where the records of a text table stand, found in numpy: no Python code runs for a record."""
+"""Finds the records of a text table with numpy, so that no Python code runs for a record."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ _BLOCK = 1 << 21  # small enough for a processor's cache
 
 
 class StrayQuoteError(Exception):
-    """A double quote where RFC 4180 has none: what it does to the fields is for a CSV reader to say."""
+    """A double quote where RFC 4180 allows none; only a CSV reader can tell its effect on the fields."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """Records that follow each other: lines, but that a quoted field may hold line ends.
+    """Consecutive records. A record is a line, or several where a quoted field holds line ends.
 
     Attributes:
-        starts: shape (n,), int64, offset of the first byte of each.
-        ends: shape (n,), int64, offset after the last byte, without the line end.
-        lines: shape (n,), int64, the line on which each starts.
-        fields: shape (n,), int64, how many fields each has; 0 where a quote is never closed.
-        blank: shape (n,), bool, where there is nothing but spaces.
+        starts: shape (n,), int64, offset of the first byte.
+        ends: shape (n,), int64, offset after the last byte, before the line end.
+        lines: shape (n,), int64, the line on which a record starts.
+        fields: shape (n,), int64, number of fields; 0 where a quote is never closed.
+        blank: shape (n,), bool, whether a record holds only spaces.
     """
 
     starts: NDArray[np.int64]
@@ -36,15 +36,15 @@ class Records:
 def find_records(
     data: bytes, separator: bytes, quoted: bool, start: int = 0, line: int = 1, block: int = _BLOCK
 ) -> Iterator[Records]:
-    r"""All records of `data` from offset `start`, the beginning of `line`, in blocks of about `block` bytes.
+    r"""All records of `data` from offset `start`, where `line` begins, in blocks of about `block` bytes.
 
     Args:
         data: text with ``\n`` line ends.
         separator: one byte, between two fields.
-        quoted: a field may stand in double quotes, and then hold separators, line ends and doubled quotes.
+        quoted: whether a field may stand in double quotes, and hold separators, line ends and doubled quotes.
 
     Raises:
-        StrayQuoteError: a quote stands neither at the edge of a field nor doubled inside one.
+        StrayQuoteError: if a quote stands neither at the edge of a field nor doubled inside one.
 
     >>> found = next(find_records(b'a,b\n\n"x\ny",1,2', b",", quoted=True))
     >>> found.lines.tolist(), found.fields.tolist(), found.blank.tolist()
@@ -66,13 +66,13 @@ def find_records(
 def _records(
     view: NDArray[np.uint8], offset: int, line: int, separator: int, quoted: bool, is_last: bool
 ) -> Records | None:
-    """The records that end in `view`, None where there is none."""
+    """The records that end in `view`; None where none does."""
     is_special = (view == separator) | (view == _LINE_FEED)
     if quoted:
         is_special |= view == _QUOTE
     special = np.flatnonzero(is_special)
     kinds = view[special]
-    # From here on only what may end a field is looked at. Inside quotes is where their number is odd.
+    # The rest looks only at bytes that may end a field. A byte is inside quotes after an odd number of them.
     outside = np.cumsum(kinds == _QUOTE, dtype=np.uint8) % 2 == 0 if quoted else np.ones(len(kinds), bool)
     last = np.flatnonzero((kinds == _LINE_FEED) & outside)
     ends = special[last]
@@ -103,7 +103,7 @@ def _records(
 
 
 def _check_quotes(view: NDArray[np.uint8], quotes: NDArray[np.int64], separator: int) -> None:
-    """A quote opens at the start of a field and closes at its end; a doubled one does the two at once."""
+    """Check that quotes open at the start of a field and close at its end; a doubled one does both."""
     edges = np.zeros(256, dtype=bool)
     edges[[_LINE_FEED, _QUOTE, separator]] = True
     opening, closing = quotes[0::2], quotes[1::2]

@@ -1,4 +1,4 @@
-"""Tables that lie beside a table of interactions: which file belongs to it."""
+"""Finds the items file or users file that lies beside a ratings file."""
 
 import re
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ _KINDS = (".dat", ".data", ".csv", ".inter", ".parquet")
 def find_beside(ratings_path: Path, files: Sequence[str]) -> Path | None:
     """The file that belongs to a ratings file, a folder or a zip of ratings; None where there is none.
 
-    Failing its relative, any of the first three that lies in the same folder. A zip that holds both is
-    returned itself.
+    A ratings file without its own partner takes any of the first three `files` in the same folder. For a zip
+    that holds both tables the result is the zip.
 
     Args:
-        files: names, those that go with ``.dat``, ``.data``, ``.csv``, ``.inter`` (a pattern such as
-            ``*.item``) and ``.parquet``, in this order.
+        files: the names that go with ``.dat``, ``.data``, ``.csv``, ``.inter`` (a pattern such as ``*.item``)
+            and ``.parquet``, in this order.
     """
     path = Path(ratings_path)
     if path.is_file():
@@ -43,5 +43,5 @@ def find_beside(ratings_path: Path, files: Sequence[str]) -> Path | None:
 
 
 def _literal(name: str) -> str:
-    """A file's name as a glob pattern that fits only it; patterns of ours stay patterns."""
+    """The name of a file as a glob pattern that fits only this name; a pattern such as ``*.item`` stays."""
     return name if name.startswith("*") else re.sub(r"([\[\]?*])", r"[\1]", name)

@@ -1,4 +1,4 @@
-"""Tables written as text: every field as it stands, and the line of every row."""
+"""Tables written as text: every field as it stands in the file, and the line of every row."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -14,20 +14,20 @@ from retrieval.data.reading.raw_table import Rows
 from retrieval.data.reading.record_lines import Records, StrayQuoteError, find_records
 from retrieval.errors import DataError
 
-# Stand-ins for a separator of two characters, which polars' reader does not take.
+# One of these stands in for a separator of two characters: polars reads only separators of one byte.
 _SPARE_BYTES = [bytes([byte]) for byte in range(1, 32) if bytes([byte]) not in (b"\n", b"\r")]
-_CHUNK = 100_000
+_CHUNK = 100_000  # rows that are Python lists at once
 
 
 @dataclass(frozen=True)
 class TextTable:
-    r"""Text and how it falls apart.
+    r"""Text and its layout.
 
     Attributes:
         label: the file, for messages.
         data: UTF-8 with ``\n`` line ends and no byte-order mark.
         layout: separator, names, quoting.
-        notes: what was understood rather than read.
+        notes: how the reader interpreted the file.
     """
 
     label: str
@@ -41,10 +41,10 @@ class TextTable:
         return self.layout.names
 
     def read(self, positions: Sequence[int]) -> Rows:
-        """The columns at `positions` as text, an empty field as null or "".
+        """Read the columns at `positions` as text, an empty field as null or "".
 
-        Fast: numpy finds the lines and polars reads them; no Python code runs for a row. Only quotes in
-        odd places (``5" disk``) are left to Python's csv module.
+        numpy finds the lines and polars reads them, so no Python code runs for a row. Only a file with quotes
+        in odd places (``5" disk``) goes to Python's csv module.
         """
         try:
             return self._read_in_blocks(sorted(set(positions)))
@@ -86,12 +86,13 @@ class TextTable:
     def _wrong_number(self, line: int, found: int, text: str) -> DataError:
         return DataError(
             f"{self.label}:{line}: expected {len(self.names)} fields separated by "
-            f"{self.layout.separator!r}, found {found}: {shorten(text)}; {MEND}"
+            f"{self.layout.separator!r}, found {found}: {shorten(text)}",
+            MEND,
         )
 
     def _open_quote(self, line: int, text: str) -> DataError:
         return DataError(
-            f"{self.label}:{line}: a double quote is opened and not closed: {shorten(text)}; {MEND}"
+            f"{self.label}:{line}: a double quote is opened and not closed: {shorten(text)}", MEND
         )
 
     def _read_line_by_line(self, positions: list[int]) -> Rows:
@@ -125,7 +126,7 @@ def _parse(
     layout: TextLayout,
     separator: bytes,
 ) -> pl.DataFrame:
-    """The first `stop` of the records, blank ones left out."""
+    """Read the first `stop` records without the blank ones."""
     keep = ~records.blank[:stop]
     rows = int(keep.sum())
     if not rows:
@@ -134,7 +135,7 @@ def _parse(
     text = data[first:last]
     if rows < stop:
         text = _without_blank(text, records.starts[:stop] - first, keep)
-    # A header of ours, as polars takes text that begins with "x" and certain bytes for a zlib stream.
+    # With a header in front, polars cannot take text that begins like a zlib stream ("x...") for one.
     header = separator.join(str(position).encode() for position in range(len(layout.names)))
     try:
         frame = pl.read_csv(
@@ -157,7 +158,7 @@ def _without_blank(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool
 
 
 def _line_of(row: int, blocks: Iterator[Records]) -> int:
-    """The line on which a row starts; found again rather than kept, as few rows are ever asked for."""
+    """The line on which a row starts. Messages need few of them, so it is found again rather than kept."""
     for records in blocks:
         lines = records.lines[~records.blank]
         if row < len(lines):
@@ -167,7 +168,7 @@ def _line_of(row: int, blocks: Iterator[Records]) -> int:
 
 
 def _after_header(data: bytes) -> tuple[int, int]:
-    """Offset and line of what follows the first line that is not blank."""
+    """Offset and line after the header, the first line that is not blank."""
     start, line = 0, 1
     while start < len(data):
         end = data.find(b"\n", start)
@@ -180,9 +181,9 @@ def _after_header(data: bytes) -> tuple[int, int]:
 
 
 def _lines(text: str, layout: TextLayout) -> Iterator[tuple[int, list[str] | str]]:
-    """Each record's first line and fields, blank lines left out.
+    """The first line and the fields of each record, without blank lines.
 
-    In place of the fields the text where a quote is not closed, and then no more.
+    A record whose quote is not closed gives its text in place of the fields, and is the last.
     """
     lines = text.split("\n")
     if not layout.quoted:
@@ -197,7 +198,7 @@ def _lines(text: str, layout: TextLayout) -> Iterator[tuple[int, list[str] | str
         try:
             fields = next(reader, [])
             end = reader.line_num
-            # A quote left open swallows lines up to the next quote, whatever that was meant for.
+            # A quote left open swallows lines up to the next quote, which may belong to another field.
             if end > start + 1 or end == len(lines):
                 _check_closed(lines[start:end], layout.separator)
         except csv.Error:
@@ -209,7 +210,7 @@ def _lines(text: str, layout: TextLayout) -> Iterator[tuple[int, list[str] | str
 
 
 def _check_closed(lines: list[str], separator: str) -> None:
-    """Nothing, where the quotes of one record are all closed at the end of a field; else csv.Error."""
+    """Raise csv.Error unless every quote of the record is closed at the end of its field."""
     list(csv.reader(["\n".join(lines)], delimiter=separator, strict=True))
 
 

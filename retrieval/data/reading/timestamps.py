@@ -1,14 +1,15 @@
-"""Points in time as people write them, to Unix seconds."""
+"""Converts times, in the forms that tables use, to Unix seconds."""
 
 import polars as pl
 
 from retrieval.data.reading.bad_cells import BadRowError, is_empty, note_problem, shown, to_numbers
 from retrieval.data.reading.delimiters import shorten
 
-# Above the n-th bound a number is in the n-th unit, where it lies in 1973; in the unit below that is 5138.
+# A number above the n-th bound is in the n-th unit below seconds: in that unit the bound is the year 1973, in
+# the unit above it the year 5138.
 _BOUNDS = (10**11, 10**14, 10**17)
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-_FIRST_DAY, _LAST_DAY = 19700101, 21001231  # as Unix seconds a week of August 1970
+_FIRST_DAY, _LAST_DAY = 19700101, 21001231  # read as Unix seconds, these are two weeks of August 1970
 
 _ZONE = r"Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?"
 _ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}(?:[Tt ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?(?: ?(?:{_ZONE}))?)?$"
@@ -17,11 +18,11 @@ _FLOORED = "fractions of seconds in timestamps were floored"
 
 
 def to_seconds(series: pl.Series, problems: list[BadRowError]) -> tuple[pl.Series, list[str]]:
-    """Unix seconds (Int64), and notes on what was understood rather than read.
+    """Times as Unix seconds (Int64), with notes on how they were interpreted.
 
-    Numbers are seconds, milliseconds, microseconds or nanoseconds, by their size and all in one unit, or
-    days written yyyymmdd. Text is numbers or ISO 8601 (UTC where it names no zone). What is none of these,
-    or lies before 1970, is added to `problems`; its value means nothing.
+    Numbers are seconds, milliseconds, microseconds or nanoseconds, all in one unit that their size tells, or
+    days written yyyymmdd. Text is numbers or ISO 8601 (UTC where it names no zone). The first cell that is
+    none of these, or lies before 1970, is added to `problems`; the value in its place is undefined.
     """
     if series.dtype in (pl.Datetime, pl.Date):
         note_problem(problems, series.is_null(), lambda row: "timestamp is empty")
@@ -51,7 +52,7 @@ def _from_datetimes(series: pl.Series) -> tuple[pl.Series, list[str]]:
 def _from_text(
     series: pl.Series, numbers: pl.Series, empty: pl.Series, problems: list[BadRowError]
 ) -> tuple[pl.Series, list[str]]:
-    """Text that is not all numbers: ISO 8601, or something wrong."""
+    """Seconds from text that is not all numbers: ISO 8601, or wrong."""
     moments, has_fractions = _parse_iso(series.str.strip_chars())
     is_number, is_iso = numbers.is_not_null(), moments.is_not_null()
     note_problem(problems, ~(is_number | is_iso | empty), lambda row: _unreadable(series[row]))
@@ -84,7 +85,7 @@ def _from_numbers(
             notes.append(_FLOORED)
     if whole.is_between(_FIRST_DAY, _LAST_DAY).all():
         days = whole.cast(pl.String).str.to_date("%Y%m%d", strict=False)
-        # Of other numbers of eight digits one in thirty happens to be a day.
+        # About one in thirty other numbers of eight digits happens to be a day.
         if days.null_count() * 2 < len(days):
             note_problem(problems, days.is_null() & whole.is_not_null(), lambda row: _no_time(series[row]))
             return days.cast(pl.Int64) * 86_400, ["timestamps were read as days written yyyymmdd, UTC"]
@@ -92,7 +93,7 @@ def _from_numbers(
     for bound in _BOUNDS[1:]:
         unit = unit + (whole > bound).cast(pl.Int8)
     rows_of = [int((unit == number).sum()) for number in range(len(_UNITS))]
-    # A negative number is wrong in any unit, and zero right.
+    # Negative numbers are wrong in any unit and zero is right in any, so they do not vote.
     rows_of[0] -= int((whole <= 0).sum())
     chosen = max(range(len(_UNITS)), key=lambda number: (rows_of[number], number if rows_of[number] else 0))
     note_problem(
@@ -106,7 +107,7 @@ def _from_numbers(
 
 
 def _parse_iso(texts: pl.Series) -> tuple[pl.Series, bool]:
-    """Seconds of ISO 8601 texts, null where they are none, and whether a fraction was cut off."""
+    """Unix seconds of ISO 8601 texts, null for other texts; and whether a fraction was cut off."""
     fits = texts.str.contains(_ISO)
     texts = pl.select(pl.when(fits).then(texts)).to_series()
     days = texts.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64)

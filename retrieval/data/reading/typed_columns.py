@@ -1,4 +1,4 @@
-"""Columns of any type, as files and frames have them, to those of a table of interactions."""
+"""Converts columns of any type to the typed columns of a table of interactions."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ _WHOLE_NUMBER = r"^-?\d+\.0+$"
 
 
 def typed_frame(picked: dict[str, pl.Series], source: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Columns of any type to those of `Interactions`, and notes on what was understood rather than read.
+    """Convert columns to the types of `Interactions`, with notes on how they were interpreted.
 
     Raises:
         BadRowError: at the first row that does not convert.
@@ -64,7 +64,7 @@ def typed_frame(picked: dict[str, pl.Series], source: str) -> tuple[pl.DataFrame
 
 
 def canonical_ids(ids: pl.Series) -> pl.Series:
-    """Text ids as Int64 where every one is the usual text of a 64-bit integer, else as they are.
+    """Text ids as Int64 if each is the canonical text of a 64-bit integer, else unchanged.
 
     >>> canonical_ids(pl.Series(["7", "-1"])).to_list(), canonical_ids(pl.Series(["7", "007"])).to_list()
     ([7, -1], ['7', '007'])
@@ -76,10 +76,10 @@ def canonical_ids(ids: pl.Series) -> pl.Series:
 
 
 def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple[pl.Series, list[str]]:
-    """Int64 if every id is a canonical 64-bit integer, else String; and notes on what may surprise.
+    """Ids as Int64 if each is a canonical 64-bit integer, else as String; and notes on surprising ids.
 
-    Integers, whole floats and decimals, text, categories and bytes in UTF-8 are ids. What is empty, or no
-    id, is added to `problems`.
+    Integers, whole floats and decimals, text, categories and bytes in UTF-8 can be ids. The first empty cell
+    and the first that is no id are added to `problems`.
     """
     note_problem(problems, series.is_null(), lambda row: f"{column} is empty")
     if series.dtype.is_integer():
@@ -87,7 +87,7 @@ def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple
         fits = numbers.null_count() == series.null_count()
         return (numbers if fits else series.cast(pl.String)), []
     if series.dtype.is_float():
-        # pandas makes floats of integers as soon as one is missing; 2**53 is where they stop being exact.
+        # pandas makes floats of integers if one is missing; from 2**53 on these are not exact.
         broken = ~((series.abs() < 2**53) & (series == series.floor()))
         note_problem(problems, broken, lambda row: f"{column} {series[row]} is neither an integer nor text")
         return series.cast(pl.Int64, strict=False), []
@@ -99,7 +99,7 @@ def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple
     undecodable = texts.is_null() & series.is_not_null()
     note_problem(problems, undecodable, lambda row: f"{column} {series[row]!r} is not UTF-8")
     note_problem(problems, texts == "", lambda row: f"{column} is empty")
-    # numpy's text forgets zeros at the end: two ids would become one.
+    # numpy drops zeros at the end of a text, so that two ids could become one.
     zeros = texts.str.contains("\0", literal=True)
     note_problem(problems, zeros, lambda row: f"{column} {shorten(texts[row])} holds a zero character")
     ids = canonical_ids(texts)
@@ -107,14 +107,14 @@ def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple
 
 
 def frame_cells(frame: "pl.DataFrame | pd.DataFrame") -> Callable[[int], pl.Series]:
-    """Position -> that column of a polars or pandas frame, as polars."""
+    """Position -> column of a polars or pandas frame, as a polars series."""
     if isinstance(frame, pl.DataFrame):
         return frame.to_series
     return lambda position: from_pandas(frame.iloc[:, position])
 
 
 def from_pandas(series: Any) -> pl.Series:
-    """One pandas column as polars, without pyarrow."""
+    """Convert one pandas column to polars, without pyarrow."""
     kind = getattr(series.dtype, "kind", "O")
     if kind == "M":
         if getattr(series.dtype, "tz", None) is None:
@@ -127,14 +127,14 @@ def from_pandas(series: Any) -> pl.Series:
     mixed = any(isinstance(value, str) for value in values) and not all(
         value is None or isinstance(value, str) for value in values
     )
-    # Ids such as 42 and "x42" in one column, and integers beyond 64 bits, are text.
+    # A column that mixes 42 and "x42", or holds integers beyond 64 bits, becomes text.
     if mixed or any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
         values = [None if value is None else str(value) for value in values]
     return pl.Series(values, strict=False)
 
 
 def _decoded(series: pl.Series) -> pl.Series:
-    """Bytes as text, null where they are not UTF-8."""
+    """Bytes in UTF-8 as text; null where they are not UTF-8."""
     try:
         return series.cast(pl.String)
     except pl.exceptions.PolarsError:
@@ -143,7 +143,7 @@ def _decoded(series: pl.Series) -> pl.Series:
 
 
 def _id_notes(ids: pl.Series, column: str) -> list[str]:
-    """Ids are kept as they are; where that may surprise, it is said."""
+    """Notes on ids that look like other ids but are kept as they are."""
     if ids.head(100).str.contains(_WHOLE_NUMBER).all() and ids.str.contains(_WHOLE_NUMBER).all():
         example = shorten(ids[0])
         return [f"{column} ids are text such as {example}, kept as they are, not the integers they look like"]

@@ -1,4 +1,4 @@
-"""The columns of a table of users: which holds the user, and which say something of them."""
+"""The columns of a table of users: the user, and those that may be categories."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from retrieval.data.reading.delimiters import TextLayout, header_layout, shorten
 from retrieval.data.reading.typed_columns import to_ids
 from retrieval.errors import DataError
 
-# MovieLens 1M's order, MovieLens 100K's, and what tells the second: a user, an age, a gender.
+# The columns of MovieLens 1M and of MovieLens 100K; neither file has a header.
 _USERS_DAT = (USER, "gender", "age", "occupation", "zip")
 _U_USER = (USER, "age", "gender", "occupation", "zip")
 
 
 @dataclass(frozen=True)
 class UserColumns:
-    """Where the columns stand."""
+    """The positions of the columns."""
 
     user: int
     others: tuple[Candidate, ...] = ()
 
 
 def users_layout(lines: Sequence[str], label: str) -> TextLayout:
-    """How a users file falls apart: ``users.dat``, ``u.user``, or one with a header.
+    """The layout of a users file: ``users.dat``, ``u.user``, or one with a header.
 
     Raises:
         DataError: if it is none of these.
@@ -47,10 +47,10 @@ def users_layout(lines: Sequence[str], label: str) -> TextLayout:
 
 
 def user_columns(names: Sequence[str], label: str, types: Sequence[str] = ()) -> UserColumns:
-    """The columns among `names`, which are of these `types` where they are RecBole's.
+    """Find the columns among `names`; `types` are those of RecBole, one a name, or empty.
 
     Raises:
-        DataError: if there is no user.
+        DataError: if there is no user column.
     """
     user = _user(names)
     if user is None:
@@ -59,7 +59,7 @@ def user_columns(names: Sequence[str], label: str, types: Sequence[str] = ()) ->
 
 
 def user_frame(cells: Callable[[int], pl.Series], columns: UserColumns) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The frame and the categories of a `UserTable`; of a user listed twice the first row counts.
+    """The frame and the categories of a `UserTable`; the first row of a user counts.
 
     Raises:
         BadRowError: at the first row without a user.

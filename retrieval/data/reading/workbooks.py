@@ -1,4 +1,4 @@
-"""Excel workbooks, through an optional package."""
+"""Excel workbooks, read by an optional package."""
 
 import io
 import logging
@@ -14,21 +14,21 @@ from retrieval.data.reading.file_kinds import ZIP_ERRORS
 from retrieval.data.reading.raw_table import Rows
 from retrieval.errors import DataError, EnvironmentProblem
 
-# The reader holds every cell up to the last column and row that are named: it takes for ever to make so many
-# columns, and ends the process where there is not so much memory.
+# The reader allocates every cell up to the last column and row of a sheet. One stray cell far away would cost
+# a very long time, or end the process for lack of memory.
 MOST_COLUMNS, MOST_CELLS = 2**12, 2**24
 _PLACE = re.compile(rb"""\br(?:ef)?=["'](?:[A-Za-z]+[0-9]+:)?([A-Za-z]+)([0-9]+)["']""")
 
 
 @dataclass(frozen=True)
 class WorkbookTable:
-    """One sheet, read.
+    """One sheet in memory.
 
     Attributes:
         label: the file, for messages.
         frame: the rows that are not blank.
-        rows: the number of each below the header, counted from 0.
-        notes: what was understood rather than read.
+        rows: number of each row of `frame` below the header, counted from 0.
+        notes: how the reader interpreted the file.
     """
 
     label: str
@@ -42,7 +42,7 @@ class WorkbookTable:
         return tuple(self.frame.columns)
 
     def read(self, positions: Sequence[int]) -> Rows:
-        """The columns at `positions`, of the types Excel has."""
+        """The columns at `positions`, with the types of Excel."""
         frame = self.frame.select(
             self.frame.to_series(position).alias(str(position)) for position in positions
         )
@@ -52,21 +52,21 @@ class WorkbookTable:
 
 
 def read_workbook(data: bytes, label: str) -> WorkbookTable:
-    """The first sheet of an ``.xlsx`` file.
+    """Read the first sheet of an ``.xlsx`` file.
 
     Raises:
-        EnvironmentProblem: the optional package is missing.
-        DataError: the workbook is damaged, or its first sheet is empty.
+        EnvironmentProblem: if the optional package is missing.
+        DataError: if the workbook is damaged, too large, or its first sheet is empty.
     """
     try:
         import fastexcel
     except ImportError as error:
         raise EnvironmentProblem(
-            f"{label}: an Excel workbook, which needs an optional package: "
-            "pip install fastexcel; or save the sheet as CSV"
+            f"{label}: an Excel workbook, which needs an optional package: pip install fastexcel",
+            "or save the sheet as CSV",
         ) from error
     _check_extent(data, label)
-    # Its warnings about empty columns would stand on stderr.
+    # Keeps the warnings about empty columns off stderr.
     logging.getLogger("fastexcel").addHandler(logging.NullHandler())
     try:
         book = fastexcel.read_excel(data)
@@ -74,7 +74,7 @@ def read_workbook(data: bytes, label: str) -> WorkbookTable:
         frame = book.load_sheet(0, schema_sample_rows=None).to_polars()
     except (fastexcel.FastExcelError, pl.exceptions.PolarsError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0][:160]
-        raise DataError(f"{label}: a damaged workbook: {reason}; save it again") from error
+        raise DataError(f"{label}: a damaged workbook: {reason}", "save it again") from error
     if not frame.width:
         raise DataError(f"{label}: 0 rows: the first sheet, {sheets[0]!r}, is empty")
     more = (f"only the first of {len(sheets)} sheets was read, {sheets[0]!r}",) if len(sheets) > 1 else ()
@@ -83,7 +83,7 @@ def read_workbook(data: bytes, label: str) -> WorkbookTable:
 
 
 def _check_extent(data: bytes, label: str) -> None:
-    """Nothing, where no sheet has a cell far from the others; what is damaged is told by the reader.
+    """Refuse a workbook with a cell far outside a table. The reader itself reports a damaged one.
 
     Raises:
         DataError: naming the cell.
@@ -105,7 +105,7 @@ def _check_extent(data: bytes, label: str) -> None:
 
 
 def _number(letters: bytes) -> int:
-    """A column's number from 1 on, as its letters count: A to Z, AA, AB, ..."""
+    """The number of a column, from 1 on, by its letters: A to Z, AA, AB, ..."""
     number = 0
     for letter in letters[:8]:
         number = 26 * number + (letter & 31)
