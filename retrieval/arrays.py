@@ -1,4 +1,4 @@
-"""The arrays that cross module borders: one name and one dtype each."""
+"""The arrays that modules exchange: one name and one dtype each."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
-"""Files that are still there, and whole, after a crash or a power cut.
+"""Writes files so that they survive a crash or a power cut, and opens plain files only.
 
-What is written is only certain once the file and the folder that names it are synced, and only a rename
-is all or nothing (Pillai et al., "All file systems are not created equal", OSDI 2014).
+A file is certain to be on disk once it and the folder that names it are synced, and only a rename is all or
+nothing (Pillai et al., "All file systems are not created equal", OSDI 2014).
 """
 
 import errno
@@ -15,16 +15,16 @@ from typing import BinaryIO
 
 from retrieval.errors import DamagedBundle, EnvironmentProblem
 
-MAX_SMALL_BYTES = 4_000_000
+MAX_SMALL_BYTES = 4_000_000  # of files without a known size, such as the manifest
 
 NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
-# What file systems say, network ones mostly, that do not sync folders.
+# The errors of file systems that cannot sync folders, mostly network ones.
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOTTY)
-UNFINISHED = ".unfinished-"  # how the names of what is not whole yet begin
+UNFINISHED = ".unfinished-"  # prefix of files and folders that are not complete yet
 
 
 def write_file(path: Path, data: bytes | memoryview) -> None:
-    """Write a file, in place of one that is there, and sync it. Its folder is not synced.
+    """Write a file, replacing one of that name, and sync it, but not its folder.
 
     Raises:
         OSError: if it cannot be written.
@@ -40,10 +40,10 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file in one step: whoever looks sees all of the old one or all of the new one.
+    """Write a file in one step: a reader sees the whole old file or the whole new one.
 
     Raises:
-        OSError: if it cannot be written; the old one is still there.
+        OSError: if it cannot be written; the old file is still there.
     """
     new = path.with_name(UNFINISHED + path.name)
     try:
@@ -56,7 +56,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, and sync the names of all that are new.
+    """Make a folder and its parents, and sync the names of the new ones.
 
     Raises:
         OSError: if it cannot be made.
@@ -69,7 +69,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what is named in a folder certain, on file systems that can.
+    """Sync the names in a folder, on file systems that can.
 
     Raises:
         OSError: if the disk fails.
@@ -86,10 +86,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Turns what the operating system says about writing into an error a user can act on.
+    """Turn an error of the operating system in writing into one that the user can act on.
 
     Args:
-        folder: named where the error names no file.
+        folder: for messages where the error names no file.
 
     Raises:
         EnvironmentProblem: in place of an OSError.
@@ -105,7 +105,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def _sync(descriptor: int) -> None:
-    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync leaves it in the disk's own memory
+    if hasattr(fcntl, "F_FULLFSYNC"):  # on macOS fsync leaves the data in the memory of the disk
         try:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
@@ -122,10 +122,10 @@ def read_plain_file(path: Path, size: int | None) -> bytes:
 
 
 def opened_plain_file(path: Path, size: int | None) -> BinaryIO:
-    """A regular file, open for reading. Nothing is waited for: not for the writer of a pipe.
+    """Open a regular file for reading, without waiting for the writer of a pipe.
 
     Args:
-        size: the bytes it must have; None: at most `MAX_SMALL_BYTES`.
+        size: its size in bytes; None: at most `MAX_SMALL_BYTES`.
 
     Raises:
         DamagedBundle: if it is missing, anything but a regular file, or of another size.
@@ -157,7 +157,7 @@ def check_folder(folder: Path) -> None:
     """Refuse a link in place of a folder.
 
     Raises:
-        DamagedBundle: if it is one.
+        DamagedBundle: if `folder` is a link.
     """
     if folder.is_symlink():
         raise DamagedBundle(f"{folder}: a link, not a folder")

@@ -1,22 +1,22 @@
-"""What a long job tells whoever watches it; how it looks is theirs to say."""
+"""Progress events of a long job; the receiver decides how to show them."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives the phases of a job and what goes on inside them."""
+    """Receives the phases of a job and the events inside them."""
 
     def phase(self, text: str) -> None:
-        """A new phase begins; the one before it is over."""
+        """A phase begins, and the one before it ends."""
 
     def epoch(self, epoch: int, of: int, text: str) -> None:
-        """An epoch of the current phase is done."""
+        """An epoch of the current phase ends; `text` has its figures."""
 
     def downloaded(self, received: int, total: int | None) -> None:
-        """How far a download of the current phase is, in bytes; `total` is None where nobody knows."""
+        """A download of the current phase has `received` bytes of `total`; None: the total is unknown."""
 
     def note(self, text: str) -> None:
-        """Something worth knowing, a line."""
+        """A line for the user."""
 
 
 class Silent:

@@ -1,4 +1,7 @@
-"""Everything a build can be told, checked where it is made. Imports nothing heavy."""
+"""The settings of a build; each class checks its values. Imports nothing heavy.
+
+Messages name a setting by its path in `BuildSettings`, such as `towers.learning_rate`.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -8,7 +11,7 @@ from retrieval.errors import UsageError
 from retrieval.machine import usable_cores
 
 MOST_THREADS = 1024
-# What the libraries below count and compute in: 32-bit integers and floats.
+# The libraries count in 32-bit integers and compute in 32-bit floats.
 LARGEST_COUNT, LARGEST_RATE = 2**31 - 1, 1e38
 
 SplitKind = Literal["time", "random"]
@@ -19,12 +22,12 @@ UserSampling = Literal["positives", "users"]
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How a table is cut, and how much each slice gets.
+    """How to split a table, and the share of each slice.
 
     Attributes:
         test_fraction: share of the interactions after the later cut, in (0, 1).
         validation_fraction: share between the two cuts, in (0, 1).
-        kind: "time" tests on the most recent; "random" is for tables without timestamps.
+        kind: "time" tests on the latest interactions; "random" is for tables without timestamps.
 
     Raises:
         UsageError: if a value is outside its range or nothing is left to train on.
@@ -56,43 +59,43 @@ class TowerSettings:
     The defaults are those of the history tower; `id_towers` has the id tower's.
 
     Attributes:
-        user_tower: "history" pools the items a user liked, so it serves anyone with a history;
-            "id" looks the user up in a table, so it knows only the users of train.
-        loss: "bpr" sets each positive against single negatives, "softmax" against all of them together
+        user_tower: "history" pools the items a user liked, so it also serves new users by their history;
+            "id" looks users up in a table, so it serves only the users of train.
+        loss: "bpr" compares each positive with single negatives, "softmax" with all of them together
             ("history" only).
-        members: towers trained one by one from different seeds, whose scores are added up and then
-            written as one pair of towers, see `joining`.
-        dimension: columns of the embeddings, bias not counted.
-        item_bias: whether an item has a number of its own, the same for all users, beside its vector.
+        members: towers that are trained one by one from different seeds; their scores are summed and
+            written as one pair of towers, see `training.join_towers`.
+        dimension: columns of the embeddings, without the bias.
+        item_bias: whether an item has, beside its vector, a number that is the same for all users.
         initial_std: standard deviation of the embeddings before training.
-        closed_form_start: whether the tables begin at EASE's weights, see `closed_form`, where the
-            catalogue is not too large for it ("history" only).
+        closed_form_start: whether the tables start from EASE's weights, unless the catalogue is too large
+            for EASE, see `training.ease_start` ("history" only).
         negatives: drawn for each positive ("id": uniformly) or for each user and step ("history": in
             proportion to the exponential of their score).
-        catalogue_sample: at most so many items are scored in a step ("history" only): of a larger
-            catalogue a uniform sample.
-        user_sampling: "positives" takes every positive once an epoch, so a user counts as often as he
-            has positives; "users" draws a user uniformly, then one of his positives uniformly, as
-            many times an epoch as there are positives ("id" only).
+        catalogue_sample: most items that a step scores ("history" only); of a larger catalogue it scores a
+            uniform sample.
+        user_sampling: "positives" takes every positive once an epoch, so users count by their number of
+            positives; "users" draws a user uniformly, then one of their positives uniformly, as many
+            times an epoch as there are positives ("id" only).
         learning_rate: of Adam.
         batch_size: users in a step ("history") or positives ("id").
-        max_epochs, patience: training ends after `patience` epochs in a row that are behind the best
-            on validation, see `training`.
-        early_stopping: False trains exactly `max_epochs` and keeps what the last one left;
-            validation is then only recorded.
-        averaging_decay: share of the past in the moving average of the epochs' weights, which is
-            what gets validated and kept; 0 averages nothing.
+        max_epochs, patience: training ends after `patience` epochs in a row that do not reach the best
+            one on validation, see `training.loop`.
+        early_stopping: False trains exactly `max_epochs` and keeps the last one; validation is then only
+            recorded.
+        averaging_decay: share of the past in the moving average of the weights over epochs; this average
+            is validated and kept. 0 averages nothing.
         l2: weight of the mean squared length of the vectors.
-        user_dropout: share of a user vector's numbers left out at every step ("history" only).
-        parted_by_time, short_histories: how often a user's positives are parted by time and not at
-            random, and how often into a short history, see `histories` ("history" only).
-        feature_share: how often an item is known by its side features alone, and a user by his history
-            alone, where there are side features ("history" only).
-        recency_half_life_days: a positive this much older than now counts half, see `recency_weights`;
-            None: all count the same, as they do in a table without timestamps.
+        user_dropout: share of the numbers of a user vector that each step leaves out ("history" only).
+        parted_by_time, short_histories: how often a user's positives are parted by time rather than at
+            random, and how often into a short history, see `training.history_batches` ("history" only).
+        feature_share: how often a step knows an item by its side features alone, and a user by their
+            history alone, where there are side features ("history" only).
+        recency_half_life_days: a positive of this age counts half, see `training.recency`; None: all count
+            the same, as they do in a table without timestamps.
 
     Raises:
-        UsageError: if a value is out of its range, or the id tower is asked for what it has not.
+        UsageError: if a value is out of its range, or the id tower gets a setting of the history tower.
     """
 
     user_tower: UserTowerKind = "history"
@@ -143,7 +146,7 @@ class TowerSettings:
 
 
 def id_towers(**settings: Any) -> TowerSettings:
-    """Settings of the id tower: its own defaults, but for what is given."""
+    """Settings of the id tower: its own defaults, except those given."""
     defaults: dict[str, Any] = {
         "user_tower": "id",
         "members": 1,
@@ -164,12 +167,12 @@ class NeuralMFSettings:
         dimension: width of each embedding.
         hidden: widths of the two hidden layers.
         dropout: after each hidden layer, in training only.
-        unknown_users: how often a user is shown as unknown in training, so that the model can speak
-            for people it has never met; 0: it cannot.
+        unknown_users: how often training hides the id of a user, so that the model can predict for unknown
+            users; with 0 it cannot.
         initial_std: standard deviation of the embeddings before training.
-        standardise: whether training sees ratings in standard deviations, so that these settings mean
-            the same on every scale; predictions are in the table's own scale either way. False trains
-            on the ratings as they are, and the output starts near 0.
+        standardise: whether training uses ratings in standard deviations, so that these settings fit every
+            scale; predictions are in the scale of the table either way. False trains on the ratings as
+            they are, and the output starts near 0.
         learning_rate, weight_decay, batch_size: of Adam with decoupled weight decay; a decay of 0 is
             plain Adam.
         max_epochs, patience, early_stopping, averaging_decay: as for the towers, by squared error on
@@ -205,13 +208,13 @@ class NeuralMFSettings:
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """A search over settings of the towers before the build, see `search`.
+    """A search over settings of the towers before the build, see `pipeline.tuning`.
 
     Attributes:
-        minutes: no trial begins after so many.
-        held: names in `TowerSettings` of what is not searched.
-        trials: at most so many in this build; None: as many as there is time for. A number small enough
-            makes a search repeatable, minutes do not.
+        minutes: time limit; no trial begins after it.
+        held: names in `TowerSettings` that the search leaves as they are.
+        trials: most trials in this build; None: as many as there is time for. A search that ends by this
+            number is repeatable, one that ends by time is not.
 
     Raises:
         UsageError: if a value is out of its range.
@@ -232,23 +235,24 @@ class TuneSettings:
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """Everything a build can be told; stored in the bundle's manifest.
+    """All settings of a build; stored in the bundle's manifest.
 
     Attributes:
         index: "auto" measures and chooses; "exact" serves exact search; or a FAISS factory string.
-        recall_target: share of the exact candidates the index must find; None: any, where a loss of NDCG
-            is the target.
-        memory_limit: most bytes the index may take; None: any.
-        max_ndcg_loss: most NDCG@10 that the served lists may lose on validation by the index; None: any.
-        index_minutes: that choosing the index may take.
-        candidates: how many items are retrieved for re-ranking.
-        positive_threshold: ratings from here on are positive, and relevant in the test.
-        threads: of torch and FAISS; None takes all cores. Results repeat bit for bit at the same
-            seed and number of threads.
+        recall_target: share of the exact candidates that the index must find; None: any share, where
+            `max_ndcg_loss` is the target.
+        memory_limit: most bytes that the index may take; None: any number.
+        max_ndcg_loss: most NDCG@10 that the served lists may lose through the index, on validation; None:
+            any loss.
+        index_minutes: most minutes that choosing the index may take.
+        candidates: number of items retrieved for re-ranking.
+        positive_threshold: a rating of at least this is a positive, and relevant in the test.
+        threads: of torch and FAISS; None: all cores. The same seed and number of threads give the same bits.
         device: "auto", "cpu" or "cuda".
-        refit: train again on all interactions for serving; False serves the evaluated models.
-        preset: name of the preset these settings come from, see `presets`.
-        tune: search better settings of the towers first; a build's own settings say what was chosen.
+        refit: whether to train again on all interactions for serving; False serves the evaluated models.
+        preset: name of the preset that these settings come from, see `pipeline.presets`.
+        tune: a search for better settings of the towers first; None: no search. The settings of the finished
+            build are the chosen ones.
 
     Raises:
         UsageError: if a value is out of its range.
@@ -304,7 +308,7 @@ class BuildSettings:
                 f"`positive_threshold` must be a number, not {self.positive_threshold}",
                 "4 is usual on a scale of 1 to 5",
             )
-        if not 0 <= self.seed < 2**31:  # FAISS takes no more
+        if not 0 <= self.seed < 2**31:  # FAISS takes no larger seed
             raise UsageError(f"`seed` must lie between 0 and {2**31 - 1}, not {self.seed}")
         _check_choice("device", self.device, "auto", "cpu", "cuda")
         if self.preset is not None:

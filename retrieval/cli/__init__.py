@@ -1,6 +1,6 @@
 """The command line: `retrieval`, and `build-index` and `query` as commands of their own.
 
-Entry points load next to nothing before signals are under control.
+Entry points load almost nothing before they have set up the signals.
 """
 
 

@@ -1,4 +1,4 @@
-"""What every command shares: loading on demand, errors in one line, exit codes."""
+"""Runs a command: loads it on demand, shows an error in one line, returns the exit code."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from retrieval.errors import EnvironmentProblem, RetrievalError, UsageError
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is asked for, and names the nearest one for a wrong name.
+    """A group that imports a command on demand, and names the nearest command for a wrong name.
 
     Args:
         commands_at: command name -> "module:attribute".
@@ -27,17 +27,17 @@ class LazyGroup(click.Group):
         self._commands_at = commands_at
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table."""
+        """The names, in the order of the table."""
         return list(self._commands_at)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command, None where there is none of that name."""
+        """Import and return a command; None where none has that name."""
         return load(self._commands_at[cmd_name]) if cmd_name in self._commands_at else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, but an unknown name is answered with the nearest and the whole list."""
+        """As click's, but the error for an unknown name has the nearest one and the whole list."""
         if args and args[0] not in self._commands_at and not ctx.resilient_parsing:  # as in completion
             there_are = ", ".join(self._commands_at)
             hint = _did_you_mean(args[0], self._commands_at)
@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """As click's, but what a command is for is wrapped, not cut off."""
+        """As click's, but descriptions of commands are wrapped, not cut off."""
         commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
         rows = [(name, command.get_short_help_str(limit=1000)) for name, command in commands if command]
         with formatter.section("Commands"):
@@ -60,9 +60,9 @@ def load(where: str) -> click.Command:
 
 
 def run(command: click.Command, name: str) -> int:
-    """Run a command and return its exit code: 0, or the error's after its one line on stderr.
+    """Run a command and return its exit code: 0, or that of the error, shown as one line on stderr.
 
-    Only errors a user can meet become a line; anything else is a bug and is raised.
+    Only errors that a user can meet become a line; any other exception is a bug and is raised.
     """
     try:
         return _invoke(command, name)
@@ -71,7 +71,7 @@ def run(command: click.Command, name: str) -> int:
     except RetrievalError as error:
         return _failed(error, with_flags(str(error)), error.exit_code)
     except (MemoryError, RuntimeError) as error:
-        # torch says it with a RuntimeError.
+        # torch raises a RuntimeError for lack of memory.
         if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
             raise
         return _failed(error, "not enough memory; free some, or ask for less", EnvironmentProblem.exit_code)
@@ -87,7 +87,7 @@ def run(command: click.Command, name: str) -> int:
 
 
 def _invoke(command: click.Command, name: str) -> int:
-    # click's own main has other ideas of how a process ends.
+    # click's own main would end the process itself.
     variable = f"_{name}_COMPLETE".replace("-", "_").upper()
     instruction = os.environ.get(variable)
     if instruction:
@@ -105,13 +105,13 @@ def _invoke(command: click.Command, name: str) -> int:
 
 
 def _failed(error: Exception, message: str, code: int) -> int:
-    ignore_signals()  # it is over anyway, and one line is enough
+    ignore_signals()  # the command is over, and the error is its one line
     report(message, error)
     return code
 
 
 def _usage_message(error: click.ClickException, name: str) -> str:
-    """What click says on one line, with the nearest name and where to look it up."""
+    """The message of click on one line, with the nearest name and the command that shows the help."""
     context = getattr(error, "ctx", None)
     message = re.sub(r"\s*\n\s*", " ", error.format_message().strip()).rstrip(".")
     if isinstance(error, click.NoSuchOption) and context is not None:
@@ -129,7 +129,7 @@ def _usage_message(error: click.ClickException, name: str) -> str:
 
 
 def _as_typed(option: str) -> str:
-    """The whole word: click takes -user apart and names -u."""
+    """The option as the user typed it; click splits -user and names only -u."""
     words = [word.split("=")[0] for word in sys.argv[1:]]
     return next((word for word in words if word.startswith(option)), option)
 
@@ -140,7 +140,7 @@ def _did_you_mean(typed: str, names: Collection[str]) -> str:
 
 
 def nearest(typed: str, names: Collection[str]) -> str | None:
-    """The name that was probably meant: alike in spelling, else one it is part or the initials of.
+    """The name that the user probably meant: similar in spelling, else with these initials or this part.
 
     >>> nearest("qury", ["query", "evaluate"]), nearest("--lr", ["--user", "--learning-rate"])
     ('query', '--learning-rate')

@@ -1,4 +1,4 @@
-"""`benchmark`: recall against latency of the current bundle, as a table, JSON and a picture."""
+"""`benchmark`: measures recall against latency of the current bundle, as a table, JSON and a picture."""
 
 import json
 import os
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from retrieval.bundles.bundle import Verification
 
 DOCUMENT, PICTURE = "benchmark.json", "benchmark.png"
-# BLAS reads them when it is loaded, and exact search is as many threads as it says.
+# BLAS reads these variables when it is loaded; exact search uses that number of threads.
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MOST_THREADS = 1024
 
@@ -78,7 +78,7 @@ def benchmark(
     from retrieval.evaluation.index_benchmark.measure import measure, read_subject
     from retrieval.reporting.text.index_benchmark import benchmark_text
 
-    read_current(artifacts, lambda _: None)  # where there is none, nothing is to be written
+    read_current(artifacts, lambda _: None)  # without a bundle no folder is made
     _prepare(output, artifacts)
     with progress_for(progress_mode) as progress:
         progress.phase("Reading the bundle")
@@ -97,7 +97,7 @@ def benchmark(
 
 
 def _prepare(output: Path, artifacts: Path) -> None:
-    """Make the folder before minutes of measuring, not after."""
+    """Make the folder before minutes of measuring, so that an error comes early."""
     if artifacts.resolve() in (output.resolve(), *output.resolve().parents):
         raise UsageError(f"--output {output} lies in {artifacts}, where bundles are; name another folder")
     try:
@@ -107,7 +107,7 @@ def _prepare(output: Path, artifacts: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
+    """Write a file completely or not at all."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         unfinished.write_bytes(data)

@@ -1,4 +1,4 @@
-"""`bundles`: what builds have left in the artifacts folder, and which of it answers."""
+"""`bundles`: lists, verifies, compares, promotes and removes the bundles of an artifacts folder."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def bundles(context: click.Context) -> None:
 
 
 def complete_bundle(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of bundles with what is typed in them, for the shell."""
+    """Completion for the shell: names of bundles that contain `incomplete`."""
     from retrieval.bundles.registry import entries
 
     artifacts = context.params.get("artifacts") or Path("artifacts")
@@ -65,7 +65,7 @@ def list_command(artifacts: Path, as_json: bool) -> None:
 
     found = entries(artifacts)
     if not found:
-        read_pointer(artifacts)  # says where it looked
+        read_pointer(artifacts)  # raises an error with the folder
     if as_json:
         click.echo(json.dumps({"artifacts": str(artifacts), "bundles": [entry_json(each) for each in found]}))
     else:
@@ -88,7 +88,7 @@ def show_command(name: str | None, artifacts: Path, as_json: bool) -> None:
     from retrieval.reporting.text.bundles import entry_json, show_text
 
     entry = entry_of(artifacts, name)
-    bundle = open_named(artifacts, entry.name)  # what cannot be read is an error here
+    bundle = open_named(artifacts, entry.name)  # a damaged bundle is an error here
     report, model = bundle.json("report.json"), bundle.json("served/model.json")
     if as_json:
         click.echo(json.dumps(entry_json(entry) | {"manifest": bundle.manifest.document, "report": report}))
@@ -100,7 +100,7 @@ def show_command(name: str | None, artifacts: Path, as_json: bool) -> None:
 @click.argument("name", shell_complete=complete_bundle)
 @_common
 def promote_command(name: str, artifacts: Path, as_json: bool) -> None:
-    """Let a bundle answer, once every file of it is verified.
+    """Make a bundle current, once every file of it is verified.
 
     \b
     Example:
@@ -117,9 +117,9 @@ def promote_command(name: str, artifacts: Path, as_json: bool) -> None:
 @click.command("rollback", context_settings=SHARED)
 @_common
 def rollback_command(artifacts: Path, as_json: bool) -> None:
-    """Let the bundle answer again that did before the current one, if it is whole.
+    """Make the previous bundle current again, if it is whole.
 
-    Given again, it goes back further; `promote` goes forward.
+    Each further call goes one bundle back; `promote` goes forward.
 
     \b
     Example:
@@ -139,8 +139,8 @@ def rollback_command(artifacts: Path, as_json: bool) -> None:
 def prune_command(keep: int, dry_run: bool, artifacts: Path, as_json: bool) -> None:
     """Remove old bundles, and what dead builds left.
 
-    The current one stays whatever its age, and so does the one that rollback goes back to. Whoever has a
-    bundle open goes on with it.
+    The current one stays whatever its age, and so does the one that rollback goes back to. A process
+    that has a bundle open keeps it.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""The group `retrieval`: the table of its commands, each imported when it is asked for."""
+"""The group `retrieval` and the table of its commands; each is imported on demand."""
 
 import click
 

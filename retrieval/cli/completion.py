@@ -1,4 +1,4 @@
-"""`completion`: the script that lets a shell complete our commands, their flags and values."""
+"""`completion`: prints the script that completes the commands, their flags and values in a shell."""
 
 import click
 

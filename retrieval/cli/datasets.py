@@ -1,4 +1,4 @@
-"""`datasets`: which data sets there are, and fetching them."""
+"""`datasets`: lists the named data sets, and downloads and verifies them."""
 
 import json
 import math
@@ -37,7 +37,7 @@ HERE_WIDTH = 24
 
 
 def _refuse_nan(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    """NaN lies in every range: no comparison with it says otherwise."""
+    """Refuse NaN, which click takes for a number in every range."""
     if math.isnan(value):
         raise click.BadParameter("nan is not a number of seconds", context, parameter)
     return value
@@ -144,7 +144,7 @@ def _table(rows: list[tuple[NamedSet, Standing]], data: Path) -> str:
 
 
 def _here(named: NamedSet, found: Standing) -> str:
-    """What the folder has of a set, in at most `HERE_WIDTH` columns."""
+    """The state of a set in the folder, in at most `HERE_WIDTH` columns."""
     folder = found.path.parent.name
     return {
         "no": "no",

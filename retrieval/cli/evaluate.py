@@ -1,4 +1,4 @@
-"""`evaluate`: judge the current bundle on its test slice again; nothing is trained."""
+"""`evaluate`: measures the current bundle on its test slice again, without training."""
 
 import json
 from pathlib import Path

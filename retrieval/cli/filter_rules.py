@@ -1,4 +1,4 @@
-"""`--only` and `--exclude`: parses what is typed into rules of `serving.item_filters`. Reads no table."""
+"""Parses the values of `--only` and `--exclude` into rules of `serving.item_filters`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ _FORMS = "expected COLUMN=VALUE, item ids with commas between them, or @FILE wit
 
 
 def parse_rules(flag: str, texts: Sequence[str], attributes: ItemAttributes) -> list[Rule] | None:
-    """A rule for each time the flag was given; None where it was not.
+    """A rule for each value of the flag; None where the flag was not given.
 
     Raises:
         UsageError: if a text is no rule, or the items have no such column.
@@ -39,16 +39,16 @@ def _rule(flag: str, text: str, attributes: ItemAttributes) -> Rule:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids in a file, one a line; blank lines and spaces around are passed over.
+    """The ids in a file, one a line, without blank lines and surrounding spaces.
 
     Raises:
-        DataError: if it is missing, cannot be read or is no text.
+        DataError: if the file is missing, cannot be read or is no text.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}); give a text file of item ids, one a line"
+            f"{path}: cannot be read ({error.strerror or error})", "give a text file of item ids, one a line"
         ) from None
     text, _ = to_utf8(data, str(path))
     return [line.strip() for line in text.decode().split("\n") if line.strip()]

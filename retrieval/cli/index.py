@@ -1,4 +1,4 @@
-"""`index`: add, replace or remove items of the current bundle, and compact its index; nothing is trained."""
+"""`index`: adds, replaces or removes items of the current bundle and compacts its index, without training."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from retrieval.serving.fitted_system import FittedSystem
 
 PATH = click.Path(path_type=Path)
-# Above this share of tombstones an index is worth building again: searches pass, and memory holds, as many.
+# With a larger share of tombstones the index is worth building again: every search passes over them, and
+# they take memory.
 MANY_TOMBSTONES = 0.2
 COMPACT = "compact"
 
@@ -97,7 +98,7 @@ def add(items: Path, vectors: Path | None, artifacts: Path, as_json: bool) -> No
 @json_option
 @debug_option
 def remove(item: str | None, items: Path | None, artifacts: Path, as_json: bool) -> None:
-    """Remove items from the current bundle: nobody is recommended them any more.
+    """Remove items from the current bundle: no user is recommended them any more.
 
     \b
     Example:
@@ -161,7 +162,7 @@ def _finish(
     as_json: bool,
     table: "ItemTable | None" = None,
 ) -> None:
-    """Publish and say so; `after` is None where there is nothing to do."""
+    """Publish the changed system and print the result; `after` is None where there is nothing to do."""
     system = after or changing.system
     ann, folder = system.model.index, None
     share = ann.tombstones / (ann.size + ann.tombstones)

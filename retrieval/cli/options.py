@@ -9,7 +9,7 @@ import click
 
 from retrieval.cli.process import DEBUG
 
-# Settings of every command.
+# The click settings of every command.
 SHARED = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -17,7 +17,7 @@ ProgressMode = Literal["auto", "always", "never"]
 
 
 def folder_option(name: str, what: str) -> Callable[[Command], Command]:
-    """--NAME, a folder here of that name unless the variable RETRIEVAL_NAME says otherwise."""
+    """The option --NAME of a folder; its default is NAME here, or the variable RETRIEVAL_NAME."""
     return click.option(
         f"--{name}",
         type=click.Path(path_type=Path, file_okay=False),
@@ -44,7 +44,7 @@ json_option = click.option(
 
 
 def complete_set_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of data sets that begin with what is typed, for the shell; not those that are given already."""
+    """Completion for the shell: names of data sets that begin with `incomplete` and are not given yet."""
     from retrieval.data.downloads.named_sets import NAMED_SETS
 
     given = context.params.get(parameter.name or "") if parameter.nargs == -1 else None

@@ -1,7 +1,7 @@
-"""How the process of a command starts and ends: signals, closed streams, the one line of an error.
+"""The start and the end of the process of a command: signals, closed streams, the one line of an error.
 
-It is loaded before click and everything else, so that Ctrl-C is clean from the first moment on:
-only modules that are cheap belong here.
+This module is loaded before click and everything else, so that Ctrl-C works cleanly from the start. It
+imports only cheap modules.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import signal
 import sys
 from contextlib import contextmanager
 
-TYPE_CHECKING = False  # typing takes as long to load as all of the above
+TYPE_CHECKING = False  # importing typing takes as long as all imports above
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any, NoReturn, TextIO
 
 DEBUG = "RETRIEVAL_DEBUG"
-# What stops a command: the word it ends with, and its exit code, which is 128 and the signal's number.
+# Signals that stop a command -> the word in its last line, and the exit code: 128 + the number of the signal.
 STOPPED_BY = {
     signal.SIGINT: ("interrupted", 130),
     signal.SIGTERM: ("terminated", 143),
     signal.SIGHUP: ("hung up", 129),
 }
-READER_GONE = 141  # 128 and SIGPIPE, as everything else in a pipeline ends with
+READER_GONE = 141  # 128 + SIGPIPE, the exit code of other programs in a pipeline
 ASK_AGAIN_SECONDS = 0.05
 CLEAR_LINE, RED, PLAIN = "\r\x1b[K", "\x1b[1;31m", "\x1b[0m"
 
@@ -34,30 +34,30 @@ _advice: Callable[[], str] = str
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end. Not an `Exception`: nothing on the way up may swallow it."""
+    """A signal asks the process to end. It is no `Exception`, so that handlers do not swallow it."""
 
 
 def start(work: Callable[[], int]) -> NoReturn:
     """Run `work` and end the process with the exit code it returns.
 
-    A signal that stops commands makes everything unwind and clean up behind itself, and one line is
-    left on stderr. An exception is a bug, and shows its traceback.
+    A signal unwinds the stack, so that all code cleans up, and leaves one line on stderr. An exception is a
+    bug and shows its traceback.
     """
     try:
         _catch_signals()
         _prepare_streams()
         code = work()
     except BaseException as error:
-        # Whatever a library made of it on the way up.
+        # A library may have turned `Stopped` into another exception.
         stopped_by = signal.SIGINT if isinstance(error, KeyboardInterrupt) else _stopped_by
         if stopped_by is None:
             raise
         _deafen()
         word, code = STOPPED_BY[stopped_by]
         if is_live(sys.stderr):
-            write_stderr(CLEAR_LINE)  # of the ^C that the terminal shows
+            write_stderr(CLEAR_LINE)  # removes the ^C that the terminal shows
         report(f"{word}; what was there before is unchanged{_advice()}", error)
-        # Not through Python's own way out: a half-imported library may not survive it.
+        # Python's own shutdown can crash in a half-imported library.
         os._exit(code)
     _deafen()
     sys.exit(code)
@@ -65,7 +65,7 @@ def start(work: Callable[[], int]) -> NoReturn:
 
 def _catch_signals() -> None:
     for signum in STOPPED_BY:
-        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup ignores it
             signal.signal(signum, _stop)
     hook = sys.unraisablehook
 
@@ -77,11 +77,10 @@ def _catch_signals() -> None:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    """Raise `Stopped`, and go on doing so until the process ends.
+    """Raise `Stopped`, again and again until the process ends.
 
-    Whatever handles an exception is let finish: it cleans up, after this signal, another one or an
-    error. Code that cannot let an exception out (a finaliser, a callback of the import system, a
-    library's bare `except`) swallows it; the alarm asks again.
+    Code that is handling an exception may finish first, since it cleans up. A finaliser, a callback of the
+    import system or a bare `except` of a library swallows `Stopped`; the alarm then raises it again.
     """
     global _stopped_by
     if _stopped_by is None:
@@ -94,10 +93,10 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def holding_signals() -> Iterator[None]:
-    """Let signals wait until the block is done.
+    """Hold back signals until the block is done.
 
-    It is for what does not survive an exception out of nowhere: torch, while it is being imported, ends
-    the process with a dump of its stack.
+    It is for code that an exception at any point would crash: the import of torch then ends the process with
+    a dump of its stack.
     """
     global _is_holding
     _is_holding = True
@@ -110,39 +109,39 @@ def holding_signals() -> Iterator[None]:
 
 
 def advise_when_stopped(advice: Callable[[], str]) -> None:
-    """What the one line that a signal leaves goes on with; asked for when everything is cleaned up."""
+    """Set the end of the line that a signal leaves; `advice` is called once all code has cleaned up."""
     global _advice
     _advice = advice
 
 
 def ignore_signals() -> None:
-    """From here to the end of the process: for what must not stop half way, as publishing a bundle."""
+    """Ignore signals to the end of the process, for work that must not stop half way: publishing a bundle."""
     _deafen()
-    if _stopped_by is not None:  # and somebody swallowed it
+    if _stopped_by is not None:  # other code swallowed it
         raise Stopped(_stopped_by)
 
 
 def _deafen() -> None:
-    # SIG_IGN is inherited by child processes; nothing starts one this late.
+    # Child processes would inherit SIG_IGN, but none starts this late.
     for signum in (*STOPPED_BY, signal.SIGALRM):
         signal.signal(signum, signal.SIG_IGN)
 
 
 def _prepare_streams() -> None:
-    # A file opened later must not become the missing stdout or stderr that a library writes to.
+    # Without this a file opened later could get the number of a closed stdout or stderr, and library output.
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # What the terminal's encoding lacks is shown as \u2026, not answered with a traceback.
+    # A character that the encoding of the terminal lacks is shown as \u2026 and raises no error.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
 
 
 def report(message: str, error: BaseException) -> None:
-    """Write the one line of an error to stderr, whatever is in the message; first its traceback if asked."""
+    """Write an error to stderr as one line, after its traceback in debugging."""
     from retrieval.reporting.text.tables import printable
 
     if is_debugging():
@@ -155,7 +154,7 @@ def report(message: str, error: BaseException) -> None:
 
 
 def write_stderr(text: str) -> None:
-    """Write what is worth knowing but not worth failing for."""
+    """Write to stderr, and give up quietly where it is closed."""
     if sys.stderr is None:
         return
     try:
@@ -166,23 +165,23 @@ def write_stderr(text: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Send a stream that takes no more to nowhere: Python flushes what is left in it once more at exit."""
+    """Point a closed stream at the null device, since Python flushes the rest of its buffer at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_debugging() -> bool:
-    """Whether errors show where they came from."""
+    """Whether errors show their traceback."""
     return os.environ.get(DEBUG, "") not in ("", "0")
 
 
 def is_live(stream: TextIO | None) -> bool:
-    """Whether a line on this stream can be drawn over: a terminal, and not a dumb one."""
+    """Whether a line on this stream can be drawn over: it is a terminal, and not a dumb one."""
     dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown")
     return stream is not None and stream.isatty() and not dumb
 
 
 def has_color(stream: TextIO | None) -> bool:
-    """Whether to write colours: on a terminal, unless NO_COLOR; elsewhere with FORCE_COLOR."""
+    """Whether to write colours: on a terminal unless NO_COLOR is set, elsewhere only with FORCE_COLOR."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or is_live(stream)

@@ -1,4 +1,4 @@
-"""Progress on stderr: a live line on a terminal, a line a phase on request elsewhere."""
+"""Shows progress on stderr: a live line on a terminal; elsewhere, on request, a line for each phase."""
 
 import os
 import sys
@@ -20,22 +20,22 @@ REDRAW_SECONDS = 0.1
 
 
 def progress_for(mode: "ProgressMode") -> AbstractContextManager[Progress]:
-    """What a command tells of its work, to be used with `with`.
+    """The receiver of the progress of a command, a context manager.
 
     Args:
-        mode: "auto" tells of phases only where stderr is a terminal, and notes everywhere; "always"
-            prints the line of a phase that is done also in logs; "never" tells nothing.
+        mode: "auto" shows notes, and phases only where stderr is a terminal; "always" prints the line of a
+            finished phase everywhere; "never" shows nothing.
     """
     return nullcontext(Silent()) if mode == "never" else TerminalProgress(tell_phases=mode == "always")
 
 
 class TerminalProgress:
-    """A `Progress` that prints what each phase took and, where it can be drawn over, what runs now.
+    """A `Progress` that prints the time of each phase and, on a live terminal, the running one.
 
-    A stderr that takes no more is no reason to lose the work: it goes on without.
+    A closed stderr does not stop the work; it goes on without progress.
 
     Args:
-        tell_phases: also where stderr is no terminal.
+        tell_phases: whether to print phases also where stderr is no terminal.
     """
 
     def __init__(self, tell_phases: bool = False) -> None:
@@ -57,12 +57,12 @@ class TerminalProgress:
             if kind is None:
                 self._finish()
             self._end()
-        except BaseException:  # a signal; a second one waits until this is done
+        except BaseException:  # a signal; a second one waits until the line is erased
             self._end()
             raise
 
     def phase(self, text: str) -> None:
-        """Print what the phase before took, and show the new one."""
+        """Print the time of the phase before, and show the new one."""
         self._finish()
         self._phase, self._last, self._started = text, "", time.perf_counter()
         self._show(text)
@@ -73,14 +73,14 @@ class TerminalProgress:
         self._show(f"{self._phase}: epoch {epoch} of at most {of}, {text}")
 
     def downloaded(self, received: int, total: int | None) -> None:
-        """Show how far a download of the current phase is, in bytes; `total` is None where nobody knows."""
+        """Show the progress of a download in bytes; `total` is None where it is unknown."""
         from retrieval.data.downloads.fetching import progress_text
 
         self._last = progress_text(received, total)
         self._show(f"{self._phase or 'Downloading'}: {self._last}")
 
     def note(self, text: str) -> None:
-        """Print a line of its own."""
+        """Print a line, with the flags of the settings it names."""
         self._print(printable(with_flags(text)))
 
     def _show(self, text: str) -> None:
@@ -107,9 +107,9 @@ class TerminalProgress:
 
 
 class _LiveLine:
-    """The last line of a terminal, drawn over and over: the seconds since something began, and what.
+    """The last line of a terminal, redrawn often: seconds since a phase began, and its text.
 
-    It is never wider than the terminal, so that going back to its start is enough to draw over it.
+    The line is never wider than the terminal, so a carriage return is enough to draw over it.
     """
 
     def __init__(self) -> None:
@@ -120,23 +120,23 @@ class _LiveLine:
         self._clock = threading.Thread(target=self._tick, daemon=True)
 
     def start(self) -> None:
-        """Draw now and then until the end."""
+        """Start to redraw the line at intervals."""
         self._clock.start()
 
     def show(self, text: str, since: float) -> None:
-        """Draw another text, with the seconds since `since` (of `time.perf_counter`)."""
+        """Draw another text with the seconds since `since` (of `time.perf_counter`)."""
         with self._lock:
             self._text, self._since = text, since
             self._draw()
 
     def print_above(self, line: str) -> None:
-        """Leave a line above."""
+        """Print a line above the live line."""
         with self._lock:
             write_stderr(f"{CLEAR_LINE}{line}\n")
             self._draw()
 
     def end(self) -> None:
-        """Erase it, for good; may be called again."""
+        """Erase the line for good; a second call does no harm."""
         self._ended.set()
         with self._lock:
             self._text = ""

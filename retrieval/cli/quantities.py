@@ -1,4 +1,4 @@
-"""Quantities as people type them: days, or none; bytes, with K, M, G or T."""
+"""Types of options: a number of days or none, and a number of bytes with K, M, G or T."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ class Days(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
     name = "DAYS|none"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        """As click's float, but for the word."""
+        """As click's float, but "none" is None."""
         if isinstance(value, str) and value.lower() == "none":
             return None
         return float(click.FLOAT.convert(value, param, ctx))

@@ -1,4 +1,4 @@
-"""`query`: ten recommendations, at once. Imports neither torch nor polars."""
+"""`query`: recommendations for a user or a history. Imports neither torch nor polars, to start fast."""
 
 import json
 from pathlib import Path
