@@ -1,4 +1,4 @@
-"""Where relevant items are lost on their way into a list: which stage earned what, and which dropped it."""
+"""The funnel: at which stage of retrieval and re-ranking the relevant items are lost."""
 
 from typing import TYPE_CHECKING
 
@@ -33,17 +33,18 @@ def trace_relevant(
     filtered: int,
     reranked: bool,
 ) -> Funnel | None:
-    """Follow every relevant item through the stages; None where there is none.
+    """Follow every relevant item through the stages and count where they end; None where there is none.
 
     Args:
-        relevant: q lists of relevant items that train knows and the user has not met.
+        relevant: q lists of relevant items that are in train's catalogue and not in the user's train rows.
         exact: shape (q, c), candidates of exact search, padded with -1.
-        found: shape (q, c), the served candidates; what lies below the depth in exact order and was
-            found all the same counts as found.
+        found: shape (q, c), the served candidates. An item that the index finds although exact search
+            ranks it below the depth counts as found.
         lists: shape (q, k), the served lists, made of `found`.
-        outside: relevant items beside those that train does not know.
-        filtered: relevant items beside those that the user has met in train.
-        reranked: whether another order than retrieval's made the lists.
+        k: length of the lists.
+        outside: number of further relevant items that train does not know.
+        filtered: number of further relevant items that the user has in train.
+        reranked: whether a re-ranker ordered the lists.
     """
     total = len(relevant.items) + outside + filtered
     if not total:
@@ -64,12 +65,12 @@ def trace_relevant(
 
 
 def outside_catalogue(test: "pl.DataFrame", users: IdMap, items: IdMap, threshold: float) -> int:
-    """Positive test rows of warm test users whose item is not known.
+    """Number of positive test rows of warm test users whose item is not in train's catalogue.
 
     Args:
         test: the whole test slice, each pair once.
-        users, items: those of train; a user is warm who has a row whose item is known.
-        threshold: ratings from here on are positive; every row is where there are no ratings.
+        users, items: those of train. A user is warm if train knows them and the item of one of their rows.
+        threshold: ratings from here on are positive; without ratings every row is.
     """
     user_rows, item_rows = users.rows(test[USER].to_numpy()), items.rows(test[ITEM].to_numpy())
     warm = np.isin(user_rows, user_rows[(user_rows >= 0) & (item_rows >= 0)])

@@ -1,4 +1,4 @@
-"""What counts as a hit for whom, and the scores of a stage's lists against it."""
+"""Relevance judgements of a slice's users, and the metrics of ranked lists against them."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,19 @@ from retrieval.arrays import Rows, Scorer
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.evaluation import metrics
 
+# 64 MB of float32 scores at a time.
 SCORES_A_BLOCK = 16_000_000
 
 
 @dataclass(frozen=True)
 class Judgements:
-    """The users of one slice and what counts as a hit for each of them.
+    """The users of one slice and the relevant items of each.
 
     Attributes:
-        users: shape (q,), int64, ascending rows of all users with a warm row in the slice.
-        relevant: q lists: the items rated at or above the threshold that train has not seen with
-            that user. A list may be empty: precision counts such a user, recall and NDCG do not.
+        users: shape (q,), int64, ascending: the rows of all users with a warm row in the slice.
+        relevant: q lists: the items that the user rated at or above the threshold in the slice, without
+            those they have in train. A list may be empty: precision counts such a user as 0, recall and
+            NDCG leave them out.
     """
 
     users: Rows
@@ -28,13 +30,22 @@ class Judgements:
 
     @classmethod
     def of(cls, held_out: EncodedInteractions, train: EncodedInteractions, threshold: float) -> "Judgements":
-        """Judge by a slice encoded with train's ids, so that only its warm rows are left."""
+        """Read the judgements off a slice.
+
+        Args:
+            held_out: the warm rows of the slice, encoded with the ids of `train`.
+            threshold: ratings from here on are relevant; without ratings every row is.
+        """
         users = np.unique(held_out.users)
         relevant = held_out.positives(threshold).without(train)
         return cls(users, relevant.item_lists().take(users))
 
     def only(self, items: ItemLists) -> "Judgements":
-        """The same users, with only those hits that are in `items`, which has a list for each user row."""
+        """The same users, each with only those relevant items that are in their list of `items`.
+
+        Args:
+            items: one list for each user row of train, not only for the users here.
+        """
         owners = self.relevant.flat_users()
         kept = items.take(self.users[owners]).hold(self.relevant.items[:, None].astype(np.int64))[:, 0]
         relevant = ItemLists.from_pairs(owners[kept], self.relevant.items[kept], len(self))
@@ -45,22 +56,25 @@ class Judgements:
 
     @property
     def n_relevant(self) -> Rows:
-        """Relevant items of each user: shape (q,), int64."""
+        """Number of relevant items of each user: shape (q,), int64."""
         return self.relevant.lengths()
 
     def hits(self, lists: Rows) -> NDArray[np.bool_]:
-        """Which places of the users' lists (q, k) hold a relevant item; padding (-1) never does."""
+        """Whether each place of the users' lists holds a relevant item: shape (q, k) -> (q, k).
+
+        Padding (-1) never does.
+        """
         return self.relevant.contains(np.arange(len(self)), lists)
 
 
 @dataclass(frozen=True)
 class StageScores:
-    """One stage's lists and their metrics, a figure for each user, in the order of the judgements.
+    """The lists of one stage and their metrics, one figure per user, in the order of the judgements.
 
     Attributes:
         lists: shape (q, k), int64, padded with -1.
-        precision: shape (q,), over all users.
-        recall, ndcg: over the users with a relevant item, in the same order.
+        precision: shape (q,), of all users.
+        recall, ndcg: shape (r,), of the r users with a relevant item.
     """
 
     lists: Rows
@@ -70,24 +84,32 @@ class StageScores:
 
 
 def score_lists(lists: Rows, judgements: Judgements, k: int) -> StageScores:
-    """Precision@k over all users; Recall@k and NDCG@k over those with a relevant item."""
+    """Precision@k of all users; Recall@k and NDCG@k of those with a relevant item.
+
+    Args:
+        lists: shape (q, at least k), int64, padded with -1; longer ones are cut.
+        judgements: of the same q users.
+    """
     hits = judgements.hits(lists[:, :k])
-    judged = judgements.n_relevant > 0
-    n_relevant = judgements.n_relevant[judged]
+    has_relevant = judgements.n_relevant > 0
+    n_relevant = judgements.n_relevant[has_relevant]
     return StageScores(
         lists=lists[:, :k],
         precision=metrics.precision(hits, k),
-        recall=metrics.recall(hits[judged], n_relevant, k),
-        ndcg=metrics.ndcg(hits[judged], n_relevant, k),
+        recall=metrics.recall(hits[has_relevant], n_relevant, k),
+        ndcg=metrics.ndcg(hits[has_relevant], n_relevant, k),
     )
 
 
 def rank_by_scores(scorer: Scorer, users: Rows, exclude: ItemLists, k: int, n_items: int) -> Rows:
-    """Top k of scores over the whole catalogue but the excluded items, in blocks of users.
+    """The k items with the highest scores, of the whole catalogue but the excluded items.
+
+    Users are scored in blocks of `SCORES_A_BLOCK` scores.
 
     Args:
         scorer: maps user rows (b,) to scores (b, n_items).
-        exclude: q lists of item rows, one for each of the `users`.
+        users: shape (q,), int64.
+        exclude: q lists of item rows that are not listed.
 
     Returns:
         shape (q, min(k, n_items)), int64, padded with -1.
@@ -96,7 +118,7 @@ def rank_by_scores(scorer: Scorer, users: Rows, exclude: ItemLists, k: int, n_it
     size = max(1, SCORES_A_BLOCK // n_items)
     for start in range(0, len(users), size):
         block = users[start : start + size]
-        scores = np.array(scorer(block), dtype=np.float32)
+        scores = np.array(scorer(block), dtype=np.float32)  # a copy (b, n_items): it is written to
         excluded = exclude.take(np.arange(start, start + len(block)))
         scores[excluded.flat_users(), excluded.items] = -np.inf
         lists[start : start + size] = top_k(scores, k)[1]

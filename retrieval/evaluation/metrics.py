@@ -1,7 +1,7 @@
-"""Ranking metrics of many users at once, and the errors of predicted ratings.
+"""Ranking metrics of many users at once, and the squared errors of predicted ratings.
 
-All take `hits`: shape (q, k), True where the item at that rank of that user's list is relevant;
-a list shorter than k is padded with False.
+Every ranking metric takes `hits`: shape (q, at least k), bool, True where the item at that rank of the user's
+list is relevant. A list shorter than k is padded with False.
 """
 
 import numpy as np
@@ -12,7 +12,9 @@ PerUser = NDArray[np.float64]
 
 
 def precision(hits: Hits, k: int) -> PerUser:
-    """Precision@k: relevant items among the first k, over k also where the list is shorter.
+    """Precision@k = relevant items among the first k / k.
+
+    The denominator is k also where the list is shorter. A user without relevant items has 0.
 
     Args:
         hits: shape (q, at least k).
@@ -28,11 +30,13 @@ def precision(hits: Hits, k: int) -> PerUser:
 
 
 def recall(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
-    """Recall@k: relevant items among the first k over all relevant items of the user.
+    """Recall@k = relevant items among the first k / all relevant items of the user.
+
+    The denominator may exceed k, so that even a perfect list stays below 1 (as in trec_eval).
 
     Args:
         hits: shape (q, at least k).
-        n_relevant: shape (q,), each at least 1: a user without relevant items has no recall.
+        n_relevant: shape (q,), each at least 1: recall is 0 / 0 for a user without relevant items.
         k: cut-off, at least 1.
 
     Raises:
@@ -46,14 +50,14 @@ def recall(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
 
 
 def ndcg(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
-    """NDCG@k with binary gain: the discounted gain of the list over that of an ideal one.
+    """NDCG@k = DCG of the list / DCG of an ideal list, with binary gain.
 
-    DCG = sum of 1 / log2(rank + 1) over the ranks that hit, ranks from 1; the ideal list starts
-    with min(n_relevant, k) hits (Järvelin and Kekäläinen, TOIS 2002).
+    DCG@k = sum of 1 / log2(rank + 1) over those of the ranks 1 to k that hold a relevant item. The ideal list
+    begins with min(n_relevant, k) relevant items (Järvelin and Kekäläinen, TOIS 2002).
 
     Args:
         hits: shape (q, at least k).
-        n_relevant: shape (q,), each at least 1.
+        n_relevant: shape (q,), each at least 1: NDCG is 0 / 0 for a user without relevant items.
         k: cut-off, at least 1.
 
     Raises:
@@ -64,7 +68,7 @@ def ndcg(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
     """
     _require_relevant(n_relevant)
     hits = hits[:, :k]
-    # Not k of them: it may be any number above the catalogue.
+    # One weight for each rank that matters, not for each of k: k may be far above the catalogue.
     discount = 1 / np.log2(np.arange(2, max(hits.shape[1], int(n_relevant.max(initial=1))) + 2))
     gain = hits @ discount[: hits.shape[1]]
     ideal = np.cumsum(discount)[np.minimum(n_relevant, min(k, len(discount))) - 1]
@@ -72,7 +76,7 @@ def ndcg(hits: Hits, n_relevant: NDArray[np.int64], k: int) -> PerUser:
 
 
 def squared_errors(predicted: NDArray[np.floating], actual: NDArray[np.floating]) -> PerUser:
-    """(predicted - actual) squared, one for each rating; the root of their mean is the RMSE."""
+    """(predicted - actual) ** 2 of each rating: shape (n,), float64. RMSE is the root of their mean."""
     return np.square(predicted.astype(np.float64) - actual.astype(np.float64))
 
 

@@ -1,7 +1,7 @@
-"""Two ways to judge lists: which users count, what is a hit, and among which items.
+"""Evaluation protocols: which users count, which items are relevant, and among which items lists are made.
 
-`standard` is the headline. `notebook` is the protocol of a notebook whose figures for MovieLens 1M are
-known; it counts differently from metric to metric, so its figures compare with each other only.
+Reports use `standard`. `notebook` is the protocol of the reference notebook, whose figures for MovieLens 1M
+are known. Its definitions change from metric to metric, so its figures compare only with each other.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from retrieval.evaluation.judgements import Judgements, StageScores, score_lists
 
 ProtocolName = Literal["standard", "notebook"]
 
-# From users and the items each may not be given (q lists) to every stage's lists (q, k).
+# (user rows, q lists of excluded items) -> stage -> lists (q, k).
 ListsOf = Callable[[Rows, ItemLists], dict[str, Rows]]
 
 EXCLUDED_A_BLOCK = 4_000_000
@@ -27,11 +27,11 @@ EXCLUDED_A_BLOCK = 4_000_000
 
 @dataclass(frozen=True)
 class ProtocolScores:
-    """Scores of every stage, and by whom.
+    """The scores of every stage and the users they are of.
 
     Attributes:
         users: shape (q,), the warm test users.
-        judged_users: how many of them NDCG is a mean over.
+        judged_users: number of users over whom NDCG is a mean.
         scores: stage -> its scores.
     """
 
@@ -48,13 +48,16 @@ def score_by_standard(
     lists: dict[str, Rows],
     lists_of: ListsOf,
 ) -> ProtocolScores:
-    """Relevant is what was rated at or above the threshold; candidates are all items but those of train.
+    """The standard protocol: items rated at or above the threshold are relevant.
 
-    Precision@k is over all warm test users, Recall@k and NDCG@k over those with a relevant item.
+    Candidates are all items but the user's own of train. Precision@k is a mean over all warm test users,
+    Recall@k and NDCG@k over those with a relevant item.
 
     Args:
-        lists: every stage's lists of all warm test users, ascending, without the items of train.
-        lists_of: not needed here.
+        test, train: the slices; `test` holds its warm rows.
+        threshold: ratings from here on are relevant.
+        lists: stage -> lists (q, at least k) of all warm test users, ascending, without items of train.
+        lists_of: unused; `score_as_notebook` needs it.
     """
     judgements = Judgements.of(test, train, threshold)
     scores = {name: score_lists(rows, judgements, k) for name, rows in lists.items()}
@@ -69,16 +72,18 @@ def score_as_notebook(
     lists: dict[str, Rows],
     lists_of: ListsOf,
 ) -> ProtocolScores:
-    """The reference notebook's definitions.
+    """The protocol of the reference notebook, whose metrics have definitions of their own.
 
-    Precision@k: relevant as in `score_by_standard`, candidates only items that occur in the warm test rows.
-    Recall@k: the same relevant items, over users with one, candidates the whole catalogue.
-    NDCG@k: every item the user rated in the test slice is a hit, whatever the rating; candidates the
-    whole catalogue. Items seen in train are never given.
+    Precision@k: relevant items as in `score_by_standard`; candidates are only the items that occur in the
+    warm test rows; mean over all warm test users.
+    Recall@k: the same relevant items; candidates are the whole catalogue; mean over users with one.
+    NDCG@k: every item that the user rated in the test slice is relevant, whatever the rating; candidates are
+    the whole catalogue; mean over users with one.
+    No list holds items of the user's train rows.
 
     Args:
-        lists: every stage's lists of all warm test users, ascending, without the items of train.
-        lists_of: gives lists from among fewer items.
+        test, train, threshold, lists: as for `score_by_standard`.
+        lists_of: makes lists with other excluded items, for precision.
     """
     relevant = Judgements.of(test, train, threshold)
     rated = Judgements(relevant.users, test.without(train).item_lists().take(relevant.users))
@@ -100,7 +105,14 @@ PROTOCOLS = {"standard": score_by_standard, "notebook": score_as_notebook}
 def _lists_among(
     allowed: NDArray[np.bool_], users: Rows, seen: ItemLists, lists_of: ListsOf
 ) -> dict[str, Rows]:
-    """Lists of allowed items only, in blocks: what is excluded is most of the catalogue for every user."""
+    """Lists of allowed items only.
+
+    The users come in blocks, because each excludes most of the catalogue.
+
+    Args:
+        allowed: shape (n_items,).
+        seen: q lists of items that are excluded besides.
+    """
     size = max(1, EXCLUDED_A_BLOCK // len(allowed))
     blocks = []
     for start in range(0, len(users), size):

@@ -1,4 +1,4 @@
-"""Means over users with 95 % intervals, by bootstrap, and a permutation test of paired differences."""
+"""Means over users with 95 % bootstrap intervals, and a sign-flip test of paired differences."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
-SIGN_FLIPS = 9999
+RESAMPLES = 2000  # of each bootstrap
+SIGN_FLIPS = 9999  # so that the smallest p-value is 1 / 10,000
 SIGNS_A_BLOCK = 500_000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % interval; NaN throughout where there was nothing to average."""
+    """A mean and its 95 % interval; all three are NaN where there was nothing to average."""
 
     value: float
     low: float
@@ -21,7 +21,7 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies wholly above or wholly below 0."""
+        """Whether the whole interval lies on one side of 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -29,8 +29,11 @@ def mean_estimate(per_user: NDArray[np.float64], seed: int = 0) -> Estimate:
     """Mean with the percentile bootstrap interval over users (Efron and Tibshirani, 1993, ch. 13).
 
     Args:
-        per_user: shape (q,); for a paired difference pass the differences.
+        per_user: shape (q,); for a paired difference, the differences.
         seed: of the resampling.
+
+    Returns:
+        NaN throughout without users; an interval of width 0 where all figures are equal.
     """
     from scipy.stats import bootstrap
 
@@ -46,13 +49,13 @@ def mean_estimate(per_user: NDArray[np.float64], seed: int = 0) -> Estimate:
 
 
 def difference_of_means(one: NDArray[np.float64], other: NDArray[np.float64], seed: int = 0) -> Estimate:
-    """Mean of `other` minus mean of `one`, whose users are different people, so that nothing is paired.
+    """Mean of `other` minus mean of `one`, whose users are different people: an unpaired difference.
 
-    The interval is the percentile bootstrap's, each side resampled by itself (Efron and Tibshirani, 1993,
+    The interval is the percentile bootstrap's; each side is resampled by itself (Efron and Tibshirani, 1993,
     ch. 8 and 13). Swapping the sides swaps the signs and nothing else.
 
     Args:
-        one, other: shapes (q,) and (r,), a figure for each user.
+        one, other: shapes (q,) and (r,), one figure per user.
         seed: of the resampling.
 
     Returns:
@@ -65,7 +68,7 @@ def difference_of_means(one: NDArray[np.float64], other: NDArray[np.float64], se
 
     if not len(one) or not len(other):
         return Estimate(np.nan, np.nan, np.nan)
-    if one.tobytes() > other.tobytes():  # the same draws for either order
+    if one.tobytes() > other.tobytes():  # a fixed order, so that swapped sides draw alike
         swapped = difference_of_means(other, one, seed)
         return Estimate(-swapped.value, -swapped.high, -swapped.low)
     value = float(other.mean() - one.mean())
@@ -77,7 +80,7 @@ def difference_of_means(one: NDArray[np.float64], other: NDArray[np.float64], se
     ) -> NDArray[np.float64]:
         return np.asarray(other.mean(axis=axis) - one.mean(axis=axis))
 
-    # scipy wants two observations a sample; a constant repeated says no more than a constant.
+    # scipy refuses samples of one observation; repeating it changes neither its mean nor its spread.
     samples = tuple(np.repeat(each, 2) if len(each) == 1 else each for each in (one, other))
     interval = bootstrap(
         samples, difference, n_resamples=RESAMPLES, method="percentile", batch=200, rng=seed, vectorized=True
@@ -88,13 +91,13 @@ def difference_of_means(one: NDArray[np.float64], other: NDArray[np.float64], se
 def sign_flip_p_value(differences: NDArray[np.float64], seed: int = 0) -> float:
     """Two-sided p-value of a mean paired difference, by flipping signs (Fisher, 1935, section 21).
 
-    If neither stage were better, each user's difference might as well have the other sign: p is the share
-    of sign patterns whose mean is at least as far from 0. All patterns where there are no more than
-    `SIGN_FLIPS` of them, else that many by chance and the observed one.
+    If neither stage were better, each user's difference could as well have the other sign. The p-value is the
+    share of sign patterns whose mean is at least as far from 0 as the observed one. The test takes all
+    patterns where there are at most `SIGN_FLIPS`, else that many random ones and the observed one.
 
     Args:
-        differences: shape (q,), one a user.
-        seed: of the patterns.
+        differences: shape (q,), one per user.
+        seed: of the random patterns.
 
     Returns:
         above 0, at most 1; NaN without users.
@@ -102,11 +105,11 @@ def sign_flip_p_value(differences: NDArray[np.float64], seed: int = 0) -> float:
     >>> sign_flip_p_value(np.array([1.0, 2.0, 3.0]))
     0.25
     """
-    # scipy.stats.permutation_test does the same, fifty times slower.
+    # scipy.stats.permutation_test gives the same p-values in fifty times the time.
     if not len(differences):
         return float("nan")
     total = abs(float(differences.sum()))
-    least = total - 1e-9 * float(np.abs(differences).sum())  # rounding must not hide what is equal
+    least = total - 1e-9 * float(np.abs(differences).sum())  # rounding must not make an equal sum smaller
     n_patterns = 2 ** len(differences) if len(differences) < 64 else SIGN_FLIPS + 1
     if n_patterns <= SIGN_FLIPS:
         patterns = np.arange(n_patterns)[:, np.newaxis] >> np.arange(len(differences)) & 1
@@ -121,7 +124,7 @@ def sign_flip_p_value(differences: NDArray[np.float64], seed: int = 0) -> float:
 
 
 def _as_extreme(patterns: NDArray[np.integer], differences: NDArray[np.float64], least: float) -> int:
-    """How many sign patterns (p, q), 1 for a flip, give a sum of at least `least` on either side."""
+    """Number of sign patterns (p, q), 1 for a flip, whose sum is at least `least` away from 0."""
     sums = differences.sum() - 2 * (patterns @ differences)
     return int(np.count_nonzero(np.abs(sums) >= least))
 
@@ -132,14 +135,14 @@ def clustered_estimate(
     clusters: NDArray[np.int64],
     seed: int = 0,
 ) -> Estimate:
-    """A function of means over rows, its interval by resampling clusters of rows, here users.
+    """A function of means over rows; its interval resamples clusters of rows, here users.
 
-    A user's rows resemble each other, so resampling rows would promise too much.
+    The rows of one user resemble each other, so an interval from resampling rows would be too narrow.
 
     Args:
-        statistic: maps means, one array for each of `values`, to the figure, element by element.
-        values: each of shape (n,), one number a row.
-        clusters: shape (n,), the row's cluster.
+        statistic: maps the means, one array for each of `values`, to the figure, element by element.
+        values: each of shape (n,), one number per row.
+        clusters: shape (n,), the cluster of each row.
         seed: of the resampling.
 
     >>> rows = [np.array([1.0, 9.0, 16.0, 10.0])]

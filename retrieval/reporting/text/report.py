@@ -1,27 +1,17 @@
 """The report as text for people: the stage table, the differences, and what they mean in words."""
 
-from collections.abc import Sequence
-
-from retrieval.evaluation.choices import BlendChoice
-from retrieval.evaluation.comparisons import Comparison, verdict
-from retrieval.evaluation.index_benchmark.result import compare_speed
-from retrieval.evaluation.report import AnnReport, RatingReport, Report
-from retrieval.evaluation.stages import BASELINES, stage_name
-from retrieval.evaluation.uncertainty import Estimate
+from retrieval.evaluation.report import Report
+from retrieval.evaluation.stages import stage_name
 from retrieval.reporting.text.figures import (
-    listed,
-    milliseconds,
     p_value_text,
     percent,
-    share,
     share_with_interval,
     short_count,
     signed,
     signed_interval,
-    with_interval,
 )
+from retrieval.reporting.text.findings import findings
 from retrieval.reporting.text.tables import WIDTH, format_table, shorten, wrap
-from retrieval.reporting.text.tuning import tuning_text
 from retrieval.reporting.text.user_groups import groups_text
 
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
@@ -32,7 +22,7 @@ IN_A_TABLE = {"no clear difference": "unclear"}
 def report_text(report: Report) -> str:
     """Everything `evaluate` prints without --json: at most 80 columns, a screen or so of lines."""
     tables = (_stages(report), _differences(report), *_losses(report), *groups_text(report))
-    return "\n\n".join((_heading(report), *tables, _words(report)))
+    return "\n\n".join((_heading(report), *tables, findings(report)))
 
 
 def _heading(report: Report) -> str:
@@ -132,195 +122,3 @@ def _losses(report: Report) -> list[str]:
     rows = [[f"  {words[fate]}", f"{part:.1%}"] for fate, part in funnel.shares.items()]
     header = [f"What became of {funnel.relevant:,} relevant test items", "share"]
     return [format_table(header, rows, right=[1])]
-
-
-def _words(report: Report) -> str:
-    return "\n".join(
-        [
-            wrap(_standing(report)),
-            wrap(_index(report)),
-            *_reranking(report),
-            *_depth(report),
-            wrap(_baselines(report.baselines)),
-            *([wrap(tuning_text(report.tuning))] if report.tuning else []),
-        ]
-    )
-
-
-def _standing(report: Report) -> str:
-    """Where the served list stands against every baseline."""
-    if not report.judged_users:
-        return "No test user has a relevant item, so no list can be compared with another."
-    phrases = {
-        "better": "better than",
-        "worse": "worse than",
-        "the same": "the same as",
-        "no clear difference": "not clearly different from",
-        "not measured": "not measured against",
-    }
-    clauses = [
-        f"{phrases[each.verdict]} {stage_name(each.against)} ({signed(each.difference.value)})"
-        for each in report.comparisons
-        if each.stage == report.served and each.against in BASELINES
-    ]
-    return f"The served list, {report.served}, is {listed(clauses)}."
-
-
-def _index(report: Report) -> str:
-    ann = report.ann
-    recall = f"{ann.recall.value:.1%} ({ann.recall.low:.1%} to {ann.recall.high:.1%})"
-    speed = compare_speed(ann.ann_p50_ms, ann.exact_p50_ms)
-    if speed.verdict == "faster":
-        pays = f"{speed.times:.1f} times faster"
-    elif speed.verdict == "level":
-        pays = "no faster"
-    else:
-        pays = f"{speed.times:.1f} times slower"
-    rescued = ""
-    if ann.rescued:
-        rescued = f"; exact search answers for the {percent(ann.rescued)} of users it leaves short"
-    words = (
-        f"Index: {ann.index} finds {recall} of the {ann.candidates:,} exact candidates{rescued}; one search "
-        f"takes {ann.ann_p50_ms:.3f} ms, exact {ann.exact_p50_ms:.3f} ms (median): {pays}."
-    )
-    return " ".join([words, *_loss(report), *_choice(ann)])
-
-
-def _loss(report: Report) -> list[str]:
-    """What approximate search does to the list that would be served."""
-    rerank = "+rerank" if report.served.endswith("+rerank") else ""
-    pair = (f"ann{rerank}", f"exact{rerank}")
-    change = next((each for each in report.comparisons if (each.stage, each.against) == pair), None)
-    if change is None:
-        return []
-    return [
-        f"It changes the final list's NDCG@{report.k} by {signed(change.difference.value)} "
-        f"({signed_interval(change.difference)})."
-    ]
-
-
-def _choice(ann: AnnReport) -> list[str]:
-    """How the index was chosen, and what answers."""
-    choice = ann.choice
-    if choice is None:
-        return []
-    words = []
-    kinds = len({point.factory for point in choice.points})
-    if kinds > 2:
-        proved = ""
-        if ann.serves == "ann":
-            proved = (
-                f", and proved on {choice.held_out.queries:,} users that did not choose: "
-                f"{choice.held_out.recall:.1%}"
-            )
-        words.append(
-            f"Chosen from {len(choice.points):,} settings of {kinds} kinds in {choice.seconds:.0f} s{proved}."
-        )
-    if ann.serves == "exact":
-        words.append("Exact search answers, it is as fast here.")
-        if choice.pays_from is not None:
-            words.append(f"An index would pay from about {choice.pays_from:,} such items on this machine.")
-    return words
-
-
-def _reranking(report: Report) -> list[str]:
-    choice = report.blend
-    if choice is None or report.rating is None:
-        return [wrap("Re-ranking: left out, and NeuralMF with it: there are no ratings to learn from.")]
-    if not choice.reranks:
-        words = (
-            "Re-ranking: left out of what is served, the order stays retrieval's; on validation no weight of "
-            f"the predicted rating or the trend gained more NDCG@{choice.k} than its standard error."
-        )
-    else:
-        gain = _find(report, "exact+rerank", "exact").difference
-        words = (
-            f"Re-ranking: {_weights(choice)}; on test {signed(gain.value)} over exact, {verdict(gain)}. "
-            f"The least weights within a standard error of the best validation NDCG@{choice.k}."
-        )
-    if choice.newcomers is not None:
-        words += f" For newcomers: {_weights(choice.newcomers)}."
-    parts = [wrap(words), *_gains("alpha", choice.curve), *_gains("trend", choice.trend_curve)]
-    return [*parts, _ratings(report.rating)]
-
-
-def _weights(choice: BlendChoice) -> str:
-    if not choice.reranks:
-        return "no re-ranking"
-    return f"alpha {choice.alpha:g} weighs the predicted rating, {choice.trend:g} the trend"
-
-
-def _gains(weight: str, curve: tuple[tuple[float, float, Estimate], ...]) -> list[str]:
-    """What each weight tried gained on validation."""
-    tried = [(f"{value:g}", signed(gain.value)) for value, _, gain in curve if value > 0]
-    return _columns([f"  {weight}", "  gain"], tried) if tried else []
-
-
-def _depth(report: Report) -> list[str]:
-    """What more or fewer candidates would gain and cost."""
-    curve = report.depth
-    if curve is None:
-        return []
-    words = (
-        f"Candidates: of the depths tried {curve.knee:,} is the smallest whose NDCG@{curve.k} is within a "
-        f"standard error of the best; {report.ann.candidates:,} are retrieved:"
-    )
-    columns = [
-        (
-            f"{point.candidates:,}",
-            share(point.ndcg.value),
-            milliseconds(point.p50_ms),
-            milliseconds(point.p99_ms),
-        )
-        for point in curve.points
-    ]
-    return [wrap(words), *_columns(["  depth", f"  NDCG@{curve.k}", "  ms, median", "  ms, p99"], columns)]
-
-
-def _columns(labels: Sequence[str], columns: Sequence[tuple[str, ...]]) -> list[str]:
-    """Cells one below the other, a line for each label, as many columns side by side as fit."""
-    if not columns:
-        return []
-    label = max(map(len, labels))
-    cell = 1 + max(len(text) for column in columns for text in column)
-    fitting = (WIDTH - label) // cell
-    lines = []
-    for start in range(0, len(columns), fitting):
-        part = columns[start : start + fitting]
-        lines += [
-            name.ljust(label) + "".join(column[line].rjust(cell) for column in part)
-            for line, name in enumerate(labels)
-        ]
-    return lines
-
-
-def _ratings(rating: RatingReport) -> str:
-    if not rating.rows:
-        return "Ratings: no warm test row to predict."
-    rows = [
-        ["  NeuralMF", with_interval(rating.rmse), with_interval(rating.mae)],
-        ["  user and item biases", with_interval(rating.bias_rmse), with_interval(rating.bias_mae)],
-    ]
-    table = format_table([f"Ratings of {rating.rows:,} test rows", "RMSE", "MAE"], rows)
-    difference = rating.rmse_difference
-    interval = f"{signed(difference.value)}, 95% interval {signed_interval(difference)}, over users"
-    standing = {
-        "better": "NeuralMF is better than the biases alone",
-        "worse": "NeuralMF is worse than the biases alone",
-    }.get(verdict(difference, lower_is_better=True), "NeuralMF is not clearly different from the biases")
-    return f"{table}\n  {standing}:\n  RMSE {interval}."
-
-
-def _baselines(settings: dict[str, float]) -> str:
-    ease = f"EASE l2 {settings['ease_l2']:g}" if "ease_l2" in settings else "EASE left out, too many items"
-    recent = "recent popularity left out, no timestamps"
-    if "recent_window" in settings:
-        recent = f"recent is the last {settings['recent_window']:.0%} of positives"
-    chosen = [recent, ease]
-    if "item_knn_neighbours" in settings:
-        chosen.append(f"item-kNN {settings['item_knn_neighbours']:,.0f} neighbours")
-    return f"Baselines, set on validation: {'; '.join(chosen)}."
-
-
-def _find(report: Report, stage: str, against: str) -> Comparison:
-    return next(each for each in report.comparisons if (each.stage, each.against) == (stage, against))

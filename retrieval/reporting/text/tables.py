@@ -43,6 +43,30 @@ def format_table(
     return "\n".join("  ".join(cell(text, i) for i, text in enumerate(line)).rstrip() for line in lines)
 
 
+def format_columns(labels: Sequence[str], columns: Sequence[tuple[str, ...]]) -> list[str]:
+    """Transposed table: a line for each label, columns side by side, as many as fit into `WIDTH`.
+
+    Args:
+        columns: each with one cell per label.
+
+    >>> format_columns(["depth", "ms"], [("10", "0.14"), ("20", "0.19")])
+    ['depth   10   20', 'ms    0.14 0.19']
+    """
+    if not columns:
+        return []
+    label = max(map(len, labels))
+    cell = 1 + max(len(text) for column in columns for text in column)
+    fitting = (WIDTH - label) // cell
+    lines = []
+    for start in range(0, len(columns), fitting):
+        part = columns[start : start + fitting]
+        lines += [
+            name.ljust(label) + "".join(column[line].rjust(cell) for column in part)
+            for line, name in enumerate(labels)
+        ]
+    return lines
+
+
 def printable(text: str) -> str:
     r"""The same text with everything a terminal would obey rather than show written as an escape.
 
