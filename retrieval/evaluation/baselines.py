@@ -1,4 +1,4 @@
-"""What must be beaten: popularity, recent popularity, EASE, item-kNN; damped biases for ratings."""
+"""The ranking baselines, tuned on validation: popularity, recent popularity, EASE, item-kNN."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,11 @@ ITEM_KNN_NEIGHBOURS = (50, 200, 1000)
 
 
 def recent_popularity(positives: EncodedInteractions, window: float) -> Scores:
-    """How many of the most recent share of the positives each item has, all-time popularity breaking ties.
+    """Positives of each item among the most recent ones; all-time popularity breaks ties.
 
     Args:
         positives: of train.
-        window: share of the positives that counts as recent, in (0, 1].
+        window: share of all positives that is recent, in (0, 1].
 
     Returns:
         shape (n_items,), float32.
@@ -39,22 +39,22 @@ def recent_popularity(positives: EncodedInteractions, window: float) -> Scores:
 
 
 def popular_now(positives: EncodedInteractions, window: float | None) -> Scores:
-    """Recent popularity, or popularity of all times where no window is known: shape (n_items,), float32."""
+    """Recent popularity, or all-time popularity where `window` is None: shape (n_items,), float32."""
     return popularity(positives) if window is None else recent_popularity(positives, window)
 
 
 @dataclass(frozen=True)
 class BaselineSet:
-    """The ranking baselines of one train slice, their settings chosen on validation.
+    """The ranking baselines, fitted on one train slice with settings chosen on validation.
 
     Attributes:
-        train: what they were fitted on.
+        train: the slice they are fitted on.
         threshold: ratings from here on are positive.
-        window: share of the positives that counts as recent; None where there are no timestamps.
-        ease: None where the catalogue is too large for it.
-        ease_l2: its regularisation.
-        item_knn: None where a bundle was built before there was one.
-        item_knn_neighbours: how many neighbours each of its items keeps.
+        window: share of the positives that is recent; None where there are no timestamps.
+        ease: None where the catalogue has more than `EASE_MAX_ITEMS` items.
+        ease_l2: its L2 regularisation.
+        item_knn: None where the bundle is older than this baseline.
+        item_knn_neighbours: number of neighbours that each item keeps.
     """
 
     train: EncodedInteractions
@@ -69,7 +69,12 @@ class BaselineSet:
     def choose(
         cls, train: EncodedInteractions, validation: Judgements, threshold: float, k: int
     ) -> "BaselineSet":
-        """Fit on train with the settings that have the best NDCG@k on validation."""
+        """Fit on train, with the settings of the best NDCG@k on validation.
+
+        Args:
+            validation: warm users of validation and their relevant items.
+            threshold: ratings from here on are positive.
+        """
         positives, exclude = train.positives(threshold), train.item_lists().take(validation.users)
 
         def ndcg(scorer: Scorer) -> float:
@@ -97,7 +102,7 @@ class BaselineSet:
 
     @classmethod
     def fit(cls, train: EncodedInteractions, threshold: float, settings: dict[str, float]) -> "BaselineSet":
-        """Fit on train with settings chosen before, as `settings` gives them."""
+        """Fit on train with known settings, those of the property `settings`."""
         positives, l2 = train.positives(threshold), settings.get("ease_l2")
         ease = None if l2 is None else Ease.fit(positives, l2)
         neighbours = int(settings.get("item_knn_neighbours", 0))
@@ -106,7 +111,7 @@ class BaselineSet:
 
     @property
     def settings(self) -> dict[str, float]:
-        """The chosen settings, for the report; without those of a baseline that was left out."""
+        """The chosen settings by name; a baseline that was left out has none."""
         chosen: dict[str, float] = {}
         if self.window is not None:
             chosen["recent_window"] = self.window
@@ -122,7 +127,11 @@ class BaselineSet:
         return popularity(self.train.positives(self.threshold))
 
     def scorers(self, matrix: sparse.csr_matrix) -> dict[str, Scorer]:
-        """Every baseline as a scorer of users who are rows of a positive matrix; train need not know them."""
+        """Every baseline as a scorer of the rows of `matrix`.
+
+        Args:
+            matrix: shape (users, n_items), the positives of each user, who need not be users of train.
+        """
         positives = self.train.positives(self.threshold)
         overall = popularity(positives)
         scorers = {"popularity": same_for_all(overall)}
@@ -135,7 +144,7 @@ class BaselineSet:
         return scorers
 
     def lists(self, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
-        """Top-k lists (q, k) of every baseline, without each user's excluded items (q lists)."""
+        """Top-k lists (q, k) of every baseline for users of train, without their excluded items (q lists)."""
         matrix = positive_matrix(self.train.positives(self.threshold))
         return self.lists_by(self.scorers(matrix), users, k, exclude)
 
@@ -150,11 +159,12 @@ class BaselineSet:
 
 
 def ties_by(scorer: Scorer, popularity: Scores) -> Scorer:
-    """The same scores, but that popularity decides between equal ones: for users with nothing to go by."""
+    """The same scorer with popularity breaking ties, as between the zeros of a user without positives."""
+    # Far below any difference of scores that means something.
     least = (1e-6 * popularity / max(float(popularity.max()), 1)).astype(np.float32)
     return lambda users: np.asarray(scorer(users) + least, dtype=np.float32)
 
 
 def same_for_all(scores: Scores) -> Scorer:
-    """A scorer that gives every user the same scores."""
+    """A scorer that gives every user the same scores, shape (n_items,)."""
     return lambda users: np.broadcast_to(scores, (len(users), len(scores)))

@@ -1,4 +1,4 @@
-"""How many candidates it takes: quality and latency of the served stage against the depth of the search."""
+"""NDCG and latency of the served list against the number of candidates."""
 
 import re
 from collections.abc import Iterator
@@ -23,29 +23,32 @@ from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.serving.two_stage import TwoStageModel
 
 DEPTHS = (10, 20, 50, 100, 200, 400, 800)
-# More users make the curve no clearer to the eye, and every depth re-ranks them all.
+# Every depth re-ranks all users; more of them would not make the curve clearer.
 MOST_USERS = 2000
 TIMED_QUERIES, REPEATS = 100, 2
-# Indexes whose best n are the first n of their best m > n: they score every vector they look at, and how
-# many are asked for does not change at which they look.
+# Indexes whose best n are the first n of their best m > n: they score every vector of the clusters they
+# probe, and the number of results does not change which clusters they probe.
 PREFIX_STABLE = re.compile(r"IVF\d+[kM]?,(Flat|SQ8)")
 
 
 def depth_curve(model: TwoStageModel, judgements: Judgements, k: int) -> DepthCurve | None:
-    """Measure what `model` serves at every depth of `depths_of`; None where nobody has a relevant item.
+    """Measure the list that `model` serves at each depth of `depths_of`.
 
-    What is served are the candidates of the search that serves, re-ranked where the model re-ranks.
+    The list holds the candidates of the search that serves, re-ranked where the model re-ranks.
 
     Args:
-        judgements: of users who are rows of the model; of those with a relevant item at most
-            `MOST_USERS`, evenly spread, are judged.
+        judgements: of users who are rows of the model. At most `MOST_USERS` of those with a relevant item,
+            evenly spread, are measured.
         k: length of the lists.
+
+    Returns:
+        None where no user has a relevant item.
     """
-    judged = np.flatnonzero(judgements.n_relevant > 0)
-    if not len(judged):
+    places = np.flatnonzero(judgements.n_relevant > 0)
+    if not len(places):
         return None
-    judged = judged[evenly_spread(len(judged), MOST_USERS)]
-    judgements = Judgements(judgements.users[judged], judgements.relevant.take(judged))
+    places = places[evenly_spread(len(places), MOST_USERS)]
+    judgements = Judgements(judgements.users[places], judgements.relevant.take(places))
     users, depths = judgements.users, depths_of(model, k)
     per_depth = [
         score_lists(served(model, users, found)[:, :k], judgements, k).ndcg
@@ -60,14 +63,17 @@ def depth_curve(model: TwoStageModel, judgements: Judgements, k: int) -> DepthCu
 
 
 def depths_of(model: TwoStageModel, k: int) -> list[int]:
-    """Numbers of candidates to try: `DEPTHS` and the configured one, from k up to the catalogue."""
+    """Numbers of candidates to try: `DEPTHS` and the model's own, from k up to the catalogue."""
     return sorted({min(max(depth, k), model.exact.size) for depth in (*DEPTHS, model.n_candidates)})
 
 
 def candidates_at(
     model: TwoStageModel, users: Rows, exclude: ItemLists, depths: list[int]
 ) -> Iterator[SearchResult]:
-    """The served candidates of each depth, ascending; from one deep search where that gives the same."""
+    """The served candidates (q, depth) at each depth, ascending.
+
+    One deep search serves all depths where its first results are those of a shallower search.
+    """
     queries = model.vectors.users[users]
 
     index = model.exact if model.serves == "exact" or isinstance(model.ann, ExactIndex) else model.ann
@@ -85,23 +91,26 @@ def candidates_at(
 
 
 def served(model: TwoStageModel, users: Rows, found: SearchResult) -> Rows:
-    """Rows of the candidates in the order in which they are served: (q, c)."""
+    """Candidates in the order in which they are served: shape (q, c)."""
     return model.rerank(users, found).rows if model.reranks else found.rows
 
 
 def latencies(model: TwoStageModel, users: Rows, depth: int) -> NDArray[np.float64]:
-    """Seconds that each user's search and re-ranking take, one after the other: shape (REPEATS, q)."""
+    """Seconds of each user's search and re-ranking, timed one user at a time: shape (REPEATS, q)."""
 
-    def ask(place: int) -> object:
+    def answer(place: int) -> object:
         user = users[place : place + 1]
         found = model.candidates(model.vectors.users[user], model.seen.take(user), depth, model.serves)
         return served(model, user, found)
 
-    return time_singles(ask, len(users), REPEATS)
+    return time_singles(answer, len(users), REPEATS)
 
 
 def _knee(per_depth: list[NDArray[np.float64]]) -> int:
-    """The first line that is no more than one standard error behind the best."""
+    """Place of the smallest depth whose mean is within one standard error of the best depth's.
+
+    The standard error is of the paired difference to the best.
+    """
     best = max(per_depth, key=lambda scores: float(scores.mean()))
     behind = [best - scores for scores in per_depth]
     return next(place for place, gaps in enumerate(behind) if gaps.mean() <= standard_error(gaps))

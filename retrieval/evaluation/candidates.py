@@ -1,4 +1,4 @@
-"""The candidates of both searches, found once and used by every figure of an evaluation."""
+"""Candidates of exact and approximate search, found once for all figures of an evaluation."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from retrieval.serving.two_stage import TwoStageModel
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What exact and approximate search find for q users, each result of shape (q, c).
+    """Candidates of q users by exact and by approximate search; each result has shape (q, c).
 
     Attributes:
-        exact: the oracle's.
-        ann: the index's, as served: exact search fills the lists the index leaves short.
-        own: what the index finds by itself, short lists left short.
-        fallbacks: number of lists that exact search filled.
+        exact: by exact search, against which recall is measured.
+        ann: by the index as served: exact search answers where the index leaves a list short.
+        own: by the index alone, its short lists left short.
+        fallbacks: number of lists that exact search answered.
     """
 
     exact: SearchResult
@@ -27,19 +27,25 @@ class Candidates:
 
     @property
     def recalls(self) -> NDArray[np.float64]:
-        """Share of the exact candidates that the index itself finds: shape (q,)."""
+        """Share of the exact candidates that the index alone finds: shape (q,)."""
         return recall_against_exact(self.own.rows, self.exact.rows)
 
     @property
     def rescued(self) -> float:
-        """Share of the lists that exact search filled."""
+        """Share of the lists that exact search answered in the index's place."""
         return self.fallbacks / max(len(self.own.rows), 1)
 
 
 def find_candidates(
     model: TwoStageModel, users: NDArray[np.int64], exclude: ItemLists, depth: int
 ) -> Candidates:
-    """Search `depth` deep for users (rows), each without the items of its list in `exclude`."""
+    """Find the candidates of users.
+
+    Args:
+        users: shape (q,), rows.
+        exclude: q lists of items that are no candidates.
+        depth: number of candidates per user.
+    """
     queries = model.vectors.users[users]
     exact = model.candidates(queries, exclude, depth, "exact")
     found = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False)
@@ -56,10 +62,16 @@ def fill_short(
     own: SearchResult,
     short: NDArray[np.int64],
 ) -> tuple[SearchResult, int]:
-    """The index's own results with those lines searched again that it left short or tied, as serving does.
+    """Search again for those users whose list the index left short or tied, as serving does.
+
+    Args:
+        users: shape (q,), rows.
+        exclude: q lists.
+        own: shape (q, c), the index's own result.
+        short: places in `users` of those to search again for.
 
     Returns:
-        the result, and how many lines exact search had to answer.
+        the completed result, and the number of lists that exact search answered.
     """
     if not len(short):
         return own, 0

@@ -1,4 +1,4 @@
-"""What a build chose on validation, as values: blend weights, index, settings of the towers."""
+"""A build's choices on validation, as values: blend weights, index, settings of the towers."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,16 +11,16 @@ from retrieval.serving.two_stage import SearchKind
 
 @dataclass(frozen=True)
 class BlendChoice:
-    """The blend's weights and the validation curves they were read from.
+    """The chosen weights of the blend and the validation curves that chose them.
 
     Attributes:
         alpha: the chosen weight of the predicted rating.
-        k: cut-off of the NDCG it was chosen by.
-        curve: (alpha, NDCG@k on validation, its paired gain over the retrieval order), one for each
-            alpha tried, beside the chosen weight of the trend.
+        k: cut-off of the NDCG that chose it.
+        curve: (alpha, NDCG@k on validation, paired gain over the retrieval order) for each alpha tried, with
+            the trend at its chosen weight.
         trend: the chosen weight of the trend.
-        trend_curve: likewise for each weight of the trend tried, beside the chosen alpha.
-        newcomers: the choice for people the models have never met; None where there were none to ask.
+        trend_curve: the same for each weight of the trend tried, with alpha at its chosen value.
+        newcomers: the choice for users known only by a history; None where validation has no such users.
     """
 
     alpha: float
@@ -61,7 +61,7 @@ class BlendChoice:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "BlendChoice":
-        """Back from what `to_json` gave."""
+        """Read back what `to_json` gave."""
         k, newcomers = int(document["k"]), document["newcomers"]
 
         def curve(name: str, weight: str) -> tuple[tuple[float, float, Estimate], ...]:
@@ -82,18 +82,18 @@ class BlendChoice:
 
 @dataclass(frozen=True)
 class IndexChoice:
-    """How the index came about.
+    """The choice of the index and the measurements behind it.
 
     Attributes:
-        serves: what answers.
-        chosen: operating point of what answers.
-        approximate: of the index, which is measured also where exact search answers.
-        held_out: recall of what answers on users it was not chosen by.
-        recall_target, memory_limit, max_ndcg_loss: what was asked for; None: nothing.
-        pays_from: where exact search answers, how many such items it would take for an index to be faster
-            on this machine; None where that is not known.
-        points: all that was timed.
-        seconds: that choosing took.
+        serves: the search that serves.
+        chosen: operating point of that search.
+        approximate: operating point of the index, which is measured also where exact search serves.
+        held_out: recall of the serving search on users that did not choose it.
+        recall_target, memory_limit, max_ndcg_loss: the build's settings; None where not set.
+        pays_from: where exact search serves, the number of such items from which an index would be faster on
+            this machine; None where that is unknown.
+        points: all operating points that were timed.
+        seconds: how long choosing took.
     """
 
     serves: SearchKind
@@ -119,7 +119,7 @@ class IndexChoice:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "IndexChoice":
-        """Back from what `to_json` gave."""
+        """Read back what `to_json` gave."""
         read = OperatingPoint.from_json
         return cls(
             **document
@@ -134,22 +134,23 @@ class IndexChoice:
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What a search found and what was made of it.
+    """The result of the search over the towers' settings, and whether its best settings were taken.
 
     Attributes:
-        trials: settings that were tried, the first ones included, in this build and in those it went on from.
-        earlier: how many of them were tried by builds before.
-        pruned: how many were given up half way, as they were behind the others.
+        trials: number of settings that were tried, the first ones included, in this build and in the builds
+            whose trials it continued.
+        earlier: how many of them earlier builds tried.
+        pruned: how many were stopped half way, behind the others.
         failed: how many broke down in training.
-        minutes: what this build was given.
+        minutes: time limit of the search in this build.
         held: names of the settings that were not searched, as flags gave them.
         k: cut-off of the NDCG.
-        default, best: mean NDCG@k on validation of the first settings and of the best others, groups of users
-            weighing alike; `best` is None where no others were tried to the end.
-        gain: paired difference of the two; None likewise.
+        default, best: mean NDCG@k on validation of the first settings and of the best others, each group of
+            users weighing alike; `best` is None where no others were tried to the end.
+        gain: paired difference of the two; None in the same case.
         gain_error: its standard error.
-        settings: of the best others, those that were searched.
-        is_chosen: whether the gain is larger than its standard error, so that they are taken.
+        settings: the searched settings, at the values of the best others.
+        is_chosen: whether those are taken, which they are if the gain is larger than its standard error.
     """
 
     trials: int
@@ -172,25 +173,25 @@ class TuningResult:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "TuningResult":
-        """Back from what `to_json` gave."""
+        """Read back what `to_json` gave."""
         gain = document["gain"]
         found = {"held": tuple(document["held"]), "gain": gain and Estimate(**gain)}
         return cls(**document | found)
 
 
 def described(settings: dict[str, Any]) -> str:
-    """For people: names as in `TowerSettings`, numbers short.
+    """Settings as text: names as in `TowerSettings`, numbers to three digits.
 
     >>> described({"l2": 0.0123456, "recency_half_life_days": None})
     'l2 0.0123, recency half-life days none'
     """
 
-    def plain(value: Any) -> str:
+    def text(value: Any) -> str:
         if value is None:
             return "none"
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 
     return ", ".join(
-        f"{name.replace('half_life', 'half-life').replace('_', ' ')} {plain(value)}"
+        f"{name.replace('half_life', 'half-life').replace('_', ' ')} {text(value)}"
         for name, value in settings.items()
     )

@@ -1,4 +1,4 @@
-"""Users that training never saw, known by the first few things they did."""
+"""Cold users of a slice: train does not know them, their first interactions are their history."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from retrieval.data.ids import IdMap
 from retrieval.data.reading.columns import TIMESTAMP, USER
 from retrieval.evaluation.judgements import Judgements
 
-# The groups of a report, by how many interactions of each person are known.
+# The report has a group of users for each number of known interactions.
 HISTORIES = (1, 3, 5, 10, 0)
 
 
 @dataclass(frozen=True)
 class Newcomers:
-    """q cold users, each with the first n of his interactions as history and judged by the rest.
+    """q cold users: the first n interactions of each are their history, the rest judges their lists.
 
     Attributes:
-        n: interactions that are history; 0: nothing is known of them.
-        history: the first interactions, users in rows 0 to q - 1.
-        judgements: what counts as a hit among the rest; every user has something.
+        n: length of the history; with 0 nothing is known of the users.
+        history: the first n interactions of each; the users are rows 0 to q - 1.
+        judgements: the relevant items among the rest; every user has at least one.
         threshold: ratings from here on are positive.
     """
 
@@ -36,16 +36,18 @@ class Newcomers:
     def of(
         cls, frame: pl.DataFrame, known: Collection[IdMap], items: IdMap, threshold: float, n: int
     ) -> "Newcomers":
-        """The users of a slice whom no earlier slice knows.
+        """Take the users of a slice that no earlier slice knows.
 
-        Items that are not in the catalogue are neither history nor judged. Users with no more than n
-        interactions, or with nothing relevant among the rest, are left out. Interactions at the same time
-        are in the order of their items; without timestamps all are.
+        Interactions with items outside the catalogue are dropped first. Users with at most n interactions,
+        or without a relevant item among the rest, are left out. A user's interactions are ordered by time,
+        then by item; without timestamps by item.
 
         Args:
-            frame: the slice, with columns user, item and what else the table has.
+            frame: the slice, with columns user, item and, where the table has them, rating and timestamp.
             known: users of the earlier slices.
             items: the catalogue.
+            threshold: ratings from here on are positive.
+            n: length of the history.
         """
         values = frame[USER].to_numpy()
         cold = np.ones(len(values), dtype=np.bool_)
@@ -60,13 +62,13 @@ class Newcomers:
         if data.timestamps is not None:
             order = np.lexsort((data.items, data.timestamps, data.users))
         starts = np.searchsorted(data.users, np.arange(data.n_users))
-        place = np.empty(len(data), dtype=np.int64)
+        place = np.empty(len(data), dtype=np.int64)  # of each row in its user's order, from 0
         place[order] = np.arange(len(data)) - starts[data.users]
         first, rest = place < n, data.where(place >= n)
         relevant = rest.positives(threshold).item_lists()
-        judged = np.flatnonzero(relevant.lengths() > 0)
-        history = data.where(first).of_users(judged)
-        return cls(n, history, Judgements(np.arange(len(judged)), relevant.take(judged)), threshold)
+        kept = np.flatnonzero(relevant.lengths() > 0)
+        history = data.where(first).of_users(kept)
+        return cls(n, history, Judgements(np.arange(len(kept)), relevant.take(kept)), threshold)
 
     @classmethod
     def _none(cls, items: IdMap, threshold: float, n: int, timed: bool) -> "Newcomers":
@@ -80,21 +82,21 @@ class Newcomers:
 
     @property
     def liked(self) -> ItemLists:
-        """The positives among each user's history: q lists."""
+        """The positive items of each user's history: q lists."""
         return self.history.positives(self.threshold).item_lists()
 
     @property
     def seen(self) -> ItemLists:
-        """Everything in each user's history, never recommended to him: q lists."""
+        """All items of each user's history, which are never recommended to them: q lists."""
         return self.history.item_lists()
 
 
 def newcomers_of_test(
     test: pl.DataFrame, validation: pl.DataFrame, users: IdMap, items: IdMap, threshold: float
 ) -> tuple[Newcomers, ...]:
-    """The users of the test slice whom neither train nor validation knows, for each of `HISTORIES`.
+    """The test users that neither train nor validation knows, once for each length in `HISTORIES`.
 
-    Lengths of history for which nobody is left are left out.
+    Lengths for which no user is left are skipped.
 
     Args:
         test, validation: the whole slices, cold rows included.

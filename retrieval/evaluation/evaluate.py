@@ -1,4 +1,4 @@
-"""How good the lists are: every stage on the same users, with intervals and paired differences."""
+"""Evaluates every stage on the same test users, with intervals and paired differences."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from retrieval.evaluation.uncertainty import mean_estimate
 from retrieval.evaluation.user_groups import evaluate_groups, warm_group
 from retrieval.serving.two_stage import TwoStageModel
 
-# Each stage against the one it follows, then the two lists a user may get against the baselines.
+# Each stage against the one that it changes.
 NEIGHBOURS = (
     ("ann", "exact"),
     ("exact+rerank", "exact"),
@@ -33,10 +33,10 @@ TIMED_QUERIES = 200
 
 
 def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") -> Report:
-    """Judge every stage on the warm test users; see `protocols` for what counts.
+    """Measure every stage on the warm test users, by the definitions of a protocol (see `protocols`).
 
-    Items seen in train are never recommended; candidates are the whole train catalogue, but for the
-    notebook's precision.
+    Candidates are all items of train's catalogue but the user's own; the notebook's precision restricts them
+    further. Funnel, depth curve and groups of users come with the standard protocol only.
 
     Args:
         k: length of the lists.
@@ -57,7 +57,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
     seen = data.train.item_lists().take(users)
     candidates = find_candidates(model, users, seen, depth)
     lists = lists_of(users, seen, candidates)
-    judged = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists, lists_among)
+    scored = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists, lists_among)
     popularity_rank = np.empty(data.train.n_items)
     popularity_rank[np.argsort(-baselines.popularity, kind="stable")] = np.arange(1, data.train.n_items + 1)
     report = Report(
@@ -67,11 +67,11 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         positive_threshold=None if data.train.ratings is None else data.positive_threshold,
         split=data.counts,
         split_kind=data.split_kind,
-        judged_users=judged.judged_users,
+        judged_users=scored.judged_users,
         cold_test_rows=data.counts.test - data.counts.warm_test,
         seen_test_rows=len(data.test) - len(data.test.without(data.train)),
-        stages={name: stage_report(stage, popularity_rank) for name, stage in judged.scores.items()},
-        comparisons=compare_stages(judged.scores),
+        stages={name: stage_report(stage, popularity_rank) for name, stage in scored.scores.items()},
+        comparisons=compare_stages(scored.scores),
         ann=ann_report(model, users, candidates, evaluated.index),
         rating=rating_report(model, data),
         blend=evaluated.blend,
@@ -92,7 +92,12 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
 
 
 def two_stage_lists(model: TwoStageModel, users: Rows, k: int, candidates: Candidates) -> dict[str, Rows]:
-    """Lists of exact and ANN search, each with and without re-ranking, from the same candidates."""
+    """Lists (q, k) of exact and approximate search, each with and without re-ranking.
+
+    Args:
+        users: shape (q,), rows.
+        candidates: of the same users.
+    """
     exact, ann = candidates.exact, candidates.ann
     lists = {"exact": exact.rows[:, :k], "ann": ann.rows[:, :k]}
     if model.rating_model is not None:
@@ -102,7 +107,7 @@ def two_stage_lists(model: TwoStageModel, users: Rows, k: int, candidates: Candi
 
 
 def neural_mf_lists(model: TwoStageModel, users: Rows, k: int, exclude: ItemLists) -> dict[str, Rows]:
-    """Lists of the whole catalogue by predicted rating alone; none where there is no NeuralMF."""
+    """Lists (q, k) of the whole catalogue by predicted rating alone; empty where there is no NeuralMF."""
     rating_model, n_items = model.rating_model, model.exact.size
     if rating_model is None:
         return {}
@@ -114,10 +119,10 @@ def neural_mf_lists(model: TwoStageModel, users: Rows, k: int, exclude: ItemList
 
 
 def stage_report(stage: StageScores, popularity_rank: NDArray[np.float64]) -> StageReport:
-    """Means with intervals, and what the lists look like.
+    """Means with intervals, coverage and novelty of one stage's lists.
 
     Args:
-        popularity_rank: shape (n_items,), each item's place by popularity, from 1.
+        popularity_rank: shape (n_items,), each item's place in the popularity order, from 1.
     """
     listed = stage.lists[stage.lists >= 0]
     return StageReport(
@@ -130,7 +135,7 @@ def stage_report(stage: StageScores, popularity_rank: NDArray[np.float64]) -> St
 
 
 def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
-    """Paired differences of NDCG between neighbouring stages, and of the lists with every baseline."""
+    """Paired differences of NDCG: each stage with the one it changes, then each with every baseline."""
     lists = ("exact", "ann", "exact+rerank", "ann+rerank")
     pairs = [*NEIGHBOURS, *((stage, base) for stage in lists for base in BASELINES)]
     return compare({name: stage.ndcg for name, stage in scores.items()}, pairs)
@@ -139,7 +144,7 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
 def ann_report(
     model: TwoStageModel, users: Rows, candidates: Candidates, choice: IndexChoice | None
 ) -> AnnReport:
-    """Recall of the candidates, and the latency of single searches for a sample of the users."""
+    """Recall of the index, and the latency of single searches for a sample of `TIMED_QUERIES` users."""
     timed = users[evenly_spread(len(users), TIMED_QUERIES)]
     depth = candidates.exact.rows.shape[1]
     queries, exclude = model.vectors.users[timed], model.seen.take(timed)
@@ -170,12 +175,12 @@ def funnel_report(
     lists: Rows,
     k: int,
 ) -> Funnel | None:
-    """What became of the relevant items of the warm test users; see `attribution`.
+    """The funnel of the warm test users' relevant items; see `trace_relevant`.
 
     Args:
-        judgements: of those users.
-        candidates: of the same.
-        lists: shape (q, c), what is served to them, at most k places.
+        judgements: of the q warm test users.
+        candidates: of the same users.
+        lists: shape (q, at most k), the lists served to them.
     """
     relevant = judgements.relevant
     positives = len(data.test.positives(data.positive_threshold))

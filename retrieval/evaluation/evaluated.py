@@ -1,4 +1,4 @@
-"""A fitted system with the data that judges it: the input of `evaluate`."""
+"""The input of `evaluate`: a fitted model, its baselines and the slices to measure them on."""
 
 from dataclasses import dataclass, field
 
@@ -14,16 +14,16 @@ from retrieval.training.curves import TrainingCurves
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """The slices a model was trained on and is judged by, in the model's rows.
+    """The slices of the interactions, encoded with the rows of a fitted system.
 
     Attributes:
         dataset: name or path, for the report.
-        train, validation, test: validation and test hold their warm rows only.
-        counts: of the whole slices, cold rows included.
-        split_kind: how they were cut.
+        train, validation, test: the slices; validation and test hold their warm rows only.
+        counts: rows of the whole slices, cold rows included.
         positive_threshold: ratings from here on are positive and relevant.
-        outside_catalogue: positive test rows of the warm test users whose item train does not know.
-        newcomers: the test users whom neither train nor validation knows, by what is known of them.
+        split_kind: how the slices were cut.
+        outside_catalogue: number of positive test rows of warm test users whose item train does not know.
+        newcomers: the test users that neither train nor validation knows, by the length of their history.
     """
 
     dataset: str
@@ -39,15 +39,15 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A fitted system with all it is judged by and beside.
+    """A fitted model with its baselines, the data that measures both, and the choices behind them.
 
     Attributes:
         model: fitted on `data.train` only.
-        baselines: likewise.
-        blend: how the weights of the blend were chosen, for the report; None where nothing is re-ranked.
-        training: how the models' training went, for the report.
-        tuning: how the towers' settings were searched, for the report; None where they were not.
-        index: how the index was chosen, for the report; None where none has been.
+        baselines: fitted on the same slice.
+        blend: how the weights of the blend were chosen; None without ratings.
+        training: the models' epochs.
+        tuning: how the towers' settings were searched; None where they were not.
+        index: how the index was chosen; None where it was not.
     """
 
     model: TwoStageModel

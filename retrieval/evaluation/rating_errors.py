@@ -1,4 +1,4 @@
-"""How far predicted ratings are off, beside damped user and item biases."""
+"""RMSE and MAE of predicted ratings, beside damped user and item biases as a baseline."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from retrieval.serving.two_stage import TwoStageModel
 
 @dataclass(frozen=True)
 class BiasModel:
-    """mean + user bias + item bias, each bias damped towards 0 (Koren et al., IEEE Computer 2009).
+    """rating = mean + user bias + item bias, each bias damped towards 0 (Koren et al., IEEE Computer 2009).
 
     Attributes:
-        mean: of all ratings.
+        mean: mean of all ratings.
         users, items: shapes (n_users,) and (n_items,), float64.
     """
 
@@ -29,7 +29,10 @@ class BiasModel:
 
     @classmethod
     def fit(cls, ratings: EncodedInteractions, damping: float = 10.0, rounds: int = 10) -> "BiasModel":
-        """Alternate between the two biases; `damping` acts like that many ratings at the mean.
+        """Fit by alternating least squares, `rounds` times items, then users.
+
+        Args:
+            damping: acts like so many further ratings without bias, of every user and of every item.
 
         Raises:
             ValueError: if there are no ratings.
@@ -52,14 +55,15 @@ class BiasModel:
         return cls(mean, users, items)
 
     def predict_pairs(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Predicted ratings of n pairs: two arrays of shape (n,) -> (n,), float64."""
+        """Predicted ratings of n pairs of rows: two arrays of shape (n,) -> shape (n,), float64."""
         return np.asarray(self.mean + self.users[users] + self.items[items])
 
 
 def rating_report(model: TwoStageModel, data: EvaluationData) -> RatingReport | None:
-    """RMSE and MAE on the warm test rows: NeuralMF, and damped biases fitted on the same train.
+    """RMSE and MAE on the warm test rows, of NeuralMF and of damped biases fitted on the same train slice.
 
-    None where there are no ratings.
+    RMSE = sqrt(mean((predicted - actual) ** 2)), MAE = mean(|predicted - actual|), both over all rows.
+    Intervals resample users, see `clustered_estimate`. None where there are no ratings.
     """
     test = data.test.without(data.train)
     if model.rating_model is None or test.ratings is None:

@@ -1,4 +1,4 @@
-"""What an evaluation found, as one value that goes to JSON and back to the reader's eye."""
+"""The result of an evaluation as values, and its JSON document."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -16,17 +16,16 @@ from retrieval.training.curves import TrainingCurves
 
 @dataclass(frozen=True)
 class GroupReport:
-    """One group of test users and how good every stage's lists are for them.
+    """One group of test users and the NDCG of every stage for them.
 
     Attributes:
         name: "warm", "cold, first 3" or "brand new".
-        history: how many of their first test interactions are known; None for warm users, whom train
-            knows.
-        users: with a relevant item among what they are judged by, over whom NDCG is a mean.
-        ndcg: stage -> NDCG@k; without the stages that have nothing to say to such users.
-        comparisons: of the served stage and of exact search with every baseline.
-        reranks: whether what is served to them is re-ranked.
-        search: which search finds the candidates of it.
+        history: how many of their first test interactions are known; None for warm users, who are in train.
+        users: number of users with a relevant item, over whom NDCG is a mean.
+        ndcg: stage -> NDCG@k; stages that have no list for such users are missing.
+        comparisons: the served stage and exact search, each with every baseline.
+        reranks: whether the list served to them is re-ranked.
+        search: which search finds its candidates.
     """
 
     name: str
@@ -39,7 +38,7 @@ class GroupReport:
 
     @property
     def served(self) -> str | None:
-        """The stage that such users are answered by; None where the towers know only their own users."""
+        """The stage served to these users; None where the towers know only users of train."""
         return served_stage(self.history, self.ndcg, self.reranks, self.search)
 
     def to_json(self, k: int) -> dict[str, Any]:
@@ -56,12 +55,12 @@ class GroupReport:
 
 @dataclass(frozen=True)
 class DepthPoint:
-    """One number of candidates.
+    """NDCG and latency at one number of candidates.
 
     Attributes:
-        candidates: how many are retrieved.
-        ndcg: at k, of the served list made of them.
-        p50_ms, p99_ms: of one user's search and re-ranking.
+        candidates: the number of candidates retrieved.
+        ndcg: NDCG@k of the list served from them.
+        p50_ms, p99_ms: median and 99th percentile of one user's search and re-ranking.
     """
 
     candidates: int
@@ -101,17 +100,17 @@ class DepthCurve:
 
 @dataclass(frozen=True)
 class Funnel:
-    """What became of all relevant test items of the judged users.
+    """The funnel: the share of relevant test items that each stage loses.
 
     Attributes:
-        relevant: how many there are: positive test rows of the warm test users, also those whose item
-            train does not know or whose pair it has.
+        relevant: number of relevant items: positive test rows of the warm test users, those included whose
+            item is not in train or whose pair is.
         k: length of the lists.
-        shares: what became of them, in the order of the way; they sum to 1. "listed": in the served
-            list. "not in catalogue": train does not know the item. "filtered": the user has met it in
-            train. "below depth": behind the candidates in exact order, and not found. "missed by index":
-            among the exact candidates, but not found. "dropped by re-ranker": found, but not listed; it
-            is "below top k" where nothing is re-ranked.
+        shares: outcome -> share of the relevant items; they sum to 1. "listed": in the served list. "not in
+            catalogue": train does not know the item. "filtered": the user has the item in train. "below
+            depth": not found, and exact search ranks it behind the candidates. "missed by index": not found,
+            but among the exact candidates. "dropped by re-ranker": found, but not listed; named "below top
+            k" where nothing is re-ranked.
     """
 
     relevant: int
@@ -128,10 +127,10 @@ class StageReport:
     """One stage on all warm test users.
 
     Attributes:
-        precision, recall, ndcg: at k, with 95 % intervals.
-        coverage: share of the catalogue that occurs in at least one list.
-        popularity_rank: mean place in the popularity order of the items in the lists, from 1;
-            larger is more novel.
+        precision, recall, ndcg: at k, means over users with 95 % intervals, see `metrics`.
+        coverage: share of the catalogue that is in at least one list.
+        popularity_rank: mean place of the listed items in the popularity order, from 1; larger is more
+            novel. NaN where no item is listed.
     """
 
     precision: Estimate
@@ -143,15 +142,14 @@ class StageReport:
 
 @dataclass(frozen=True)
 class AnnReport:
-    """What the approximate index loses and saves against exact search over the same vectors.
+    """Recall and latency of the approximate index beside exact search over the same vectors.
 
     Attributes:
         index: FAISS factory string and search parameters.
-        candidates: how many items each search returns.
-        recall: share of the exact candidates the index itself finds, mean over the test users.
-        rescued: share of the test users whose list the index could not fill, so that exact search
-            answered in its place.
-        exact_p50_ms, exact_p99_ms, ann_p50_ms, ann_p99_ms: of single filtered searches.
+        candidates: number of items that a search returns.
+        recall: share of the exact candidates that the index alone finds, mean over the test users.
+        rescued: share of the test users whose list the index could not fill, so that exact search answered.
+        exact_p50_ms, exact_p99_ms, ann_p50_ms, ann_p99_ms: milliseconds of single filtered searches.
         serves: "ann", or "exact" where the index is no faster.
         choice: how the index was chosen; None where it was not.
     """
@@ -188,8 +186,13 @@ class AnnReport:
 class RatingReport:
     """Errors of predicted ratings on the warm test rows, beside damped user and item biases.
 
-    Intervals are over users, whose rows are resampled together; `rmse_difference` is NeuralMF's RMSE
-    minus the biases', on the same rows.
+    Intervals resample users with all their rows.
+
+    Attributes:
+        rows: number of test rows.
+        rmse, mae: of NeuralMF.
+        bias_rmse, bias_mae: of the biases.
+        rmse_difference: RMSE of NeuralMF minus that of the biases, on the same rows; below 0 is better.
     """
 
     rows: int
@@ -215,25 +218,26 @@ class RatingReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything `evaluate` prints; see the attributes' own classes.
+    """Everything that `evaluate` measures; the classes of the parts document them.
 
     Attributes:
-        positive_threshold: ratings from here on are relevant; None where there are no ratings and every
-            row is.
-        judged_users: test users with a relevant item, over whom NDCG is a mean.
-        cold_test_rows: test rows whose user or item train does not know; nothing can be said of
-            them here.
-        rating, blend: None where there are no ratings: no NeuralMF, nothing re-ranked.
-        baselines: settings of the baselines that were chosen on validation.
-        seen_test_rows: test rows whose pair of user and item train has too; they are no relevant items.
-        split_kind: "time", or "random", which is kinder than what comes true.
-        training: the epochs of each model, by its name.
-        funnel: what became of the relevant items; None where there is none, and under the
-            notebook's protocol, to which other items are relevant.
-        depth: what more or fewer candidates would gain and cost; None in the same cases.
-        groups: how good the lists are for warm users, for cold ones by what is known of them, and for
-            strangers; groups without users are left out, all of them under the notebook's protocol.
-        tuning: how the towers' settings were searched on validation; None where they were not.
+        positive_threshold: ratings from here on are relevant; None without ratings, where every row is.
+        judged_users: number of test users with a relevant item, over whom NDCG is a mean.
+        cold_test_rows: number of test rows whose user or item train does not know; they are not measured.
+        stages: stage -> its metrics on all warm test users.
+        comparisons: paired differences between stages.
+        rating, blend: None without ratings, where there is no NeuralMF and nothing is re-ranked.
+        baselines: the baselines' settings, chosen on validation.
+        seen_test_rows: number of test rows whose pair of user and item is also in train; their items are not
+            relevant.
+        split_kind: "time", or "random", whose figures are too high for the future.
+        training: model -> its epochs.
+        funnel: the stages at which relevant items are lost; None where no item is relevant, and under the
+            notebook's protocol, where other items are.
+        depth: NDCG and latency by the number of candidates; None in the same cases.
+        groups: NDCG for warm users, for cold users by the length of their history, and for brand new users;
+            groups without users are left out, and all of them under the notebook's protocol.
+        tuning: result of the search over the towers' settings; None where there was none.
     """
 
     dataset: str
@@ -254,12 +258,12 @@ class Report:
     training: TrainingCurves = field(default_factory=dict)
     funnel: Funnel | None = None
     depth: DepthCurve | None = None
-    groups: "tuple[GroupReport, ...]" = ()
+    groups: tuple[GroupReport, ...] = ()
     tuning: TuningResult | None = None
 
     @property
     def served(self) -> str:
-        """The stage that `query` answers by."""
+        """The stage that `query` serves to users of train."""
         return two_stage_name(self.ann.serves, self.blend is not None and self.blend.reranks)
 
     def to_json(self) -> dict[str, Any]:
@@ -300,7 +304,7 @@ class Report:
 
 
 def finite(document: dict[str, Any]) -> dict[str, Any]:
-    """The same document with null in place of NaN and infinities, which JSON does not know."""
+    """The same document with None in place of NaN and infinities, which JSON does not have."""
     return {key: _finite(value) for key, value in document.items()}
 
 

@@ -1,4 +1,4 @@
-"""For whom the lists are good: users of train, people known by their first few interactions, strangers."""
+"""Quality of the lists for each group of users: warm, cold with a short history, brand new."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,7 +29,12 @@ def evaluate_groups(
     k: int,
     warm: GroupReport | None = None,
 ) -> tuple[GroupReport, ...]:
-    """The warm group and one for each group of newcomers; groups without users are left out."""
+    """Evaluate every group of newcomers; groups without users are left out.
+
+    Args:
+        k: length of the lists.
+        warm: the group of warm users, which comes first.
+    """
     cold = [evaluate_newcomers(model, baselines, each, k) for each in newcomers if len(each)]
     return tuple(group for group in (warm, *cold) if group is not None and group.users)
 
@@ -41,12 +46,12 @@ def warm_group(
     reranks: bool,
     search: SearchKind = "ann",
 ) -> GroupReport:
-    """The users of train, from figures that are known already.
+    """The group of warm users, from the figures of the whole evaluation.
 
     Args:
-        users: over whom the stages' NDCG is a mean.
-        comparisons: of all kinds.
-        reranks: whether what is served is re-ranked.
+        users: number of users over whom the stages' NDCG is a mean.
+        comparisons: all of the evaluation's; the group keeps those of `served_pairs`.
+        reranks: whether the served list is re-ranked.
         search: which search finds its candidates.
     """
     wanted = set(served_pairs(served_stage(None, stages, reranks, search)))
@@ -59,13 +64,13 @@ def warm_group(
 def evaluate_newcomers(
     model: TwoStageModel, baselines: BaselineSet, newcomers: Newcomers, k: int
 ) -> GroupReport:
-    """People of whom the first n interactions are known, judged by the rest of theirs.
+    """Evaluate every stage on cold users whose first n interactions are known.
 
-    Every stage knows the same of them: the positives among those interactions. None recommends them again.
+    Every stage knows the same of a user: the positives among those n. No stage recommends any of the n again.
     """
     n, users, seen = newcomers.n, newcomers.judgements.users, newcomers.seen
     scorers = baselines.scorers(positive_matrix(newcomers.history.positives(newcomers.threshold)))
-    if not n:  # nothing tells strangers apart, and EASE and item-kNN have no order for them
+    if not n:  # EASE and item-kNN have no order without a history
         scorers = {name: scorer for name, scorer in scorers.items() if name in FALLBACKS}
     lists = baselines.lists_by(scorers, users, k, seen)
     lists |= history_lists(model, newcomers.liked, seen, k)
@@ -82,13 +87,18 @@ def evaluate_newcomers(
 
 
 def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: int) -> dict[str, Rows]:
-    """What exact and ANN search give people known by a history, each with and without re-ranking.
+    """Lists of exact and approximate search for users known by a history, with and without re-ranking.
 
-    The same that `TwoStageModel.for_histories` answers; nothing from the id user tower.
+    The lists are those of `TwoStageModel.for_histories`: fold-in by the history tower, without the id tower.
 
     Args:
-        liked: q lists, what the towers know of each; where one is empty, the prior answers.
-        seen: q lists, what is not recommended.
+        liked: q lists of positive items, from which the towers make the users' vectors; an empty list gives
+            the prior.
+        seen: q lists of items that are not recommended.
+        k: length of the lists.
+
+    Returns:
+        stage -> lists (q, k); empty where the towers have no vectors for histories.
     """
     if model.vectors.history_items is None:
         return {}

@@ -1,4 +1,4 @@
-"""What models are chosen by: the lists of validation, of warm users and of newcomers."""
+"""The validation lists that choose models and settings: warm users and newcomers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel
 
-# The lists everything is chosen by on validation, whatever k is asked for later.
+# Length of the lists that choose everything on validation, whatever k the report has.
 CHOICE_K = 10
-# Newcomers are judged with so many interactions known: one, few, and as many as make a history.
+# Lengths of the newcomers' histories: one interaction, a few, and as many as say something of a taste.
 NEWCOMER_HISTORIES = (1, 3, 10)
-# Towers are not validated by newcomers of fewer: all towers are alike to them.
+# Shorter histories do not validate towers: they give nearly the same lists with any towers.
 LEAST_HISTORY = 3
-# Into how many stretches of time, of as many rows, validation is cut where a gain has to last.
+# Validation is cut into so many stretches of time, with equal rows, where a gain has to last.
 STRETCHES = 3
 
 
 @dataclass(frozen=True)
 class ValidationLists:
-    """Who is asked for a list on validation, and what counts as a hit.
+    """The users who get a list on validation, and their relevant items.
 
     Attributes:
-        warm: the users of validation that train knows.
-        stretches: the same users, judged by one stretch of validation's time after the other.
-        seen: q lists: what they have had in train.
+        warm: the q users of validation that train knows.
+        stretches: the same users with the relevant items of one stretch of time each.
+        seen: q lists: the items of their train rows.
         newcomers: the users of validation that train does not know, by the length of their history.
     """
 
@@ -51,12 +51,13 @@ class ValidationLists:
         items: IdMap,
         threshold: float,
     ) -> "ValidationLists":
-        """From the validation slice.
+        """Read users and relevant items off the validation slice.
 
         Args:
             validation: its warm rows.
             frame: all of its rows.
             users, items: of train.
+            threshold: ratings from here on are relevant.
         """
         warm = Judgements.of(validation, train, threshold)
         newcomers = (Newcomers.of(frame, [users], items, threshold, n) for n in NEWCOMER_HISTORIES)
@@ -68,17 +69,20 @@ class ValidationLists:
         )
 
     def ndcg(self, vectors: TowerVectors) -> NDArray[np.float64]:
-        """NDCG of every list by exact search, scaled so that each group of users counts alike.
+        """NDCG@10 of every user's list by exact search, scaled so that each group of users counts alike.
 
-        The mean over all is the mean of the groups' means. Newcomers are left out where the towers have
-        no vector for them.
+        Newcomers are left out where the towers have no vectors for histories.
+
+        Returns:
+            shape (r,), one figure for each user with a relevant item; the mean over all is the mean of the
+            groups' means, see `alike`.
         """
         index = ExactIndex(vectors.items)
 
         def of_group(
-            queries: NDArray[np.float32], seen: ItemLists, judged: Judgements
+            queries: NDArray[np.float32], seen: ItemLists, judgements: Judgements
         ) -> NDArray[np.float64]:
-            return score_lists(index.search(queries, CHOICE_K, seen).rows, judged, CHOICE_K).ndcg
+            return score_lists(index.search(queries, CHOICE_K, seen).rows, judgements, CHOICE_K).ndcg
 
         groups = [of_group(vectors.users[self.warm.users], self.seen, self.warm)]
         if vectors.history_items is not None:
@@ -90,12 +94,12 @@ class ValidationLists:
         return alike(groups)
 
     def served_ndcg(self, model: TwoStageModel) -> NDArray[np.float64]:
-        """NDCG of what a model lists for the warm users, one figure for each who has a relevant item."""
+        """NDCG@10 of the lists that a model serves to the r warm users with a relevant item: shape (r,)."""
         return score_lists(model.for_users(self.warm.users, CHOICE_K).rows, self.warm, CHOICE_K).ndcg
 
 
 def _stretches(interactions: EncodedInteractions) -> list[ItemLists]:
-    """Each user's items, by one stretch of time after the other; all at once without timestamps."""
+    """Each user's items in each stretch of time, first to last; one stretch without timestamps."""
     times = interactions.timestamps
     if times is None or not len(times):
         return [interactions.item_lists()]
@@ -105,7 +109,7 @@ def _stretches(interactions: EncodedInteractions) -> list[ItemLists]:
 
 
 def alike(groups: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The groups' figures in one array, scaled so that its mean is the mean of the groups' means.
+    """Concatenate the groups' figures, scaled so that their mean is the mean of the groups' means.
 
     >>> float(alike([np.array([1.0]), np.array([3.0, 3.0, 3.0])]).mean())
     2.0
