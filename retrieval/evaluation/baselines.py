@@ -98,7 +98,15 @@ class BaselineSet:
             ((size, widest.narrowed(size)) for size in ITEM_KNN_NEIGHBOURS),
             key=lambda candidate: ndcg(candidate[1].scorer(matrix)),
         )
-        return cls(train, threshold, window, ease, ease_l2, item_knn, neighbours)
+        return cls(
+            train=train,
+            threshold=threshold,
+            window=window,
+            ease=ease,
+            ease_l2=ease_l2,
+            item_knn=item_knn,
+            item_knn_neighbours=neighbours,
+        )
 
     @classmethod
     def fit(cls, train: EncodedInteractions, threshold: float, settings: dict[str, float]) -> "BaselineSet":
@@ -107,7 +115,15 @@ class BaselineSet:
         ease = None if l2 is None else Ease.fit(positives, l2)
         neighbours = int(settings.get("item_knn_neighbours", 0))
         item_knn = ItemKnn.fit(positives, neighbours) if neighbours else None
-        return cls(train, threshold, settings.get("recent_window"), ease, l2 or 0.0, item_knn, neighbours)
+        return cls(
+            train=train,
+            threshold=threshold,
+            window=settings.get("recent_window"),
+            ease=ease,
+            ease_l2=l2 or 0.0,
+            item_knn=item_knn,
+            item_knn_neighbours=neighbours,
+        )
 
     @property
     def settings(self) -> dict[str, float]:

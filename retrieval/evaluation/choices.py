@@ -71,12 +71,12 @@ class BlendChoice:
             )
 
         return cls(
-            float(document["alpha"]),
-            k,
-            curve("validation_curve", "alpha"),
-            float(document["trend"]),
-            curve("trend_curve", "trend"),
-            newcomers and cls.from_json(newcomers),
+            alpha=float(document["alpha"]),
+            k=k,
+            curve=curve("validation_curve", "alpha"),
+            trend=float(document["trend"]),
+            trend_curve=curve("trend_curve", "trend"),
+            newcomers=newcomers and cls.from_json(newcomers),
         )
 
 

@@ -74,7 +74,9 @@ class Newcomers:
     def _none(cls, items: IdMap, threshold: float, n: int, timed: bool) -> "Newcomers":
         nothing = np.empty(0, dtype=np.int64)
         times = nothing if timed else None
-        history = EncodedInteractions(nothing, nothing, None, times, 0, len(items))
+        history = EncodedInteractions(
+            users=nothing, items=nothing, ratings=None, timestamps=times, n_users=0, n_items=len(items)
+        )
         return cls(n, history, Judgements(nothing, ItemLists.empty(0)), threshold)
 
     def __len__(self) -> int:

@@ -57,7 +57,13 @@ def warm_group(
     wanted = set(served_pairs(served_stage(None, stages, reranks, search)))
     chosen = tuple(each for each in comparisons if (each.stage, each.against) in wanted)
     return GroupReport(
-        WARM, None, users, {name: stage.ndcg for name, stage in stages.items()}, chosen, reranks, search
+        name=WARM,
+        history=None,
+        users=users,
+        ndcg={name: stage.ndcg for name, stage in stages.items()},
+        comparisons=chosen,
+        reranks=reranks,
+        search=search,
     )
 
 

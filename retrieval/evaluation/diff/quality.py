@@ -153,7 +153,9 @@ def score_system(system: FittedSystem, data: EvaluationData, k: int) -> ScoredSy
     served = served_stage(None, scores, model.reranks, model.serves)
     if served is None:  # there is always one: what finds candidates finds lists
         raise ValueError(f"{model.serves} serves, but is not among {', '.join(scores)}")
-    return ScoredSystem(system.users, system.items, judgements, scores, served)
+    return ScoredSystem(
+        users=system.users, items=system.items, judgements=judgements, scores=scores, served=served
+    )
 
 
 def compare_quality(one: ScoredSystem, other: ScoredSystem, k: int) -> QualityDiff:
@@ -176,7 +178,13 @@ def compare_quality(one: ScoredSystem, other: ScoredSystem, k: int) -> QualityDi
         else:
             change, p_value = difference_of_means(figures, others), None
         return MetricDiff(
-            metric, len(figures), len(others), mean_estimate(figures), mean_estimate(others), change, p_value
+            metric=metric,
+            users_one=len(figures),
+            users_other=len(others),
+            one=mean_estimate(figures),
+            other=mean_estimate(others),
+            difference=change,
+            p_value=p_value,
         )
 
     kinds: tuple[tuple[Literal["served", "exact"], str, str], ...] = (

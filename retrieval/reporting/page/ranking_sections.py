@@ -30,11 +30,11 @@ def stages(document: Document) -> Section | None:
     served = served_stage_in(document)
     dots = [_dot(stage_name(name), name, ndcg(entry, k), served) for name, entry in found.items()]
     plot = Plot(
-        "stages",
-        f"NDCG@{k} of every stage",
-        "; ".join(f"{dot.label} {number(dot.value)}" for dot in dots),
-        dots_height(dots),
-        dot_plot(dots, f"NDCG@{k}"),
+        name="stages",
+        title=f"NDCG@{k} of every stage",
+        description="; ".join(f"{dot.label} {number(dot.value)}" for dot in dots),
+        height=dots_height(dots),
+        draw=dot_plot(dots, f"NDCG@{k}"),
     )
     measures = (f"ndcg@{k}", f"precision@{k}", f"recall@{k}")
     rows = tuple(
@@ -57,7 +57,7 @@ def stages(document: Document) -> Section | None:
         "blended with NeuralMF’s predicted ratings. Coverage: share of the catalogue that is in any list. "
         "Popularity rank: mean place of the listed items in the popularity order; larger is more novel."
     )
-    return Section("stages", "Stages", text, (plot,), (table,))
+    return Section(key="stages", title="Stages", text=text, plots=(plot,), tables=(table,))
 
 
 def comparisons(document: Document) -> Section | None:
@@ -72,14 +72,14 @@ def comparisons(document: Document) -> Section | None:
         dots.append(Dot(f"{stage_name(stage)} minus", strong=True))
         dots += [_difference_dot(each, k) for each in found if each["stage"] == stage]
     plot = Plot(
-        "comparisons",
-        f"Paired differences of NDCG@{k}",
-        "; ".join(
+        name="comparisons",
+        title=f"Paired differences of NDCG@{k}",
+        description="; ".join(
             f"{stage_name(each['stage'])} minus {stage_name(each['against'])} {signed(value(ndcg(each, k)))}"
             for each in found
         ),
-        dots_height(dots),
-        dot_plot(dots, f"difference of NDCG@{k}", zero=True),
+        height=dots_height(dots),
+        draw=dot_plot(dots, f"difference of NDCG@{k}", zero=True),
     )
     ordered = [each for stage in order for each in found if each["stage"] == stage]
     table = Table(
@@ -95,7 +95,7 @@ def comparisons(document: Document) -> Section | None:
         "The same users, one list minus the other; right of 0 is better. Filled dots: the interval excludes "
         "0. p: of a paired sign-flip permutation test."
     )
-    return Section("comparisons", "Paired comparisons", text, (plot,), (table,))
+    return Section(key="comparisons", title="Paired comparisons", text=text, plots=(plot,), tables=(table,))
 
 
 def groups(document: Document) -> Section | None:
@@ -112,11 +112,11 @@ def groups(document: Document) -> Section | None:
     titles = [f"{each['name']}: {count(each.get('users'))} users" for each in found]
     plots = tuple(
         Plot(
-            f"group-{place}",
-            title,
-            "; ".join(f"{dot.label} {number(dot.value)}" for dot in dots),
-            dots_height(dots),
-            dot_plot(dots, f"NDCG@{k}", limits=limits),
+            name=f"group-{place}",
+            title=title,
+            description="; ".join(f"{dot.label} {number(dot.value)}" for dot in dots),
+            height=dots_height(dots),
+            draw=dot_plot(dots, f"NDCG@{k}", limits=limits),
         )
         for place, (title, dots) in enumerate(zip(titles, per_group, strict=True), start=1)
     )
@@ -126,7 +126,12 @@ def groups(document: Document) -> Section | None:
         f"the rest is judged. One scale for all. {MARKS}"
     )
     return Section(
-        "groups", "Groups of users", text, plots, tuple(each for each in tables if each.rows), True
+        key="groups",
+        title="Groups of users",
+        text=text,
+        plots=plots,
+        tables=tuple(each for each in tables if each.rows),
+        small=True,
     )
 
 
@@ -158,7 +163,14 @@ def _dot(label: str, stage: str, estimate: Document | None, served: str | None) 
     kind, strong = kind_of(stage), stage == served
     if estimate is None or not measured(estimate):
         return Dot(label, kind=kind, strong=strong)
-    return Dot(label, estimate["value"], estimate["low"], estimate["high"], kind, strong)
+    return Dot(
+        label=label,
+        value=estimate["value"],
+        low=estimate["low"],
+        high=estimate["high"],
+        kind=kind,
+        strong=strong,
+    )
 
 
 def _difference_dot(entry: Document, k: int | None) -> Dot:
@@ -166,7 +178,14 @@ def _difference_dot(entry: Document, k: int | None) -> Dot:
     if estimate is None or not measured(estimate):
         return Dot(label, kind=kind)
     hollow = verdict(estimate) in ("no clear difference", "the same")
-    return Dot(label, estimate["value"], estimate["low"], estimate["high"], kind, hollow=hollow)
+    return Dot(
+        label=label,
+        value=estimate["value"],
+        low=estimate["low"],
+        high=estimate["high"],
+        kind=kind,
+        hollow=hollow,
+    )
 
 
 def _difference(entry: Document, k: int | None) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def settings(document: Document, build: Mapping[str, Any] | None) -> Section | N
         tables.append(Table("The build’s settings", ("setting", "value"), rows, words=frozenset({1})))
     if not tables:
         return None
-    return Section("settings", "Settings", "", (), tuple(tables))
+    return Section(key="settings", title="Settings", text="", plots=(), tables=tuple(tables))
 
 
 def _tuning(found: Document) -> Table:

@@ -30,11 +30,11 @@ def funnel(document: Document) -> Section | None:
     relevant = found.get("relevant")
     title = f"What became of {count(relevant)} relevant test items"
     plot = Plot(
-        "attribution",
-        title,
-        "; ".join(f"{name} {percent(share)}" for name, share in shares.items()),
-        140,
-        stacked_bar(shares),
+        name="attribution",
+        title=title,
+        description="; ".join(f"{name} {percent(share)}" for name, share in shares.items()),
+        height=140,
+        draw=stacked_bar(shares),
     )
     rows = tuple(
         (name, percent(share), count(None if relevant is None else share * relevant))
@@ -46,7 +46,9 @@ def funnel(document: Document) -> Section | None:
         "not know it, it was filtered as seen, it lies below the candidate depth in exact order, the index "
         "missed it, or the last stage left it out."
     )
-    return Section("attribution", "Where relevant items are lost", text, (plot,), (table,))
+    return Section(
+        key="attribution", title="Where relevant items are lost", text=text, plots=(plot,), tables=(table,)
+    )
 
 
 def training(document: Document) -> Section | None:
@@ -63,7 +65,9 @@ def training(document: Document) -> Section | None:
         )
         tables.append(Table(f"{name} by epoch", ("epoch", "training loss", validated), rows))
     text = "Of the models that were evaluated, on train; validation is what training stops by."
-    return Section("training", "Training", text, tuple(plots), tuple(tables), True)
+    return Section(
+        key="training", title="Training", text=text, plots=tuple(plots), tables=tuple(tables), small=True
+    )
 
 
 def _training_plot(key: str, name: str, curve: list[Document], validated: str) -> Plot:
@@ -80,7 +84,11 @@ def _training_plot(key: str, name: str, curve: list[Document], validated: str) -
     if known:
         description += f", {validated} {number(last.get('validation'), 4)}"
     return Plot(
-        key, f"{name} by epoch", description, 50 + 105 * len(panels), line_panels(panels, "epoch", whole=True)
+        name=key,
+        title=f"{name} by epoch",
+        description=description,
+        height=50 + 105 * len(panels),
+        draw=line_panels(panels, "epoch", whole=True),
     )
 
 
@@ -95,14 +103,14 @@ def depth(document: Document) -> Section | None:
     if drawn:
         mark = None if knee is None else (float(knee), f"dashed: the knee, {knee}")
         plot = Plot(
-            "depth",
-            f"NDCG@{k} and latency against the number of candidates",
-            "; ".join(
+            name="depth",
+            title=f"NDCG@{k} and latency against the number of candidates",
+            description="; ".join(
                 f"{each['candidates']}: {number(value(ndcg(each, k)))} in {number(each['p50_ms'], 2)} ms"
                 for each in drawn
             ),
-            300,
-            line_panels(_depth_panels(drawn, k), "candidates", logarithmic=True, mark=mark),
+            height=300,
+            draw=line_panels(_depth_panels(drawn, k), "candidates", logarithmic=True, mark=mark),
         )
         plots = (plot,)
     rows = tuple(
@@ -125,7 +133,7 @@ def depth(document: Document) -> Section | None:
         "What more candidates gain and cost. The knee is the smallest number whose NDCG is within one "
         "standard error of the best. Band: 95% interval. Latency: of one user’s list."
     )
-    return Section("depth", "How many candidates", text, plots, (table,))
+    return Section(key="depth", title="How many candidates", text=text, plots=plots, tables=(table,))
 
 
 def _depth_panels(points: list[Document], k: int | None) -> list[Panel]:
@@ -136,7 +144,10 @@ def _depth_panels(points: list[Document], k: int | None) -> list[Panel]:
         Line(label, x, tuple(each[key] for each in points), marker=marker, colour=BASELINE)
         for label, key, marker in (("median", "p50_ms", "o"), ("99th percentile", "p99_ms", "^"))
     )
-    return [Panel(f"NDCG@{k}", (Line("NDCG", x, value_, low, high),)), Panel("latency, ms", latency)]
+    return [
+        Panel(f"NDCG@{k}", (Line(label="NDCG", x=x, y=value_, low=low, high=high),)),
+        Panel("latency, ms", latency),
+    ]
 
 
 def reranker(document: Document) -> Section | None:
@@ -160,7 +171,13 @@ def reranker(document: Document) -> Section | None:
     newcomers = found.get("newcomers")
     if newcomers and None not in (newcomers["alpha"], newcomers["trend"]):
         text += f" For newcomers: alpha {newcomers['alpha']:g}, trend {newcomers['trend']:g}."
-    return Section("alpha", "Re-ranker", text, tuple(plot for plot in panels if plot is not None), tables)
+    return Section(
+        key="alpha",
+        title="Re-ranker",
+        text=text,
+        plots=tuple(plot for plot in panels if plot is not None),
+        tables=tables,
+    )
 
 
 def _weight_plot(curve: list[Document], weight: str, label: str, chosen: float | None, k: int) -> Plot | None:
@@ -168,11 +185,17 @@ def _weight_plot(curve: list[Document], weight: str, label: str, chosen: float |
     if not drawn:
         return None
     gains, low, high = (tuple(each["gain"][key] for each in drawn) for key in ("value", "low", "high"))
-    line = Line("gain", tuple(each[weight] for each in drawn), gains, low, high)
+    line = Line(label="gain", x=tuple(each[weight] for each in drawn), y=gains, low=low, high=high)
     panel = Panel(f"Gain of NDCG@{k} over the retrieval order, on validation", (line,))
     mark = None if chosen is None else (float(chosen), f"dashed: chosen, {chosen:g}")
     described = "; ".join(f"{weight} {each[weight]:g}: {signed(each['gain']['value'])}" for each in drawn)
-    return Plot(weight, panel.title, described, 190, line_panels([panel], label, mark=mark, zero=True))
+    return Plot(
+        name=weight,
+        title=panel.title,
+        description=described,
+        height=190,
+        draw=line_panels([panel], label, mark=mark, zero=True),
+    )
 
 
 def _weight_table(curve: list[Document], weight: str, label: str, chosen: float | None, k: int) -> Table:
@@ -216,8 +239,16 @@ def ratings(document: Document) -> Section | None:
         ends = (difference["value"], difference["low"], difference["high"])
         dots = [Dot("NeuralMF minus biases", *ends, kind="reranked", hollow=hollow)]
         draw = dot_plot(dots, "difference of RMSE; left of 0 is better", zero=True)
-        plots = (Plot("ratings", "RMSE against the biases", text, dots_height(dots) + 10, draw),)
-    return Section("ratings", "Predicted ratings", text, plots, (table,))
+        plots = (
+            Plot(
+                name="ratings",
+                title="RMSE against the biases",
+                description=text,
+                height=dots_height(dots) + 10,
+                draw=draw,
+            ),
+        )
+    return Section(key="ratings", title="Predicted ratings", text=text, plots=plots, tables=(table,))
 
 
 def _with_ends(found: Document, key: str) -> str:
@@ -251,4 +282,4 @@ def index(document: Document) -> Section | None:
         text += " Exact search answers, as the index is no faster here."
         if choice.get("pays_from"):
             text += f" An index would pay from about {count(choice['pays_from'])} such items on this machine."
-    return Section("index", "Index", text, (), (table,))
+    return Section(key="index", title="Index", text=text, plots=(), tables=(table,))
