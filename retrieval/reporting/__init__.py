@@ -1,1 +1,1 @@
-"""Shows reports to people: as text, as an HTML page, as a figure."""
+"""Reports as text, as an HTML page and as a figure."""

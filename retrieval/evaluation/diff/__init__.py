@@ -1,1 +1,1 @@
-"""Compares two bundles: what they hold, how far their lists agree, which lists are better."""
+"""Compares two bundles: settings and catalogue, overlap of their lists, quality of their lists."""

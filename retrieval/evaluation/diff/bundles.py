@@ -1,4 +1,4 @@
-"""What two bundles differ in: how they were made, whom and what they know, what they list, how well."""
+"""The difference of two bundles: settings, users and items, served lists, quality."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -19,18 +19,18 @@ from retrieval.evaluation.report import finite
 from retrieval.serving.fitted_system import FittedSystem
 
 IDS_SHOWN = 3
-# Parts of the manifest that say with what a bundle was made; which there are goes by its version.
+# Parts of the manifest on the libraries and the machine of the build.
 ENVIRONMENT = ("libraries", "made_on")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which bundle it is.
+    """The identity of a bundle.
 
     Attributes:
-        name: of its folder.
+        name: name of its folder.
         created: when it was published, ISO 8601 in UTC.
-        build_id: the digest of its manifest.
+        build_id: digest of its manifest.
         data: name, digest and rows of the interactions.
         changes: of the catalogue since the build, first to last, as the manifest has them.
     """
@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Difference:
-    """One value that two bundles do not share, as JSON has it; None also where one has none.
+    """One value that differs, as in the JSON documents; None also where a bundle lacks it.
 
     Attributes:
         name: dotted: ``towers.dimension``.
@@ -57,12 +57,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class SharedIds:
-    """Users or items of what two bundles serve, matched by id.
+    """The users or the items that two bundles serve, matched by id.
 
     Attributes:
         both, only_one, only_other: how many.
-        examples_one, examples_other: a few ids that only that one knows, as text.
-        other_titles: how many of both have a title in each, and not the same one: ids of other things.
+        examples_one, examples_other: a few ids that only that bundle knows, as text.
+        other_titles: how many of the shared ids have different titles in the two bundles: probably ids that
+            mean different things.
     """
 
     both: int
@@ -76,7 +77,7 @@ class SharedIds:
     def of(
         cls, one: IdMap, other: IdMap, titles: tuple[NDArray[np.str_], NDArray[np.str_]] | None = None
     ) -> "SharedIds":
-        """Match two sets of ids; `titles` are of the rows of each."""
+        """Match two sets of ids; `titles` has a title for each row of either."""
         of_one, of_other = shared_rows(one, other)
         only_one, only_other = np.delete(one.ids, of_one), np.delete(other.ids, of_other)
         renamed = 0
@@ -95,17 +96,17 @@ class SharedIds:
 
 @dataclass(frozen=True)
 class BundleDiff:
-    """Everything two bundles differ in. Differences of figures are the other minus the one.
+    """Everything in which two bundles differ. A difference of figures is `other` minus `one`.
 
     Attributes:
-        one, other: which they are.
-        settings: those that differ, threads among them.
-        environment: libraries and the machine, likewise.
-        data: of the interactions and of how they were split.
-        serving: of the index and the blend that answer.
-        users, items: whom and what they serve.
-        overlap: of the lists that they serve.
-        quality: of the lists they were evaluated by; changes of the catalogue since are not in it.
+        one, other: the two bundles.
+        settings: differing settings of the builds, threads among them.
+        environment: differing libraries and machines.
+        data: differences in the interactions and their split.
+        serving: differences in the served index and blend.
+        users, items: the users and items that they serve.
+        overlap: overlap of the served lists.
+        quality: quality of the evaluated lists; later changes of the catalogue are not in it.
     """
 
     one: Identity
@@ -136,8 +137,8 @@ def diff_bundles(one: Bundle, other: Bundle, *, k: int = 10, users: int = 1000, 
 
     Args:
         k: length of the lists.
-        users: the lists of at most so many are compared.
-        seed: of which.
+        users: number of users, at most, whose lists are compared.
+        seed: of their choice.
 
     Raises:
         UsageError: if k or users is less than 1.
@@ -163,7 +164,7 @@ def diff_bundles(one: Bundle, other: Bundle, *, k: int = 10, users: int = 1000, 
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What differs in two nested documents, in the order of the one, then what only the other has.
+    """Differing values of two nested documents, in the order of `one`, then those that only `other` has.
 
     >>> differences({"seed": 1, "towers": {"dimension": 64}}, {"seed": 1, "towers": {"dimension": 32}})
     (Difference(name='towers.dimension', one=64, other=32),)
@@ -196,7 +197,7 @@ def _identity(bundle: Bundle) -> Identity:
 
 
 def _serving(system: FittedSystem) -> dict[str, Any]:
-    """What decides on the lists besides the weights."""
+    """The settings that decide the served lists besides the models' weights."""
     model = system.model
     return {
         "index": model.index.factory,

@@ -1,4 +1,4 @@
-"""How much the lists of two fitted systems have in common, for a sample of the users both know."""
+"""Overlap of the lists that two fitted systems serve to a sample of their shared users."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,17 +34,17 @@ class MovedItem:
 
 @dataclass(frozen=True)
 class ListOverlap:
-    """What two systems give the same users.
+    """Agreement of the lists that two systems serve to the same users.
 
     Attributes:
         k: length of the lists.
-        shared_users: how many users both serve.
-        users: for how many of them the lists were compared; those whom neither gives an item are left out.
-        overlap: share of the items of a list that both list, see `overlaps`, mean over the users; NaN where
-            there are none.
-        same: how many users get the very same list, order included.
-        more_in_one, more_in_other: the items that each lists for the most users more than the other does,
-            at most `MOVED_SHOWN`, most first.
+        shared_users: number of users that both serve.
+        users: number of them whose lists were compared, without those for whom both lists are empty.
+        overlap: share of the items that both lists of a user hold, see `overlaps`; mean over the users, NaN
+            without users.
+        same: number of users whose two lists are identical, order included.
+        more_in_one, more_in_other: the items whose number of lists in that system exceeds that in the other
+            the most, at most `MOVED_SHOWN`, largest excess first.
     """
 
     k: int
@@ -67,9 +67,14 @@ class ListOverlap:
 def compare_lists(
     one: FittedSystem, other: FittedSystem, *, k: int, users: int, seed: int = 0
 ) -> ListOverlap:
-    """Compare what both serve to at most so many users of those both know, chosen by the seed.
+    """Compare the lists that two systems serve to a sample of the users that both know.
 
-    The same users are chosen whichever system comes first.
+    Swapping the systems samples the same users.
+
+    Args:
+        k: length of the lists.
+        users: size of the sample, at most.
+        seed: of the sample.
     """
     of_one, of_other = shared_rows(one.users, other.users)
     chosen = np.arange(len(of_one))
@@ -94,10 +99,9 @@ def compare_lists(
 
 
 def overlaps(one: Rows, other: Rows) -> NDArray[np.float64]:
-    """Items in both lists of a user, divided by the items of the longer one.
+    """Overlap of each user's two lists = items in both / items of the longer list.
 
-    Full lists have k items, so that this is the share of the k; shorter ones are of users who have met all
-    but a few items.
+    The denominator is k for full lists. Shorter lists are of users who have seen nearly the whole catalogue.
 
     Args:
         one, other: shapes (q, a) and (q, b), int64, no item twice in a list, padded with -1.
@@ -115,13 +119,13 @@ def overlaps(one: Rows, other: Rows) -> NDArray[np.float64]:
 
 
 def same_lists(one: Rows, other: Rows) -> NDArray[np.bool_]:
-    """Which users' two lists, shapes (q, a) and (q, b), hold the same items in the same order: shape (q,)."""
+    """Whether a user's two lists are identical, order included: shapes (q, a) and (q, b) -> (q,)."""
     width = max(one.shape[1], other.shape[1])
     return np.asarray((_padded(one, width) == _padded(other, width)).all(axis=1))
 
 
 def shared_rows(one: IdMap, other: IdMap) -> tuple[Rows, Rows]:
-    """Rows of the ids that both know, in each, ascending by id; 42 and "42" are the same."""
+    """Rows of the shared ids in each of the two maps, ascending by id; 42 and "42" are the same id."""
     mine, theirs = one.ids, other.ids
     if one.are_integers != other.are_integers:
         mine, theirs = mine.astype(np.str_), theirs.astype(np.str_)
@@ -130,7 +134,7 @@ def shared_rows(one: IdMap, other: IdMap) -> tuple[Rows, Rows]:
 
 
 def item_codes(one: IdMap, other: IdMap) -> Rows:
-    """A number for each row of `other`: the row in `one`, from `len(one)` on where it has no such id."""
+    """A code for each row of `other`: the same id's row in `one`, or a number from `len(one)` on."""
     codes = np.arange(len(one), len(one) + len(other), dtype=np.int64)
     of_one, of_other = shared_rows(one, other)
     codes[of_other] = of_one
@@ -148,7 +152,7 @@ def _padded(lists: Rows, width: int) -> Rows:
 def _moved(
     one: FittedSystem, other: FittedSystem, codes: Rows, mine: Rows, theirs: Rows
 ) -> tuple[tuple[MovedItem, ...], tuple[MovedItem, ...]]:
-    """The items each side lists for more users, ties by id."""
+    """The items that each side lists for more users than the other; ties by id."""
     n_codes = len(one.items) + len(other.items)
     of_one, of_other = (np.bincount(rows[rows >= 0], minlength=n_codes) for rows in (mine, theirs))
     row_in_other = np.full(n_codes, -1, dtype=np.int64)
@@ -156,7 +160,7 @@ def _moved(
 
     def item(code: int) -> MovedItem:
         in_one, in_other = code < len(one.items), row_in_other[code] >= 0
-        # Both may name it differently: as whoever lists it more often does.
+        # The systems may have different titles: take that of the system that lists the item more often.
         by_one = in_one and (not in_other or of_one[code] > of_other[code])
         system, row = (one, code) if by_one else (other, int(row_in_other[code]))
         return MovedItem(

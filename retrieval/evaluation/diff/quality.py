@@ -1,8 +1,8 @@
-"""Which of two bundles gives the better lists, each judged on its own test slice.
+"""Quality of two bundles' lists, each measured on its own test slice.
 
-A difference is paired, user by user, only where both were judged by the same users and the same relevant
-items. Elsewhere the two figures answer two questions: their difference is of the means alone, and tells the
-systems apart no better than it tells the slices apart.
+A difference is paired by user only where both test slices have the same users and the same relevant items.
+Elsewhere it is a difference of means over different slices, which mixes that of the systems with that of the
+slices.
 """
 
 from dataclasses import asdict, dataclass
@@ -34,11 +34,11 @@ class MetricDiff:
     """One metric of one stage in both bundles, with 95 % intervals.
 
     Attributes:
-        metric: what it is.
-        users_one, users_other: over how many users each is a mean.
-        one, other: as the report of each has it.
-        difference: the other minus the one, so that above 0 the other is better.
-        p_value: of the paired difference, by `uncertainty.sign_flip_p_value`; None where it is not paired.
+        metric: its name.
+        users_one, users_other: number of users over whom each figure is a mean.
+        one, other: the metric, as in the report of each bundle.
+        difference: `other` minus `one`; above 0 `other` is better.
+        p_value: of the paired difference, by `uncertainty.sign_flip_p_value`; None if it is not paired.
     """
 
     metric: Metric
@@ -52,11 +52,11 @@ class MetricDiff:
 
 @dataclass(frozen=True)
 class StageDiff:
-    """Lists of one kind in both bundles.
+    """The metrics of one kind of lists in both bundles.
 
     Attributes:
-        kind: "served", what each answers by, or "exact", its exact search without re-ranking.
-        one, other: the stages these are.
+        kind: "served", the lists that each serves, or "exact", exact search without re-ranking.
+        one, other: the stage that made the lists in each bundle.
         metrics: precision, recall, NDCG.
     """
 
@@ -68,15 +68,15 @@ class StageDiff:
 
 @dataclass(frozen=True)
 class QualityDiff:
-    """What is better in which bundle.
+    """The quality of two bundles' lists, side by side.
 
     Attributes:
         k: length of the lists.
         unpaired: why differences are not paired by user; None where they are.
-        users_one, users_other: test users of each.
-        shared_users: how many are of both. Where those are some but not all, the interval of a difference
-            takes them for other people all the same, which as a rule makes it too wide.
-        stages: what is served, and exact search.
+        users_one, users_other: number of test users of each.
+        shared_users: how many of them both have. An unpaired difference treats them as different people,
+            which as a rule makes its interval too wide.
+        stages: the served lists, then those of exact search.
     """
 
     k: int
@@ -88,7 +88,7 @@ class QualityDiff:
 
     @property
     def paired(self) -> bool:
-        """Whether differences are user by user."""
+        """Whether differences are paired by user."""
         return self.unpaired is None
 
     def to_json(self) -> dict[str, Any]:
@@ -106,13 +106,13 @@ class QualityDiff:
 
 @dataclass(frozen=True, eq=False)
 class ScoredSystem:
-    """A bundle's evaluated lists, judged user by user; make one with `score_system`.
+    """The scores of a bundle's evaluated lists, user by user; made by `score_system`.
 
     Attributes:
         users, items: ids of the evaluated system.
         judgements: its test users and their relevant items.
-        scores: stage -> a figure for each user.
-        served: the stage that answers.
+        scores: stage -> its scores.
+        served: the stage that is served.
     """
 
     users: IdMap
@@ -123,11 +123,11 @@ class ScoredSystem:
 
     @property
     def test_users(self) -> IdMap:
-        """Ids of the users of the judgements, in their order."""
+        """Ids of the test users, in the order of the judgements."""
         return IdMap(self.users.ids[self.judgements.users])
 
     def figures(self, stage: str, metric: Metric) -> NDArray[np.float64]:
-        """A figure for each user of the judgements: shape (q,), NaN for whom the metric does not count."""
+        """One figure per test user: shape (q,), NaN where the metric is not defined for them."""
         found: NDArray[np.float64] = getattr(self.scores[stage], metric)
         if metric == "precision":
             return found
@@ -137,11 +137,12 @@ class ScoredSystem:
 
 
 def score_system(system: FittedSystem, data: EvaluationData, k: int) -> ScoredSystem:
-    """Find and score the lists of the warm test users, as `evaluate` does by its standard protocol.
+    """Find and score the lists of the warm test users, as the standard protocol of `evaluate` does.
 
     Args:
-        system: the evaluated one of a bundle.
-        data: what it is judged by.
+        system: the evaluated system of a bundle.
+        data: the slices of that bundle.
+        k: length of the lists.
     """
     model = system.model
     judgements = Judgements.of(data.test, data.train, data.positive_threshold)
@@ -151,7 +152,7 @@ def score_system(system: FittedSystem, data: EvaluationData, k: int) -> ScoredSy
     lists = two_stage_lists(model, users, k, candidates)
     scores = {name: score_lists(rows, judgements, k) for name, rows in lists.items()}
     served = served_stage(None, scores, model.reranks, model.serves)
-    if served is None:  # there is always one: what finds candidates finds lists
+    if served is None:  # cannot happen: both searches always have lists
         raise ValueError(f"{model.serves} serves, but is not among {', '.join(scores)}")
     return ScoredSystem(
         users=system.users, items=system.items, judgements=judgements, scores=scores, served=served
@@ -159,10 +160,10 @@ def score_system(system: FittedSystem, data: EvaluationData, k: int) -> ScoredSy
 
 
 def compare_quality(one: ScoredSystem, other: ScoredSystem, k: int) -> QualityDiff:
-    """The other minus the one in what is served and in exact search, paired where that is honest.
+    """`other` minus `one`, of the served lists and of exact search; paired by user where `unpaired` allows.
 
     Args:
-        one, other: judged at the same k.
+        one, other: scored at the same k.
     """
     of_one, of_other = shared_rows(one.test_users, other.test_users)
     why = unpaired(one, other)
@@ -205,9 +206,9 @@ def compare_quality(one: ScoredSystem, other: ScoredSystem, k: int) -> QualityDi
 
 
 def unpaired(one: ScoredSystem, other: ScoredSystem) -> Unpaired | None:
-    """Why the figures of two judged systems cannot be paired user by user; None where they can.
+    """Why the figures of two systems cannot be paired by user; None where they can.
 
-    It goes by ids: what data, split and threshold made the slices does not matter where they ask the same.
+    Users and relevant items are compared by id; the data, split and threshold behind them do not matter.
     """
     of_one, of_other = shared_rows(one.test_users, other.test_users)
     if not len(of_one) == len(one.judgements) == len(other.judgements):
@@ -220,5 +221,5 @@ def unpaired(one: ScoredSystem, other: ScoredSystem) -> Unpaired | None:
 
 
 def _pairs(lists: ItemLists, codes: Rows, n_codes: int) -> Rows:
-    """Each pair of a list and an item as one number, ascending."""
+    """Each (list, item) pair as one number, ascending."""
     return np.sort(lists.flat_users() * n_codes + codes[lists.items])

@@ -1,1 +1,1 @@
-"""Draws the benchmark's figure of recall against latency."""
+"""The picture of an index benchmark: recall against latency."""

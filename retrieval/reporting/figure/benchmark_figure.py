@@ -1,4 +1,4 @@
-"""The picture of a benchmark: recall against latency with its Pareto front, and what filters cost."""
+"""The picture of an index benchmark: recall against latency with the Pareto front, and cost of filters."""
 
 import io
 import math
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEGEND_ROWS = 2
-HIGH, LEFT = 0.75, 0.2  # of the axes
-MANY = 200  # points, which are drawn smaller then
+HIGH, LEFT = 0.75, 0.2  # shares of the axes where labels change sides
+MANY = 200  # more points than that are drawn smaller
 INCHES, DPI = (13.0, 7.0), 160
-# Name, colour and marker of each family of `index.kinds`, in the order of the legend.
+# Name, colour and marker of each family of `index.choosing.kinds`, in the order of the legend.
 FAMILIES = {
     "flat": ("every vector", "#5c636b", "s"),
     "half precision": ("every vector, half precision", "#8c95a0", "P"),
@@ -42,7 +42,7 @@ SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9.5, "color"
 
 
 def benchmark_png(found: Benchmark) -> bytes:
-    """The picture as the bytes of a PNG file."""
+    """The picture as a PNG file."""
     buffer = io.BytesIO()
     with own_settings(LOOK):
         picture(found).savefig(buffer, format="png")
@@ -50,7 +50,7 @@ def benchmark_png(found: Benchmark) -> bytes:
 
 
 def picture(found: Benchmark) -> "Figure":
-    """The picture as a figure, all its parts in their places; to be called under `LOOK`."""
+    """The picture as a matplotlib figure with all parts placed; call it under the settings `LOOK`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -70,7 +70,9 @@ def picture(found: Benchmark) -> "Figure":
         handletextpad=0.4, columnspacing=1.6, labelspacing=0.3,
     )  # fmt: skip
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the axes stay, so that the label finds room between the points
+    figure.set_layout_engine(
+        "none"
+    )  # the axes no longer move, so that the label finds room between the points
     _label_chosen(left, found)
     return figure
 
@@ -106,7 +108,7 @@ def _operating_points(axes: "Axes", found: Benchmark) -> None:
             run = pareto_front([point for point in members if point.factory == factory])
             axes.plot(*_xy(run), color=colour, linewidth=1, alpha=0.4, zorder=2)
             best += run
-        if members:  # the settings of a kind that its others beat are only hinted at
+        if members:  # settings that others of the same kind beat are drawn faint
             axes.plot(*_xy(members), marker, color=colour, markersize=size, alpha=0.2, **DOTS)
             axes.plot(*_xy(best), marker, color=colour, markersize=size, label=name, **DOTS)
     axes.plot(*_xy([found.exact]), "*", color=ink, markersize=14, zorder=4, label="exact search")
@@ -125,7 +127,7 @@ def _operating_points(axes: "Axes", found: Benchmark) -> None:
 
 
 def _lines(axes: "Axes", found: Benchmark) -> None:
-    """Exact search's time and the target, with words at their ends that stay out of each other's way."""
+    """Lines at exact search's time and at the target, with labels that do not overlap."""
     ink, target, time = LIGHT[INK], found.recall_target, found.exact.p50_ms
     axes.axhline(time, color=ink, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
     is_high = axes.transLimits.transform((0, math.log10(time)))[1] > HIGH
@@ -144,7 +146,7 @@ def _lines(axes: "Axes", found: Benchmark) -> None:
 
 
 def _lowest(found: Benchmark) -> float:
-    """The recall at which the axis begins."""
+    """The recall at which the x axis begins."""
     least = min(point.recall for point in found.points)
     lowest = min(max(least, LOWEST_RECALL), found.enough, found.chosen.recall)
     return math.floor(100 * lowest) / 100
@@ -155,7 +157,7 @@ def _xy(points: Sequence[OperatingPoint]) -> tuple[list[float], list[float]]:
 
 
 def _label_chosen(axes: "Axes", found: Benchmark) -> None:
-    """Beside its ring, where it covers the fewest points."""
+    """Label the bundle's index beside its ring, where the label covers the fewest points."""
     import numpy as np
     from matplotlib.text import Text
 
@@ -179,7 +181,7 @@ def _label_chosen(axes: "Axes", found: Benchmark) -> None:
         bbox={"boxstyle": "round,pad=0.35", "facecolor": LIGHT[PAPER], "edgecolor": LIGHT[INK]},
         arrowprops={"arrowstyle": "-", "color": LIGHT[INK], "linewidth": 1.2, "shrinkB": 9},
     )  # fmt: skip
-    size = Text.get_window_extent(label, renderer)  # of the words, without the line to the ring
+    size = Text.get_window_extent(label, renderer)  # of the text, without the line to the ring
     inside = axes.get_window_extent(renderer)
     x, y = best_corner(at, (size.width, size.height), inside, np.array(obstacles))
     label.set_position(((x - at[0]) * 72 / DPI, (y - at[1]) * 72 / DPI))

@@ -1,4 +1,4 @@
-"""What a filter costs, beside the share of the catalogue it allows: recall above, time below."""
+"""The cost of filters by the share of the catalogue they allow: recall above, time below."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,13 +10,13 @@ from retrieval.reporting.page.svg import INK, LIGHT, MUTED, PAPER, RETRIEVAL
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_CHARACTERS = 55  # of the genres' names, beside the title
+MOST_CHARACTERS = 55  # of the genres' names beside the title
 
 
 def filter_panels(
     above: "Axes", below: "Axes", points: Sequence[FilterPoint], recall_target: float | None
 ) -> None:
-    """Draw both; random sets are lines, genres are diamonds."""
+    """Draw both panels; random sets are lines, genres are diamonds."""
     drawn = sorted((each for each in points if each.kind == "random"), key=lambda each: each.share)
     genres = sorted((each for each in points if each.kind == "genre"), key=lambda each: -each.share)
     shares = [each.share for each in points]
@@ -50,5 +50,5 @@ def _series(above: "Axes", below: "Axes", points: Sequence[FilterPoint], style: 
         ("exact search", [each.exact_p50_ms for each in points], ink, LIGHT[PAPER]),
         ("this bundle's index", [each.p50_ms for each in points], colour, colour),
     ):
-        label = name if named else "_"  # matplotlib leaves such out of its legend
+        label = name if named else "_"  # matplotlib leaves labels that begin with _ out of the legend
         below.plot(x, times, style, color=paint, markerfacecolor=face, markersize=5, label=label)

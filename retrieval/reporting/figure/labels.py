@@ -1,4 +1,4 @@
-"""Where the label of a point finds room between other points."""
+"""Places a label where it covers the fewest points."""
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.float64]
 
-PAD = 14.0  # pixels around the words
-APART = 20.0  # pixels between two points that stand for a line
-FAR = 250.0  # pixels that count as much as covering a point
+PAD = 14.0  # pixels around the text
+APART = 20.0  # pixels between the points that stand for a line
+FAR = 250.0  # so many pixels of distance weigh as much as one covered point
 
 
 def best_corner(at: Pixels, size: tuple[float, float], inside: Any, obstacles: Pixels) -> tuple[float, float]:
-    """Where the lower left corner of a label goes, in pixels: near, inside, and covering the least.
+    """The best lower left corner of a label, in pixels: near its point, inside the box, covering little.
 
     Args:
-        at: shape (2,): the point it belongs to.
-        size: width and height of its words.
+        at: shape (2,), the point it belongs to.
+        size: width and height of its text.
         inside: the box it should stay in, with x0, y0, x1 and y1.
-        obstacles: shape (n, 2): what it should not cover.
+        obstacles: shape (n, 2), points it should not cover.
 
     >>> from types import SimpleNamespace
     >>> box = SimpleNamespace(x0=0, y0=0, x1=400, y1=400)
@@ -33,7 +33,8 @@ def best_corner(at: Pixels, size: tuple[float, float], inside: Any, obstacles: P
     """
     width, height = size
     xs, ys = np.arange(inside.x0 + PAD, inside.x1, 15.0), np.arange(inside.y0 + PAD, inside.y1, 12.0)
-    x, y = (each.ravel() for each in np.meshgrid(xs, ys))
+    x, y = (each.ravel() for each in np.meshgrid(xs, ys))  # shape (m,): the corners to try
+    # shape (n, m): whether the label at corner m would cover obstacle n
     covers_x = (obstacles[:, :1] >= x - PAD) & (obstacles[:, :1] <= x + width + PAD)
     covers_y = (obstacles[:, 1:] >= y - PAD) & (obstacles[:, 1:] <= y + height + PAD)
     covered = np.count_nonzero(covers_x & covers_y, axis=0)
@@ -44,7 +45,7 @@ def best_corner(at: Pixels, size: tuple[float, float], inside: Any, obstacles: P
 
 
 def along_steps(corners: Pixels) -> list[list[float]]:
-    """Points along a line that goes from each corner first up or down, then to the right.
+    """Points along a step line, which goes from each corner first up or down, then to the right.
 
     >>> along_steps(np.array([[0.0, 0.0], [40.0, 30.0]]))
     [[0.0, 0.0], [0.0, 20.0], [0.0, 30.0], [20.0, 30.0]]
@@ -57,7 +58,7 @@ def along_steps(corners: Pixels) -> list[list[float]]:
 
 
 def around(at: Pixels, radius: float) -> list[list[float]]:
-    """Points on a circle."""
+    """Twelve points on a circle around `at`."""
     turns = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     return [
         [at[0] + radius * x, at[1] + radius * y] for x, y in zip(np.cos(turns), np.sin(turns), strict=True)
@@ -65,7 +66,7 @@ def around(at: Pixels, radius: float) -> list[list[float]]:
 
 
 def words_of(axes: "Axes", renderer: Any) -> list[list[float]]:
-    """Points all over the texts that the axes have already."""
+    """Points all over the texts that are already on the axes."""
     found: list[list[float]] = []
     for text in axes.texts:
         box = text.get_window_extent(renderer)

@@ -1,4 +1,4 @@
-"""The two scales of a benchmark's picture: recall, where each 9 has its room, and milliseconds."""
+"""The scales of the benchmark's picture: recall, with equal room for each 9, and milliseconds."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Recall of 1 has a place too: it stands where a miss of so little would.
+# Keeps the place of recall 1 finite: it is drawn where 1 - LEAST_MISS would be on a pure log scale.
 LEAST_MISS = 3e-4
 TICKS = (0.0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
-# Of each power of ten, as few as give so many ticks.
+# The first of these sets of steps within a power of ten that gives at least FEW ticks is used.
 FEW = 4
 TICK_STEPS = (
     (1.0,),
@@ -21,7 +21,7 @@ TICK_STEPS = (
 
 
 def place(recall: float) -> float:
-    """Where a recall stands: each 9 takes as much room as the one before.
+    """Place of a recall on the axis: -log10 of the missed share, so that each 9 takes equal room.
 
     >>> [round(place(recall), 2) for recall in (0.0, 0.9, 0.99, 1.0)]
     [-0.0, 1.0, 1.99, 3.52]
@@ -30,7 +30,7 @@ def place(recall: float) -> float:
 
 
 def recall_axis(axes: "Axes", which: Literal["x", "y"], lowest: float) -> None:
-    """Of axes whose points stand at `place` of their recall, from `lowest` to 1."""
+    """Set ticks and limits of an axis whose points are at `place` of their recall, from `lowest` to 1."""
     ticks = [tick for tick in TICKS if tick >= lowest]
     labels = ["1" if tick == 1 else plain(tick) for tick in ticks]
     places = [place(tick) for tick in ticks]
@@ -45,7 +45,7 @@ def recall_axis(axes: "Axes", which: Literal["x", "y"], lowest: float) -> None:
 
 
 def milliseconds_axis(axes: "Axes", values: Sequence[float]) -> None:
-    """Logarithmic, with plain numbers, as few a power of ten as say enough."""
+    """Make the y axis logarithmic, with ticks at a few plain numbers."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.set_yscale("log")
@@ -58,7 +58,7 @@ def milliseconds_axis(axes: "Axes", values: Sequence[float]) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two, four of them at least where steps of a tenth of a power of ten allow it.
+    """Round numbers between two limits: at least `FEW` where the finest of `TICK_STEPS` allows it.
 
     >>> [[f"{tick:g}" for tick in _ticks(*ends)] for ends in ((0.03, 8.0), (1.0, 2.5))]
     [['0.05', '0.1', '0.2', '0.5', '1', '2', '5'], ['1', '1.2', '1.5', '2', '2.5']]
@@ -73,7 +73,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def plain(share: float) -> str:
-    """Without the 0 in front.
+    """A share without the leading 0.
 
     >>> plain(0.95), plain(0.0)
     ('.95', '0')
@@ -82,7 +82,7 @@ def plain(share: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Two digits that say something.
+    """Milliseconds to two significant digits.
 
     >>> milliseconds(0.042), milliseconds(0.1), milliseconds(3.41), milliseconds(57.2)
     ('0.042', '0.10', '3.4', '57')

@@ -1,4 +1,4 @@
-"""What a section of the page is made of."""
+"""The parts of a page's section: text, plots, tables."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from retrieval.reporting.page.svg import Plot
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, a second line of one in small; the first cell of every row is its heading.
+    """A table of text cells. A cell's second line is set small; the first cell of a row is its heading.
 
     Attributes:
-        strong: places of rows to emphasise.
-        words: places of columns that hold words, not figures, besides the first.
-        numbered: whether rows are the numbered parts of a bar, to be shown with their colours.
+        strong: places of the rows to emphasise.
+        words: places of the columns, besides the first, that hold words, not figures.
+        numbered: whether the rows are the parts of a `stacked_bar`, shown with their numbers and colours.
     """
 
     caption: str
@@ -25,11 +25,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Text, then plots, then tables.
+    """One section of the page: text, then plots, then tables.
 
     Attributes:
         key: its id in the page.
-        small: whether its plots are small multiples, to be set side by side.
+        small: whether its plots are small multiples, set side by side.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""What each plot of the page draws, by matplotlib, on a figure that `svg.inline_svg` gives it."""
+"""The kinds of plots on the page, drawn by matplotlib on a figure that `svg.inline_svg` makes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[["Figure"], None]
-ROW, FRAME = 21.0, 46.0  # heights of one row of dots, and of the axis below all
-# One marker and one colour for each kind of stage.
+ROW, FRAME = 21.0, 46.0  # heights of one row of dots and of the axis below them, in points
+# Marker and colour of each kind of stage.
 STYLES = {"baseline": ("s", BASELINE), "retrieval": ("o", RETRIEVAL), "reranked": ("D", RERANKED)}
 
 
 def kind_of(stage: str) -> str:
-    """Whether a stage is a baseline, retrieval alone, or re-ranked."""
+    """The kind of a stage: baseline, retrieval alone, or re-ranked."""
     if stage in ("exact", "ann"):
         return "retrieval"
     return "reranked" if stage.endswith("+rerank") or stage == "neural_mf" else "baseline"
@@ -29,10 +29,10 @@ class Dot:
     """One row of a dot plot.
 
     Attributes:
-        value, low, high: the figure and its interval; None where there is none, as in a heading.
-        kind: see `STYLES`.
-        strong: its label in bold.
-        hollow: whether the dot is.
+        value, low, high: the figure and its interval; None for a row without a dot, such as a heading.
+        kind: a key of `STYLES`.
+        strong: whether the label is bold.
+        hollow: whether the dot is drawn hollow.
     """
 
     label: str
@@ -46,7 +46,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """One line over a shared x axis; `low` and `high` are its band, where it has one."""
+    """One line over a shared x axis; `low` and `high` are the edges of its band, empty without one."""
 
     label: str
     x: tuple[float, ...]
@@ -59,26 +59,26 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines with one y axis."""
+    """Lines that share one y axis."""
 
     title: str
     lines: tuple[Line, ...]
 
 
 def dots_height(dots: Sequence[Dot]) -> float:
-    """Of a figure for so many rows."""
+    """Height of a dot plot with these rows, in points."""
     return FRAME + ROW * len(dots)
 
 
 def dot_plot(
     dots: Sequence[Dot], axis: str, *, zero: bool = False, limits: tuple[float, float] | None = None
 ) -> Draw:
-    """Figures with intervals, one a row from the top.
+    """A plot of figures with intervals, one per row from the top.
 
     Args:
-        axis: what the figures are.
-        zero: whether the figures are differences, for which 0 is marked.
-        limits: of the x axis; from the figures unless given.
+        axis: label of the x axis.
+        zero: whether to mark 0, as for differences.
+        limits: ends of the x axis; None takes them from the figures.
     """
 
     def draw(figure: "Figure") -> None:
@@ -110,13 +110,13 @@ def dot_plot(
 
 
 def shared_limits(dots: Sequence[Dot]) -> tuple[float, float]:
-    """From 0 to a little beyond the highest interval, for small multiples."""
+    """Limits of the x axis for small multiples: from 0 to a little beyond the highest interval."""
     highest = max((dot.high for dot in dots if dot.high is not None), default=0.0)
     return 0.0, highest * 1.05 or 1.0
 
 
 def stacked_bar(shares: dict[str, float]) -> Draw:
-    """Shares of a whole side by side, in their order, numbered as in the legend."""
+    """A bar of the shares of a whole, side by side in their order, numbered as in the legend."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
@@ -155,13 +155,14 @@ def line_panels(
     mark: tuple[float, str] | None = None,
     zero: bool = False,
 ) -> Draw:
-    """Panels of lines below each other over one x axis.
+    """A plot of panels with lines, one below the other over a shared x axis.
 
     Args:
-        logarithmic: whether the x axis is, with a tick at every x.
+        x_label: label of the x axis.
+        logarithmic: whether the x axis is logarithmic, with a tick at every x.
         whole: whether x are whole numbers.
-        mark: an x to mark, and by what words.
-        zero: whether the figures are differences, for which 0 is marked.
+        mark: an x to mark, and its label.
+        zero: whether to mark 0, as for differences.
     """
 
     def draw(figure: "Figure") -> None:
@@ -206,7 +207,7 @@ def _every_x(axes: "Axes", panels: Sequence[Panel]) -> None:
 
 
 def _spread_labels(ticks: Sequence[float]) -> list[str]:
-    """Labels of ascending ticks on a logarithmic axis; those that the next would overlap are empty.
+    """Labels of ascending ticks on a logarithmic axis; a label that the next would overlap is empty.
 
     >>> _spread_labels([10, 20, 50, 100, 112])
     ['10', '20', '50', '', '112']

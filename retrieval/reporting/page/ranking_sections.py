@@ -1,4 +1,4 @@
-"""The sections on ranked lists: stages, paired comparisons, groups of users."""
+"""The page's sections on ranked lists: stages, paired comparisons, groups of users."""
 
 from retrieval.evaluation.stages import served_stage_in, stage_name
 from retrieval.reporting.page.layout import Section, Table
@@ -23,7 +23,7 @@ MARKS = "Squares are baselines, circles retrieval alone, diamonds re-ranked list
 
 
 def stages(document: Document) -> Section | None:
-    """Every stage with its intervals."""
+    """The section with every stage's metrics and intervals; None without stages."""
     k, found = document.get("k"), document.get("stages")
     if not found:
         return None
@@ -61,7 +61,7 @@ def stages(document: Document) -> Section | None:
 
 
 def comparisons(document: Document) -> Section | None:
-    """Differences of NDCG, user by user."""
+    """The section with the paired differences of NDCG; None without comparisons."""
     k, found = document.get("k"), document.get("comparisons")
     if not found:
         return None
@@ -99,7 +99,7 @@ def comparisons(document: Document) -> Section | None:
 
 
 def groups(document: Document) -> Section | None:
-    """Warm, cold and new users side by side."""
+    """The section with the groups of users side by side; None without groups."""
     k, found = document.get("k"), [each for each in document.get("groups") or () if each.get("ndcg")]
     if not found:
         return None
@@ -189,13 +189,13 @@ def _difference_dot(entry: Document, k: int | None) -> Dot:
 
 
 def _difference(entry: Document, k: int | None) -> tuple[str, ...]:
-    """Mean, interval, p and what they let one say."""
+    """Cells of a comparison: mean, interval, p-value and verdict."""
     estimate = ndcg(entry, k)
     mean, ends = signed(value(estimate)), signed_interval(estimate)
     return mean, ends, p_value(entry.get("p_value")), verdict(estimate)
 
 
 def _with_interval(estimate: Document | None) -> str:
-    """Both in one cell."""
+    """Figure and interval in one cell."""
     figure = number(value(estimate))
     return f"{figure}\n{interval(estimate)}" if measured(estimate) else figure

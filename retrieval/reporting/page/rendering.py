@@ -1,4 +1,4 @@
-"""A report document to the page that shows it."""
+"""Renders a report document as an HTML page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,14 @@ SPLITS = {"time": "by time", "random": "at random: train knows everybody’s fut
 
 
 def render_page(document: Document, settings: Mapping[str, Any] | None = None) -> str:
-    """The whole page; it refers to nothing outside itself.
+    """Render the whole page, which refers to nothing outside itself.
 
-    The same document gives the same page, byte by byte, with the same matplotlib.
+    The same document gives the same bytes with the same version of matplotlib.
 
     Args:
-        document: what `Report.to_json` gives, or what was read from a report.json; sections whose keys
-            are missing or empty are left out.
-        settings: the build's settings, as the manifest has them.
+        document: what `Report.to_json` gives, or a report.json that was read; a section whose keys are
+            missing or empty is left out.
+        settings: the build's settings, as in the manifest.
     """
     from importlib.resources import files
 
@@ -45,7 +45,7 @@ def render_page(document: Document, settings: Mapping[str, Any] | None = None) -
 
 
 def page_sections(document: Document, settings: Mapping[str, Any] | None = None) -> list[Section]:
-    """What there is to show, from the lists people get down to the settings."""
+    """The sections that the document has figures for, from the ranked lists down to the settings."""
     found = (
         ranking_sections.stages(document),
         ranking_sections.comparisons(document),
@@ -62,7 +62,7 @@ def page_sections(document: Document, settings: Mapping[str, Any] | None = None)
 
 
 def _facts(document: Document) -> list[tuple[str, str]]:
-    """What must be known to read any figure."""
+    """The facts at the top of the page: split, slices, protocol and served stage."""
     split = document.get("split") or {}
     facts = []
     if "kind" in split:

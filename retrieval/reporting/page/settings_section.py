@@ -1,4 +1,4 @@
-"""The section on how all was counted and built."""
+"""The page's section on the settings of the build and of the evaluation."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,10 @@ from retrieval.reporting.page.words import Document, count, number, signed, sign
 
 
 def settings(document: Document, build: Mapping[str, Any] | None) -> Section | None:
-    """What was counted how, what was chosen, and with what the build was told to work."""
+    """The section with chosen settings, the search over the towers' settings and the build's settings.
+
+    None without any of them.
+    """
     chosen = {
         "k": document.get("k"),
         "protocol": document.get("protocol"),
@@ -34,7 +37,7 @@ def settings(document: Document, build: Mapping[str, Any] | None) -> Section | N
 
 
 def _tuning(found: Document) -> Table:
-    """What a search over settings tried, gained and left."""
+    """Table of the search over the towers' settings: trials, gain, and whether they were taken."""
     k, gain = found.get("k"), found.get("gain")
     rows = [
         ("trials", count(found.get("trials"))),

@@ -1,4 +1,7 @@
-"""The sections on what is behind the lists: losses, training, candidates, re-ranker, ratings, index."""
+"""The page's sections on single stages: funnel, training, candidates, re-ranker, ratings, index.
+
+A section is None where the document has no figures for it.
+"""
 
 from retrieval.reporting.page.layout import Section, Table
 from retrieval.reporting.page.plots import Dot, Line, Panel, dot_plot, dots_height, line_panels, stacked_bar
@@ -22,7 +25,7 @@ VALIDATED = {"TwoTowerBPR": "validation NDCG@10", "NeuralMF": "validation RMSE"}
 
 
 def funnel(document: Document) -> Section | None:
-    """What became of all relevant items."""
+    """The section with the share of relevant items that each stage loses."""
     found = document.get("attribution")
     if not found or not found.get("shares"):
         return None
@@ -52,7 +55,7 @@ def funnel(document: Document) -> Section | None:
 
 
 def training(document: Document) -> Section | None:
-    """Loss and validation by epoch."""
+    """The section with loss and validation by epoch."""
     found = {name: curve for name, curve in (document.get("training") or {}).items() if curve}
     if not found:
         return None
@@ -93,7 +96,7 @@ def _training_plot(key: str, name: str, curve: list[Document], validated: str) -
 
 
 def depth(document: Document) -> Section | None:
-    """Quality and latency against the number of candidates."""
+    """The section with NDCG and latency by the number of candidates."""
     found = document.get("depth")
     if not found or not found.get("points"):
         return None
@@ -151,7 +154,7 @@ def _depth_panels(points: list[Document], k: int | None) -> list[Panel]:
 
 
 def reranker(document: Document) -> Section | None:
-    """The weights of the predicted rating and of the trend, and what each would gain on validation."""
+    """The section with the weights of the blend and their gains on validation."""
     found = document.get("rerank")
     if not found or not found.get("validation_curve"):
         return None
@@ -217,7 +220,7 @@ def _weight_table(curve: list[Document], weight: str, label: str, chosen: float 
 
 
 def ratings(document: Document) -> Section | None:
-    """Errors of predicted ratings."""
+    """The section with the errors of predicted ratings."""
     found = document.get("rating")
     if not found or not found.get("rows"):
         return None
@@ -252,14 +255,14 @@ def ratings(document: Document) -> Section | None:
 
 
 def _with_ends(found: Document, key: str) -> str:
-    """An error and, where there is one, its interval, in one cell."""
+    """An error with its interval, if it has one, in one cell."""
     figure, (low, high) = number(found.get(key), 4), found.get(f"{key}_interval") or (None, None)
     ends = interval({"value": found.get(key), "low": low, "high": high}, 4)
     return figure if ends == MISSING else f"{figure}\n{ends}"
 
 
 def index(document: Document) -> Section | None:
-    """What the approximate index loses and saves."""
+    """The section with recall and latency of the approximate index."""
     found = document.get("ann")
     if not found:
         return None

@@ -1,7 +1,7 @@
-"""Matplotlib figures as inline SVG: page colours, page fonts, ids of their own, the same bytes each time.
+"""Matplotlib figures as inline SVG with the page's colours and fonts, unique ids and reproducible bytes.
 
-Nothing of matplotlib's global state is kept: figures are objects of their own, and settings are those of
-a fresh installation, whatever the user's matplotlibrc says, for as long as one figure is drawn.
+Drawing leaves matplotlib's global state as it was. While a figure is drawn, the settings are those of a fresh
+installation, whatever the user's matplotlibrc says.
 """
 
 import io
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Drawn at this width; the page scales it by little, so that text stays readable on a telephone.
+# Width of every plot in points. The page scales it little, so that text stays readable on a telephone.
 WIDTH = 350
 FONT_SIZE = 11
-# Colours that matplotlib is told, and the page's variables that take their places.
+# Placeholder colours for matplotlib; the page's variables replace them in the SVG.
 INK, MUTED, GRID, PAPER, ON = "#010101", "#020202", "#030303", "#040404", "#050505"
 BASELINE, RETRIEVAL, RERANKED = "#060606", "#070707", "#080808"
 PARTS = ("#111111", "#121212", "#131313", "#141414", "#151515", "#161616")
@@ -34,7 +34,7 @@ VARIABLES = {
     RETRIEVAL: "--retrieval",
     RERANKED: "--reranked",
 } | {colour: f"--part-{place}" for place, colour in enumerate(PARTS, start=1)}
-# The page's light scheme, for pictures that are files of their own.
+# The page's light scheme, for pictures that are separate files.
 LIGHT = {
     INK: "#1b1f24",
     MUTED: "#59616b",
@@ -49,7 +49,7 @@ SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "text.parse_math": False,
-    "font.family": ["DejaVu Sans"],  # which comes with matplotlib: text is measured alike everywhere
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so that text is measured alike everywhere
     "font.size": FONT_SIZE,
     "axes.titlesize": FONT_SIZE,
     "axes.titleweight": "bold",
@@ -81,10 +81,10 @@ class Plot:
     """One plot to draw.
 
     Attributes:
-        name: begins its ids; must be the only one of its name in a page.
-        title, description: what it shows, for those who do not see it.
-        height: in units of `WIDTH`.
-        draw: puts it onto an empty figure.
+        name: prefix of its ids, unique within a page.
+        title, description: its content in words, for readers who do not see it.
+        height: in the unit of `WIDTH`.
+        draw: draws it onto an empty figure.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Plot:
 
 
 def inline_svg(plot: Plot) -> str:
-    """The plot as an <svg> element to be put into an HTML page."""
+    """The plot as an <svg> element for an HTML page."""
     root = ET.fromstring(_drawn(plot))
     _without_namespaces(root)
     for leftover in [each for each in root if each.tag == "metadata"]:
@@ -120,7 +120,7 @@ def inline_svg(plot: Plot) -> str:
 
 
 def _drawn(plot: Plot) -> bytes:
-    """What matplotlib writes."""
+    """The SVG file that matplotlib writes."""
     buffer = io.BytesIO()
     with own_settings(SETTINGS):
         from matplotlib.figure import Figure
@@ -133,7 +133,7 @@ def _drawn(plot: Plot) -> bytes:
 
 @contextmanager
 def own_settings(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Matplotlib as freshly installed but for these settings, and quiet, inside the block."""
+    """Inside the block matplotlib has its default settings and these, and logs nothing below errors."""
     with _quiet():
         import matplotlib
 
@@ -145,20 +145,20 @@ def own_settings(settings: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Matplotlib tells of its font cache and the like; those who build a bundle need not know."""
+    """Silence matplotlib's messages, such as those about its font cache, which do not concern a build."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of glyphs that the measuring font lacks; browsers have others
+            warnings.simplefilter("ignore")  # about glyphs that DejaVu Sans lacks; browsers have other fonts
             yield
     finally:
         logger.setLevel(level)
 
 
 def _without_namespaces(root: ET.Element) -> None:
-    """HTML knows <svg> and what is in it by itself, and `href` needs no prefix any more."""
+    """Drop the namespaces: HTML knows <svg> without them, and `href` needs no prefix."""
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
         for key in [key for key in element.attrib if "}" in key]:
@@ -172,7 +172,10 @@ def _in_page_style(style: str) -> str:
 
 
 def _own_ids(root: ET.Element, name: str) -> None:
-    """Ids that nothing refers to go; the others, which every figure has alike, get the plot's name."""
+    """Drop ids that nothing refers to, and prefix the others with the plot's name.
+
+    Matplotlib gives every figure the same ids, which would clash within a page.
+    """
     refers = re.compile(r"(?<=url\(#)[^)]+|(?<=^#).+")
     used: dict[str, str] = {}
     for element in root.iter():

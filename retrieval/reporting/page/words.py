@@ -1,4 +1,4 @@
-"""Figures and verdicts of a report document in words; whatever is missing is a dash."""
+"""Figures, intervals and verdicts of a report document as text; a missing figure is a dash."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ MISSING = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """With so many digits behind the point.
+    """A figure with so many decimal places.
 
     >>> number(0.26649), number(None)
     ('0.266', '–')
@@ -24,7 +24,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """With its sign; 0 has a plus.
+    """A difference with its sign; 0 has a plus.
 
     >>> signed(0.0321), signed(-0.00001)
     ('+0.0321', '+0.0000')
@@ -33,7 +33,7 @@ def signed(value: float | None, digits: int = 4) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Of 0 to 1.
+    """A share of 0 to 1 in percent.
 
     >>> percent(0.9538)
     '95.4%'
@@ -51,7 +51,7 @@ def count(value: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """To three digits.
+    """A p-value to three decimal places.
 
     >>> p_value(0.00042), p_value(0.0321)
     ('< 0.001', '0.032')
@@ -62,7 +62,7 @@ def p_value(value: float | None) -> str:
 
 
 def interval(estimate: Document | None, digits: int = 3) -> str:
-    """Its two ends.
+    """The two ends of an interval.
 
     >>> interval({"value": 0.2, "low": 0.1, "high": 0.3})
     '0.100 to 0.300'
@@ -71,7 +71,7 @@ def interval(estimate: Document | None, digits: int = 3) -> str:
 
 
 def signed_interval(estimate: Document | None) -> str:
-    """The two ends of a difference.
+    """The two ends of the interval of a difference.
 
     >>> signed_interval({"value": 0.0, "low": -0.1, "high": 0.1})
     '-0.1000 to +0.1000'
@@ -85,12 +85,12 @@ def value(estimate: Document | None) -> float | None:
 
 
 def measured(estimate: Document | None) -> bool:
-    """Whether there is anything to draw."""
+    """Whether figure and interval are all there, so that a plot can draw them."""
     return estimate is not None and not any(_absent(estimate.get(key)) for key in ("value", "low", "high"))
 
 
 def ndcg(entry: Document, k: int | None) -> Document | None:
-    """The NDCG, or difference of NDCG, that an entry of the document holds, whichever its key."""
+    """The NDCG, or difference of NDCG, of an entry of the document, under any of its possible keys."""
     for key in (f"ndcg@{k}", "difference", "ndcg"):
         if isinstance(entry.get(key), Mapping):
             found: Document = entry[key]
@@ -111,7 +111,7 @@ def verdict(difference: Document | None, lower_is_better: bool = False) -> Verdi
 
 
 def headline(document: Document) -> str:
-    """One sentence: where the served list stands against the strongest baseline."""
+    """The headline of the page: the served list against the strongest baseline, in one sentence."""
     k, stages, served = document.get("k"), document.get("stages") or {}, served_stage_in(document)
     if document.get("judged_users") == 0:
         return "No test user has a relevant item, so no list can be compared with another."
@@ -147,7 +147,7 @@ def headline(document: Document) -> str:
 
 
 def listed(parts: Iterable[str]) -> str:
-    """a, b and c.
+    """Parts as one clause.
 
     >>> listed(["a", "b", "c"])
     'a, b and c'

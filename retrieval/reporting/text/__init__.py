@@ -1,1 +1,1 @@
-"""Prints reports on a terminal."""
+"""Reports as text for a terminal of 80 columns."""

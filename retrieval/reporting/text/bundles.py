@@ -1,4 +1,4 @@
-"""How bundles are printed: as a list, and one by one."""
+"""Bundles as text: the list of all, and one in detail."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from retrieval.reporting.text.tables import format_table, printable, wrap
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
-    """A bundle in short, as plain JSON types."""
+    """The summary of a bundle, as plain JSON types."""
     manifest = entry.manifest
     return {
         "name": entry.name,
@@ -28,7 +28,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def list_text(entries: Sequence[Entry]) -> str:
-    """The table of `bundles list`."""
+    """Everything that `bundles list` prints."""
     header = ["name", "state", "data", "rows", "NDCG@10", "MiB"]
     text = format_table(header, [_line(entry) for entry in entries], right=[3, 4, 5], shrink=[2])
     words = "NDCG@10: of the served lists on validation. Times in names are UTC."
@@ -57,7 +57,7 @@ def _line(entry: Entry) -> list[str]:
 
 
 def show_text(entry: Entry, manifest: Manifest, report: dict[str, Any], model: dict[str, Any]) -> str:
-    """What `bundles show` says of one.
+    """Everything that `bundles show` prints of a bundle.
 
     Args:
         report: the bundle's report.json.
@@ -104,7 +104,7 @@ def show_text(entry: Entry, manifest: Manifest, report: dict[str, Any], model: d
 
 
 def whole_text(entry: Entry) -> str:
-    """What `bundles verify` says of a bundle that is whole."""
+    """The line of `bundles verify` for an undamaged bundle."""
     files = 0 if entry.manifest is None else len(entry.manifest.files)
     return f"{entry.name}: whole, {files} files, {mebibytes(entry.n_bytes)} MiB"
 

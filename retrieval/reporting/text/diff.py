@@ -1,4 +1,4 @@
-"""The difference of two bundles as text: A is the one, B the other, and differences are B - A."""
+"""The difference of two bundles as text: A is `one`, B is `other`, and differences are B - A."""
 
 import json
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ METRIC_NAMES = {"precision": "Precision", "recall": "Recall", "ndcg": "NDCG"}
 DIGEST_SHOWN = 12
 TIMES = ("split.validation_start", "split.test_start")
 COUNTS = ("data.", "split.counts.")
-# Of what a change of the catalogue says: what is no count of what it did.
+# The entries of a catalogue change that do not count what it did.
 NOT_DONE = ("at", "what", "items", "tombstones")
 
 
 def diff_text(diff: BundleDiff) -> str:
-    """Everything `retrieval bundles diff` prints without --json: at most 80 columns."""
+    """Everything that `retrieval bundles diff` prints without --json: at most 80 columns."""
     parts = [_identities(diff), *_settings(diff), _catalogue(diff), *_overlap(diff.overlap)]
     return "\n\n".join([*parts, *_quality(diff)])
 
@@ -44,7 +44,7 @@ def _identities(diff: BundleDiff) -> str:
 
 
 def _changes(bundle: Identity) -> str:
-    """Such as add (2 added), compact."""
+    """The catalogue changes of a bundle, such as: add (2 added), compact."""
     steps = []
     for change in bundle.changes:
         counts = ", ".join(f"{n:,} {what}" for what, n in change.items() if what not in NOT_DONE and n)
@@ -53,7 +53,7 @@ def _changes(bundle: Identity) -> str:
 
 
 def _settings(diff: BundleDiff) -> list[str]:
-    """A table for each group of values that has differences, and a line on the groups without."""
+    """A table for each group of values with differences, and one line that names the groups without."""
     groups = {
         "Settings": diff.settings,
         "Libraries and machine": diff.environment,
@@ -66,7 +66,7 @@ def _settings(diff: BundleDiff) -> list[str]:
 
 
 def _table(name: str, values: Sequence[Difference]) -> str:
-    """A line for each value; those too long for that follow below, a line for each side."""
+    """A table line for each value; values too long for it follow below, on a line for each side."""
     rows = [[each.name, _value(each.name, each.one), _value(each.name, each.other)] for each in values]
     room = (WIDTH - max(cell_width(printable(text)) for text in (name, *(row[0] for row in rows))) - 4) // 2
     short = [row for row in rows if all(cell_width(printable(text)) <= room for text in row[1:])]
@@ -78,7 +78,7 @@ def _table(name: str, values: Sequence[Difference]) -> str:
 
 
 def _value(name: str, value: Any) -> str:
-    """A value of the manifest as people read it.
+    """A value of the manifest as text: times as dates, digests cut, counts with thousands separators.
 
     >>> _value("split.test_start", 889237269.0), _value("data.rows", 100000), _value("tune", None)
     ('1998-03-07 02:21:09', '100,000', '-')
@@ -95,7 +95,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def _time(moment: float | str) -> str:
-    """Unix seconds, or ISO 8601, as 1998-03-07 02:21:09 in UTC; what no calendar has as it is."""
+    """Unix seconds or ISO 8601 as 1998-03-07 02:21:09 in UTC; unchanged if no calendar has such a date."""
     try:
         if isinstance(moment, str):
             at = datetime.fromisoformat(moment).astimezone(UTC)
@@ -148,7 +148,7 @@ def _overlap(overlap: ListOverlap) -> list[str]:
 
 
 def _moved(by: str, lacks: str, items: Sequence[MovedItem]) -> str:
-    """The items that one lists for more users, with how many in each."""
+    """The items that one bundle lists for more users, with the number of users in each."""
     rows = [
         [
             each.item,
@@ -176,7 +176,7 @@ def _quality(diff: BundleDiff) -> list[str]:
 
 
 def _judges(quality: QualityDiff) -> str:
-    """Who judges which, and what a difference therefore means."""
+    """The test users of each bundle, and whether differences are paired."""
     ndcg = quality.stages[0].metrics[-1]
     one, other = (
         f"{users:,} test users ({relevant:,} with a relevant item)"
@@ -212,7 +212,7 @@ def _stage_table(stage: StageDiff, quality: QualityDiff) -> str:
 
 
 def _standing(stage: StageDiff, quality: QualityDiff) -> str:
-    """What the intervals let one say, metrics of the same verdict together."""
+    """The verdicts in a sentence, metrics of the same verdict together."""
     phrases = {
         "better": "better" if quality.paired else "higher",
         "worse": "worse" if quality.paired else "lower",

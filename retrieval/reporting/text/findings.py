@@ -34,7 +34,7 @@ def findings(report: Report) -> str:
 
 
 def _standing(report: Report) -> str:
-    """Where the served list stands against every baseline."""
+    """The served list against every baseline."""
     if not report.judged_users:
         return "No test user has a relevant item, so no list can be compared with another."
     phrases = {
@@ -73,7 +73,7 @@ def _index(report: Report) -> str:
 
 
 def _loss(report: Report) -> list[str]:
-    """What approximate search does to the list that would be served."""
+    """The change of the final list's NDCG by approximate search."""
     rerank = "+rerank" if report.served.endswith("+rerank") else ""
     pair = (f"ann{rerank}", f"exact{rerank}")
     change = next((each for each in report.comparisons if (each.stage, each.against) == pair), None)
@@ -86,7 +86,7 @@ def _loss(report: Report) -> list[str]:
 
 
 def _choice(ann: AnnReport) -> list[str]:
-    """How the index was chosen, and what answers."""
+    """How the index was chosen, and whether exact search serves in its place."""
     choice = ann.choice
     if choice is None:
         return []
@@ -137,13 +137,13 @@ def _weights(choice: BlendChoice) -> str:
 
 
 def _gains(weight: str, curve: tuple[tuple[float, float, Estimate], ...]) -> list[str]:
-    """What each weight tried gained on validation."""
+    """The gain on validation of each weight that was tried."""
     tried = [(f"{value:g}", signed(gain.value)) for value, _, gain in curve if value > 0]
     return format_columns([f"  {weight}", "  gain"], tried) if tried else []
 
 
 def _depth(report: Report) -> list[str]:
-    """What more or fewer candidates would gain and cost."""
+    """NDCG and latency by the number of candidates."""
     curve = report.depth
     if curve is None:
         return []

@@ -1,4 +1,4 @@
-"""A benchmark as text for people: the front, the kinds, filters, and what they mean in words."""
+"""An index benchmark as text: Pareto front, kinds of index, filters, and a verdict in words."""
 
 import math
 
@@ -13,7 +13,7 @@ LONGEST_LABEL = 16
 
 
 def benchmark_text(found: Benchmark) -> str:
-    """Everything `benchmark` prints without --json: at most 80 columns."""
+    """Everything that `benchmark` prints without --json: at most 80 columns."""
     return "\n\n".join((_heading(found), _points(found), _kinds(found), _filters(found), _words(found)))
 
 
@@ -28,7 +28,7 @@ def _heading(found: Benchmark) -> str:
 
 
 def _points(found: Benchmark) -> str:
-    """The front, the chosen point and exact search, fastest first."""
+    """Table of the Pareto front, the bundle's index and exact search, fastest first."""
     front = {point.name for point in found.front}
     named = {point.name: point for point in (*found.front, found.chosen, found.exact)}
     low = [name for name, point in named.items() if point.recall < LOWEST_RECALL and point != found.chosen]
@@ -55,7 +55,7 @@ def _points(found: Benchmark) -> str:
 
 
 def _kinds(found: Benchmark) -> str:
-    """What each kind of index takes, and its fastest setting that meets the target."""
+    """Table of each kind's memory, build time and fastest setting that meets the target."""
     target = recall_text(found.enough) if found.recall_target is None else f"{found.recall_target:g}"
     rows = []
     for factory in dict.fromkeys(point.factory for point in found.points):
@@ -129,7 +129,7 @@ def _verdict(found: Benchmark) -> str:
 
 
 def _faster(found: Benchmark) -> list[str]:
-    """What would find enough in clearly less time than what answers."""
+    """The fastest setting with enough recall, if it is clearly faster than the one that serves."""
     answers = found.chosen if found.serves == "ann" else found.exact
     best = min((point for point in found.points if point.recall >= found.enough), key=_time)
     if best == found.exact or compare_speed(best.p50_ms, answers.p50_ms).verdict != "faster":
@@ -162,7 +162,7 @@ def _count(number: int, what: str) -> str:
 
 
 def recall_text(recall: float) -> str:
-    """Cut, not rounded, so that only what finds everything has a 1.
+    """Recall to four digits, cut, not rounded, so that only complete recall is 1.
 
     >>> recall_text(0.99999), recall_text(0.95), recall_text(1.0)
     ('.9999', '.9500', '1')
@@ -171,6 +171,6 @@ def recall_text(recall: float) -> str:
 
 
 def ms(value: float) -> str:
-    """Milliseconds, three digits or so: 0.055, 1.23, 12.3, 1,234."""
+    """Milliseconds to about three digits: 0.055, 1.23, 12.3, 1,234."""
     digits = 3 if value < 0.9995 else 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:,.{digits}f}"

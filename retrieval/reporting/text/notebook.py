@@ -1,4 +1,4 @@
-"""The reference notebook's tables with its reported figures beside ours, for `--preset notebook`."""
+"""The reference notebook's tables, its reported figures beside ours, for `--preset notebook`."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from retrieval.bundles.manifest import RecordedTraining
     from retrieval.training.curves import TrainingHistory
 
-# What the notebook reports for the whole of MovieLens 1M: RMSE and MAE, the three metrics at 10,
-# validation RMSE of NeuralMF and loss of TwoTowerBPR after each of five epochs.
+# The notebook's figures for the whole of MovieLens 1M: RMSE and MAE, the three metrics at 10, and after each
+# of five epochs the validation RMSE of NeuralMF and the loss of TwoTowerBPR.
 RATING = {"RMSE": 0.9371, "MAE": 0.7358}
 RANKING = {
     "neural_mf": {"precision": 0.0252, "recall": 0.0044, "ndcg": 0.0160},
@@ -30,11 +30,11 @@ METRICS = {"precision": "Precision", "recall": "Recall", "ndcg": "NDCG"}
 
 @dataclass(frozen=True)
 class Curves:
-    """How the two models trained: what each epoch ended with.
+    """The training curves of the two models, one figure per epoch.
 
     Attributes:
         bpr_loss: mean training loss of TwoTowerBPR.
-        validation_rmse: of NeuralMF; empty where there are no ratings.
+        validation_rmse: of NeuralMF; empty without ratings.
     """
 
     bpr_loss: tuple[float, ...]
@@ -42,7 +42,7 @@ class Curves:
 
     @classmethod
     def of(cls, towers: "TrainingHistory", neural_mf: "TrainingHistory | None") -> "Curves":
-        """From a build."""
+        """Read the curves off the histories of a build."""
         rated = () if neural_mf is None else neural_mf.curve
         validated = tuple(record.validation for record in rated if record.validation is not None)
         return cls(tuple(record.loss for record in towers.curve), validated)
@@ -58,7 +58,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the notebook's tables, here and as it was reported."""
+    """One figure of the notebook's tables: measured here, and as the notebook reports it."""
 
     model: str
     name: str
@@ -67,7 +67,7 @@ class Figure:
 
 
 def notebook_text(report: Report, curves: Curves) -> str:
-    """Every figure the notebook reports beside the same figure here.
+    """Every figure that the notebook reports, beside the same figure measured here.
 
     Args:
         report: by the notebook's protocol, k 10.
@@ -90,7 +90,7 @@ def notebook_text(report: Report, curves: Curves) -> str:
 
 
 def notebook_json(report: Report, curves: Curves) -> dict[str, Any]:
-    """The same for programs; a figure that does not exist is null."""
+    """The same figures as a JSON document; a figure that does not exist is null."""
     figures = [
         {"model": each.model, "figure": each.name, "here": asdict(each.here), "reported": each.reported}
         for each in _figures(report)
@@ -104,7 +104,7 @@ def notebook_json(report: Report, curves: Curves) -> dict[str, Any]:
 
 
 def _figures(report: Report) -> list[Figure]:
-    """NeuralMF's first; nothing of it where there are no ratings."""
+    """Figures of NeuralMF, where there are ratings, then those of TwoTowerBPR."""
     found = []
     if report.rating is not None:
         here = {"RMSE": report.rating.rmse, "MAE": report.rating.mae}

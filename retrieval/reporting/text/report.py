@@ -1,4 +1,4 @@
-"""The report as text for people: the stage table, the differences, and what they mean in words."""
+"""The report as text: heading, tables of stages, differences, funnel and groups, then the findings."""
 
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.stages import stage_name
@@ -15,12 +15,12 @@ from retrieval.reporting.text.tables import WIDTH, format_table, shorten, wrap
 from retrieval.reporting.text.user_groups import groups_text
 
 SPLITS = {"time": "split by time", "random": "split AT RANDOM"}
-# A verdict that would make the table too wide.
+# Shorter words for a verdict that would make the table too wide.
 IN_A_TABLE = {"no clear difference": "unclear"}
 
 
 def report_text(report: Report) -> str:
-    """Everything `evaluate` prints without --json: at most 80 columns, a screen or so of lines."""
+    """Everything that `evaluate` prints without --json: at most 80 columns, about a screen of lines."""
     tables = (_stages(report), _differences(report), *_losses(report), *groups_text(report))
     return "\n\n".join((_heading(report), *tables, findings(report)))
 
@@ -89,7 +89,7 @@ def _stages(report: Report) -> str:
 
 
 def _differences(report: Report) -> str:
-    """What each step of the system changes, and where its final list stands; the rest is in the JSON."""
+    """Comparisons with exact search, and of the served list with all others; the JSON has the rest."""
     rows = [
         [
             f"{stage_name(each.stage)} vs {stage_name(each.against)}",
@@ -106,7 +106,7 @@ def _differences(report: Report) -> str:
 
 
 def _losses(report: Report) -> list[str]:
-    """What became of the relevant items, a line a fate."""
+    """The funnel, one line for each outcome of a relevant item."""
     funnel = report.funnel
     if funnel is None:
         return []
@@ -119,6 +119,6 @@ def _losses(report: Report) -> list[str]:
         "dropped by re-ranker": f"found, re-ranked below the top {funnel.k}",
         "below top k": f"found, below the top {funnel.k}",
     }
-    rows = [[f"  {words[fate]}", f"{part:.1%}"] for fate, part in funnel.shares.items()]
+    rows = [[f"  {words[outcome]}", f"{part:.1%}"] for outcome, part in funnel.shares.items()]
     header = [f"What became of {funnel.relevant:,} relevant test items", "share"]
     return [format_table(header, rows, right=[1])]

@@ -1,4 +1,4 @@
-"""Plain tables and paragraphs for people, within 80 columns of a terminal."""
+"""Plain tables and paragraphs within 80 columns of a terminal."""
 
 import re
 import textwrap
@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 
 WIDTH = 80
-# Controls, lone surrogates, line separators and what turns the direction of writing: titles and ids
-# come from data, and a terminal obeys them.
+# Control characters, lone surrogates, line separators and marks of writing direction. Titles and ids come
+# from data, and a terminal would obey these characters.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NARROWEST = 8
 
@@ -22,8 +22,7 @@ def format_table(
 
     Args:
         right: positions of the columns that are aligned to the right.
-        shrink: positions of the columns whose cells are shortened where the table is wider than
-            `WIDTH`, the first of them first.
+        shrink: positions of the columns to shorten, in this order, where the table is wider than `WIDTH`.
 
     >>> print(format_table(["item", "score"], [["Alien", "1.5"]], right=[1]))
     item   score
@@ -68,7 +67,7 @@ def format_columns(labels: Sequence[str], columns: Sequence[tuple[str, ...]]) ->
 
 
 def printable(text: str) -> str:
-    r"""The same text with everything a terminal would obey rather than show written as an escape.
+    r"""The text with characters that a terminal would obey rather than show written as escapes.
 
     >>> print(printable("Alien \x1b[31m(1979)"))
     Alien \x1b[31m(1979)
@@ -87,12 +86,12 @@ def cell_width(text: str) -> int:
 
 def _width(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me", "Cf") or "\u1160" <= character <= "\u11ff":
-        return 0  # the latter are the vowels and finals of Korean syllables written in parts
+        return 0  # the range holds vowels and finals of Korean syllables written in parts
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def shorten(text: str, width: int) -> str:
-    """At most `width` columns, printable, an ellipsis in place of what was cut.
+    """The printable text in at most `width` columns; an ellipsis marks a cut.
 
     >>> shorten("Shawshank Redemption", 10)
     'Shawshank…'
@@ -109,7 +108,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def wrap(text: str) -> str:
-    """One paragraph on lines of at most `WIDTH` characters, all but the first indented.
+    """A paragraph on lines of at most `WIDTH` characters, all but the first indented.
 
     >>> print(wrap("retrieval " * 9))
     retrieval retrieval retrieval retrieval retrieval retrieval retrieval retrieval

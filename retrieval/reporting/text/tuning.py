@@ -1,4 +1,4 @@
-"""What a search over settings found, in words."""
+"""The result of the search over the towers' settings as a paragraph."""
 
 from retrieval.evaluation.choices import TuningResult, described
 from retrieval.reporting.text.figures import share, signed, signed_interval
@@ -7,7 +7,7 @@ FLATTERS = "The best of many is best by luck too; what is left of this gain is i
 
 
 def tuning_text(result: TuningResult) -> str:
-    """One paragraph."""
+    """Trials, gain on validation and whether the best settings were taken."""
     first = "the defaults" if not result.held else f"the settings as given ({_held(result)} held)"
     if result.best is None or result.gain is None or result.gain_error is None:
         return (

@@ -1,4 +1,4 @@
-"""The groups of the report as text: who gets good lists, and where a baseline would do better."""
+"""The report's groups of users as text: NDCG by group, and where a baseline is better."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from retrieval.reporting.text.tables import format_table, wrap
 if TYPE_CHECKING:
     from retrieval.evaluation.report import GroupReport
 
-# Eight figures fit beside a group only under short names.
+# Short names, so that eight figures fit beside a group.
 COLUMNS = {
     "popularity": "pop.",
     "recent_popularity": "recent",
@@ -24,7 +24,7 @@ COLUMNS = {
 
 
 def groups_text(report: Report) -> list[str]:
-    """A table of the groups and how the served lists stand in them; nothing where all users are warm."""
+    """A table of the groups with its reading in words; nothing where all users are warm."""
     groups = report.groups
     if all(group.history is None for group in groups):
         return []
@@ -51,7 +51,7 @@ def _figures(group: "GroupReport", stages: list[str]) -> list[str]:
 
 
 def _standing(groups: "tuple[GroupReport, ...]") -> str:
-    """Who is served what, and every baseline that is above it."""
+    """The stage served to each group, and the baselines that are better."""
     clearly = _groups_below(groups, beyond_interval=True)
     slightly = _groups_below(groups, beyond_interval=False)
     sentences = [_served(groups)]
@@ -65,7 +65,7 @@ def _standing(groups: "tuple[GroupReport, ...]") -> str:
 
 
 def _groups_below(groups: "tuple[GroupReport, ...]", beyond_interval: bool) -> str:
-    """The groups in which the served list is below baselines, and by how much; empty where there are none."""
+    """The groups where the served list is below a baseline, and by how much; empty if there are none."""
     found = []
     for group in groups:
         shortfalls = [
@@ -81,7 +81,7 @@ def _groups_below(groups: "tuple[GroupReport, ...]", beyond_interval: bool) -> s
 
 
 def _served(groups: "tuple[GroupReport, ...]") -> str:
-    """Which stage answers whom; the cold are all answered alike."""
+    """The stage served to each kind of user; all cold users are served by the same one."""
     kinds = {"cold" if group.history else group.name: group.served for group in groups}
     clauses = [
         f"{stage_name(stage)} to {' and '.join(kind for kind, by in kinds.items() if by == stage)}"
