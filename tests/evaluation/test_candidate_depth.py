@@ -178,7 +178,7 @@ def test_the_curve_goes_to_json() -> None:
 def test_an_evaluation_searches_for_candidates_once(
     tiny_build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retrieval.evaluation.evaluate import evaluate as evaluation
+    from retrieval.evaluation import evaluate as evaluation
 
     asked: list[int] = []
     whole = evaluation.find_candidates
