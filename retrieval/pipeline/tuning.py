@@ -96,7 +96,7 @@ def _outcome(result: TuningResult) -> str:
 
 
 def _index_takes(settings: BuildSettings, dimension: int, n_items: int) -> bool:
-    """Whether towers of this dimension go into the index that was asked for."""
+    """Whether vectors of this dimension fit the index string of the settings."""
     try:
         check_index(replace(settings, towers=replace(settings.towers, dimension=dimension)), n_items)
     except UsageError:

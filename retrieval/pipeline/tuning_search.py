@@ -1,4 +1,4 @@
-"""A search over the few settings of the towers that matter, on validation, for a table of one's own."""
+"""Searches the few settings of the towers that matter most, by NDCG on validation."""
 
 import time
 from collections.abc import Callable
@@ -27,25 +27,25 @@ TowerTrial = Callable[[TowerSettings, OnMemberEpoch], MetricValues]
 HALF_LIVES = (10.0, 30.0, 90.0, 365.0, None)
 DIMENSIONS = (32, 64, 128)
 RATES, L2S = (1e-3, 3e-2), (1e-4, 1e-1)
-# Of the negatives that are usual with the tower: its default divided and multiplied.
+# Factors on the default number of negatives.
 NEGATIVES = (0.25, 0.5, 1, 2, 4)
 
 
 class Pruned(Exception):
-    """A trial that is behind the others is given up."""
+    """Stops a trial that falls behind the others."""
 
 
 def searched_space(
     base: TowerSettings, held: tuple[str, ...], *, has_times: bool, dimensions: tuple[int, ...] = DIMENSIONS
 ) -> "dict[str, BaseDistribution]":
-    """What is searched, by the names of `TowerSettings`; each range has the value of `base` in it.
+    """The search space, by the names of `TowerSettings`; every range includes the value of `base`.
 
-    Left out is what `held` names, what does nothing to these towers and this table, and an l2 of 0,
-    which lies on no logarithmic scale, and what has one value only.
+    The space leaves out the settings that `held` names, settings without effect on these towers or this
+    table, settings with one possible value, and an l2 of 0, which no logarithmic scale has.
 
     Args:
-        has_times: whether there is a recency to weigh.
-        dimensions: to choose from.
+        has_times: whether the table has timestamps, so that recency weights have an effect.
+        dimensions: the dimensions to choose from.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
@@ -90,21 +90,21 @@ def search_settings(
     k: int,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[TowerSettings, TuningResult]:
-    """The settings to build with: `base`, or better ones where validation is sure of them.
+    """The settings to build with: `base`, or better ones where validation is sure of the gain.
 
-    `base` is tried first. Every trial trains all members of the towers, so that what is compared is what
-    would be built: joined members have less noise than one, and a dimension that is enough for one may
-    be too small for all. One that falls behind the others is given up before its first member is done.
+    The search tries `base` first. Every trial trains all members of the towers, because that is what a
+    build trains: joined members have less noise than one, and a dimension that is enough for one may be too
+    small for all. A trial that falls behind the others stops before its first member is done.
 
-    The best of many trials is best by luck too: it is taken only if its gain over `base`, list by list
-    on the same seed, is larger than the gain's own standard error.
+    The best of many trials is partly luck: the search takes it only if its gain over `base`, paired by list
+    and on the same seed, is larger than the standard error of the gain.
 
     Args:
         run_trial: sees train and validation only.
-        plan: no trial begins when its minutes are over; one that runs is finished.
+        plan: no trial starts after its minutes; a running one is finished.
         space: see `searched_space`.
-        study: what was tried before is not tried again, see `studies`.
-        seed: of what is proposed; the same whether a search goes on or runs through.
+        study: holds the trials of earlier searches, see `tuning_trials`.
+        seed: of the proposals; a resumed search makes the same proposals as an uninterrupted one.
 
     Raises:
         DataError: if training breaks down with `base`.
@@ -125,7 +125,7 @@ def search_settings(
 
 @dataclass(frozen=True)
 class _Search:
-    """One trial after the other."""
+    """Runs one trial after the other."""
 
     run_trial: TowerTrial
     base: TowerSettings
@@ -150,7 +150,7 @@ class _Search:
         self.study.add_first(params, self.space, values, curve)
 
     def try_next(self) -> None:
-        # Drawn anew for each trial, so that a search that goes on proposes what one that ran through would.
+        # Seeded anew for each trial: a resumed search makes the same proposals as an uninterrupted one.
         trial = self.study.ask(self.space, self.seed)
         settings = replace(self.base, **trial.params)
         self._phase(described(trial.params))

@@ -1,4 +1,4 @@
-"""The trials of a search, kept by optuna: in memory, or in a file that survives whatever ends the process."""
+"""Keeps the trials of a search with optuna: in memory, or in a file that outlasts a crash."""
 
 import base64
 import hashlib
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 FOLDER = "tuning"  # beside the bundles
 NAME = "towers"
-# Part of every key. Another one whenever the same settings would give other towers than before.
+# Part of every key. Raise it whenever the same settings give other towers than before.
 FORMAT_VERSION = 1
 VALUES, FIRST = "merits", "first"  # the names that these have in the file
-# A trial is given up when its best figure so far is below the median of the others at the same epoch; not
-# while there are fewer of them, and not earlier, so that slow learners have their chance.
+# A trial stops when its best value so far is below the median of the others at the same epoch. The minimum
+# number of trials and of epochs gives slow learners a chance.
 TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING = 5, 5
-LOCK_SUFFIX = ".lock"  # of optuna's own lock beside the file
+LOCK_SUFFIX = ".lock"  # optuna's own lock beside the file
 
 
 def require_optuna() -> None:
-    """Find out at once, not after the training.
+    """Check for optuna before anything is trained.
 
     Raises:
         EnvironmentProblem: if the optional package is missing.
@@ -48,7 +48,7 @@ def require_optuna() -> None:
 
 
 def study_key(*parts: Any) -> str:
-    """A name for a study: the same for the same parts, which are of plain JSON types."""
+    """Name of a study: equal parts, of plain JSON types, give equal names."""
     text = json.dumps([FORMAT_VERSION, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -67,11 +67,10 @@ class Tried:
 
 
 class Study:
-    """All trials of one search, the first settings among them.
+    """All trials of one search, including the first settings.
 
-    What was interrupted half way counts for nothing: it is tried again. Figures of merit are kept for the
-    first settings and for what was the best when it was tried, in single precision; of the others only
-    the mean is needed.
+    An interrupted trial does not count and is run again. The study keeps the metric values of the first
+    settings and of every trial that was the best so far, in single precision; of the others only the mean.
     """
 
     def __init__(self, study: "optuna.Study") -> None:
@@ -79,36 +78,36 @@ class Study:
 
     @property
     def tried(self) -> int:
-        """Trials that came to an end, however they did."""
+        """The number of trials that completed, were pruned or failed."""
         return sum(trial.state.is_finished() for trial in self._trials())
 
     @property
     def pruned(self) -> int:
-        """Trials that were given up half way."""
+        """The number of trials that were stopped half way."""
         return self._count("PRUNED")
 
     @property
     def failed(self) -> int:
-        """Trials whose training broke down."""
+        """The number of trials whose training broke down."""
         return self._count("FAIL")
 
     @property
     def first(self) -> Tried | None:
-        """The first settings; None before they are tried."""
+        """The trial of the first settings; None before it completes."""
         found = self._complete(is_first=True)
         return _tried(found[0]) if found else None
 
     @property
     def best(self) -> Tried | None:
-        """The best of the others, the earliest of equals; None before one of them was tried to the end."""
+        """The best of the other trials, the earliest of equals; None before one of them completes."""
         found = self._complete(is_first=False)
         return _tried(max(found, key=_value)) if found else None
 
     def check(self) -> None:
-        """Read what a search will need.
+        """Read everything that a search needs.
 
         Raises:
-            ValueError, KeyError, TypeError: if it is not there.
+            ValueError, KeyError, TypeError: if a part is missing or malformed.
         """
         first, best = self.first, self.best
         if first is not None and best is not None and first.values.shape != best.values.shape:
@@ -121,10 +120,10 @@ class Study:
         values: MetricValues,
         curve: dict[int, float],
     ) -> None:
-        """Put the first settings down, in one step.
+        """Record the trial of the first settings, in one step.
 
         Args:
-            curve: validation figure by epoch, as others report it.
+            curve: validation figure by epoch, as the other trials report it.
         """
         import optuna
 
@@ -138,27 +137,27 @@ class Study:
         self._study.add_trial(trial)
 
     def ask(self, space: "dict[str, BaseDistribution]", seed: int) -> "optuna.Trial":
-        """The next settings to try, the same for the same seed and the same trials that came to an end."""
+        """The next settings to try; the same seed and the same finished trials give the same proposal."""
         import optuna
 
         self._study.sampler = optuna.samplers.TPESampler(seed=(seed + 1_000_003 * self.tried) % 2**32)
         return self._study.ask(space)
 
     def tell(self, trial: "optuna.Trial", values: MetricValues) -> None:
-        """It was tried to the end."""
+        """Record a completed trial."""
         value = float(values.mean())
         if all(value > _value(other) for other in self._complete(is_first=False)):
             trial.set_user_attr(VALUES, _packed(values))
         self._study.tell(trial, value)
 
     def tell_pruned(self, trial: "optuna.Trial") -> None:
-        """It was given up half way."""
+        """Record a trial that was stopped half way."""
         import optuna
 
         self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
     def tell_failed(self, trial: "optuna.Trial") -> None:
-        """Its training broke down."""
+        """Record a trial whose training broke down."""
         import optuna
 
         self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -179,12 +178,12 @@ class Study:
 
 @contextmanager
 def open_study(path: Path | None) -> Iterator[Study]:
-    """A study in a file, what is there already included, or in memory; optuna says nothing meanwhile.
+    """Open a study in a file, with its earlier trials, or in memory; optuna logs nothing meanwhile.
 
-    Nobody else may use the file at the same time: the build lock of its folder is held.
+    The caller holds the build lock of the folder, so no other process uses the file.
 
     Args:
-        path: of the file, a line of JSON a step; None: in memory.
+        path: of the file, with one line of JSON for each step; None: in memory.
 
     Raises:
         ArtifactError: if the file is no study.
@@ -216,17 +215,18 @@ def _created(storage: "optuna.storages.JournalStorage | None") -> "optuna.Study"
 
 
 def _opened(path: Path) -> Study:
-    """The file's, without what a killed process left half done."""
+    """The study of a file, without the unfinished line that a killed process may leave."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_name(path.name + LOCK_SUFFIX).unlink(missing_ok=True)  # optuna would wait for its holder
+        # A lock that a killed process left: optuna would wait for it.
+        path.with_name(path.name + LOCK_SUFFIX).unlink(missing_ok=True)
         if path.exists():
             whole, newline, _ = path.read_bytes().rpartition(b"\n")
             for line in whole.split(b"\n") if newline else ():
-                json.loads(line)  # optuna writes behind a last line that it cannot read
+                json.loads(line)  # optuna itself would append to a damaged line
             os.truncate(path, len(whole) + len(newline))
         study = Study(_created(JournalStorage(JournalFileBackend(str(path)))))
         study.check()

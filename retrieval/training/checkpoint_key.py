@@ -1,4 +1,4 @@
-"""Everything the trained weights of a build depend on, by the names that people know."""
+"""The checkpoint key: everything that the trained weights of a build depend on, by readable names."""
 
 import hashlib
 from dataclasses import asdict
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retrieval.data.users import UserTable
     from retrieval.training.checkpoints import Key
 
-# Whose numbers come another way out of the next version: generators, kernels, decompositions.
+# Another version may give other numbers: random generators, kernels, matrix decompositions.
 LIBRARIES = ("torch", "numpy", "scipy")
 
 
@@ -25,13 +25,13 @@ def checkpoint_key(
     settings: BuildSettings,
     device: torch.device,
 ) -> "Key":
-    """What has to be the same for a build to go on from another one's checkpoints.
+    """A build goes on from checkpoints only if its key equals theirs.
 
-    Left out is what comes after training, such as the index. A search for settings is in it as it was
-    asked for; what it found is a checkpoint itself.
+    The key leaves out what comes after training, such as the index. It holds the request for a search over
+    settings; the outcome of the search is a checkpoint itself.
 
     Args:
-        interactions: their digest.
+        interactions: the digest of the table.
         device: to train on.
     """
     key: dict[str, Any] = {
@@ -47,14 +47,14 @@ def checkpoint_key(
         "device": _described(device),
         **{name: version(name) for name in LIBRARIES},
     }
-    if settings.tune is not None:  # which tries no dimension that the index could not take
+    if settings.tune is not None:  # the search tries only dimensions that fit the index
         key |= {f"`tune`'s {name}": value for name, value in asdict(settings.tune).items()}
         key["index"] = settings.index
     return key
 
 
 def _digest(table: "ItemTable | UserTable | None") -> str | None:
-    """SHA-256 of all that a table says, in its own order."""
+    """SHA-256 of the contents of a table, in its own order."""
     if table is None:
         return None
     sha = hashlib.sha256()
@@ -64,7 +64,7 @@ def _digest(table: "ItemTable | UserTable | None") -> str | None:
 
 
 def _described(device: torch.device) -> str:
-    """The kind of device with what its kernels go by."""
+    """The kind of device, with what decides the kernels that run on it."""
     if device.type == "cuda":
         return f"cuda, {torch.cuda.get_device_name(device)}"
     return f"{device.type}, {torch.backends.cpu.get_cpu_capability()}"

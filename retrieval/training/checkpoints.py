@@ -1,4 +1,4 @@
-"""Checkpoints of a build that is running or was stopped: a file for each fit, from which `resume` goes on."""
+"""Checkpoints of a running or stopped build: one file for each fit; `resume` goes on from them."""
 
 import json
 import re
@@ -16,10 +16,10 @@ from retrieval.training.checkpoint_files import Tensors, damaged, packed, unpack
 
 FOLDER = "checkpoints"  # beside the bundles
 SUFFIX = ".checkpoint"
-WHOLE = f"[!.]*{SUFFIX}"  # not what is unfinished
-# Part of every key. Another one whenever what is kept, or the weights of the same settings, would be others.
+WHOLE = f"[!.]*{SUFFIX}"  # unfinished files start with a dot
+# Part of every key. Raise it whenever the format changes, or the same settings give other weights.
 FORMAT_VERSION = 1
-# Of training between two checkpoints of a fit; writing one takes some hundredths of a second.
+# Seconds of training between two checkpoints of a fit; writing one takes some hundredths of a second.
 SECONDS = 5.0
 
 Key = dict[str, Any]
@@ -27,13 +27,13 @@ Key = dict[str, Any]
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Attributes:
         path: the file, for errors.
-        epoch: after which epoch; None: the fit is finished.
-        tensors: whoever saved them knows their names, shapes and dtypes.
-        document: the rest, of plain JSON types.
+        epoch: the last finished epoch; None: the fit is finished.
+        tensors: arrays by name; the code that saves them defines names, shapes and dtypes.
+        document: the rest of the state, of plain JSON types.
     """
 
     path: Path
@@ -43,15 +43,15 @@ class Saved:
 
 
 class Checkpoints:
-    """The checkpoints of one build; without a folder nothing is kept and nothing found. See `open`.
+    """The checkpoints of one build; without a folder it keeps and finds nothing. See `open`.
 
-    The build lock of the folder's artifacts is held: nobody else writes here.
+    The caller holds the build lock of the artifacts, so no other process writes here.
 
     Args:
-        folder: is made with the first checkpoint.
-        key: what the weights depend on, by the names that people know, of plain JSON types.
+        folder: made with the first checkpoint.
+        key: see `checkpoint_key`; of plain JSON types.
         seconds: of training between two checkpoints of a fit; `SECONDS` unless given.
-        clock: seconds that only grow.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class Checkpoints:
         self._seconds = SECONDS if seconds is None else seconds
         self._clock = clock
         self._last = clock()
-        self._number = 0  # of the last checkpoint
-        self._epochs = dict[str, int | None]()  # what there is to go on from
+        self._number = 0  # of the latest checkpoint
+        self._epochs = dict[str, int | None]()  # epoch of each checkpoint, by its title
 
     @classmethod
     def open(
         cls, folder: Path, key: Key, progress: Progress, *, resume: bool, seconds: float | None = None
     ) -> "Checkpoints":
-        """For a build that goes on from what lies in a folder, or begins anew and removes it.
+        """Open the folder of a build that resumes, or clear it for a build that begins anew.
 
         Raises:
-            ArtifactError: if one that would be read is damaged.
-            UsageError: if they are of a build with other data or settings.
-            EnvironmentProblem: if what an earlier build left cannot be removed.
+            ArtifactError: if a checkpoint to resume from is damaged.
+            UsageError: if the checkpoints are of a build with other data or settings.
+            EnvironmentProblem: if an old checkpoint cannot be removed.
         """
         checkpoints = cls(folder, key, seconds=seconds)
         if not resume:
@@ -97,26 +97,26 @@ class Checkpoints:
         """The checkpoint of one fit.
 
         Args:
-            title: names it, to people too; another one for every fit of a build.
+            title: readable and unique within a build; it names the file.
         """
         return Checkpoint(self, title)
 
     def path_of(self, title: str) -> Path | None:
-        """Where the checkpoint of a fit is; None without a folder."""
+        """The path of the checkpoint of a fit; None without a folder."""
         name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
         return self._folder and self._folder / f"{name}{SUFFIX}"
 
     @property
     def is_due(self) -> bool:
-        """Whether an epoch that is over now is to be kept."""
+        """Whether the last checkpoint is old enough to save another one now."""
         return self._folder is not None and self._clock() - self._last >= self._seconds
 
     def has(self, title: str, *, finished: bool = False) -> bool:
-        """Whether there is a checkpoint of a fit to go on from; of a finished one only, if asked."""
+        """Whether a fit has a checkpoint to go on from; with `finished`, one of the finished fit."""
         return title in self._epochs and (self._epochs[title] is None or not finished)
 
     def read(self, title: str) -> Saved | None:
-        """The checkpoint of a fit; None where there is none to go on from.
+        """The contents of the checkpoint of a fit; None where there is none.
 
         Raises:
             ArtifactError: if it is damaged.
@@ -129,10 +129,10 @@ class Checkpoints:
         return Saved(path, head["epoch"], tensors, head["document"])
 
     def write(self, title: str, epoch: int | None, tensors: Tensors, document: dict[str, Any]) -> None:
-        """Write a checkpoint in place of the fit's last one, in one step.
+        """Replace the checkpoint of a fit in one atomic step.
 
         Raises:
-            EnvironmentProblem: if it cannot be written; the last one is still there.
+            EnvironmentProblem: if it cannot be written; the previous one stays.
         """
         path = self.path_of(title)
         if path is None:
@@ -145,14 +145,14 @@ class Checkpoints:
                 make_folder(path.parent)
                 replace_file(path, data)
             except BaseException:
-                with suppress(OSError):  # something else is in it
+                with suppress(OSError):  # the folder holds something else
                     path.parent.rmdir()
                 raise
         self._epochs[title] = epoch
         self._last = self._clock()
 
     def _look(self) -> str | None:
-        """Find what there is and return the last of it, for people. All is read: damage is known at once."""
+        """Load every checkpoint, so that damage shows at once, and describe the latest."""
         assert self._folder is not None
         for path in sorted(self._folder.glob(WHOLE)):
             head = self._read(path)[1]
@@ -180,21 +180,21 @@ class Checkpoint:
 
     @property
     def exists(self) -> bool:
-        """Whether there is something to go on from."""
+        """Whether there is a checkpoint to go on from."""
         return self.checkpoints.has(self.title)
 
     @property
     def is_finished(self) -> bool:
-        """Whether that is the finished fit."""
+        """Whether the checkpoint is of the finished fit."""
         return self.checkpoints.has(self.title, finished=True)
 
     @property
     def is_due(self) -> bool:
-        """Whether an epoch that is over now is to be kept."""
+        """Whether the last checkpoint is old enough to save another one now."""
         return self.checkpoints.is_due
 
     def read(self) -> Saved | None:
-        """What was kept last; None where nothing was.
+        """The last saved state; None where there is none.
 
         Raises:
             ArtifactError: if it is damaged.
@@ -202,10 +202,10 @@ class Checkpoint:
         return self.checkpoints.read(self.title)
 
     def save(self, epoch: int | None, tensors: Tensors, document: dict[str, Any]) -> None:
-        """Keep the state after an epoch, or the finished fit (None).
+        """Save the state after an epoch, or the finished fit (None).
 
         Raises:
-            EnvironmentProblem: if it cannot be written; what was kept before still is.
+            EnvironmentProblem: if it cannot be written; the previous checkpoint stays.
         """
         self.checkpoints.write(self.title, epoch, tensors, document)
 
@@ -214,26 +214,26 @@ NOWHERE = Checkpoints()
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what builds left in a folder of checkpoints; there may be none.
+    """Remove all checkpoints, finished and unfinished; the folder may be missing.
 
     Raises:
-        EnvironmentProblem: if that fails.
+        EnvironmentProblem: if a file cannot be removed.
     """
     for pattern in (WHOLE, f"{UNFINISHED}*"):
         _remove(folder, pattern)
 
 
 def _remove(folder: Path, pattern: str) -> None:
-    """Remove files, and the folder if it is empty then."""
+    """Remove the files that match, then the folder if it is empty."""
     with writing_to(folder.parent):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
-    with suppress(OSError):  # not there, or something else is in it
+    with suppress(OSError):  # missing, or it holds something else
         folder.rmdir()
 
 
 def stamps(folder: Path) -> set[tuple[str, int, int]]:
-    """Every checkpoint in a folder: name, inode and time, another one whenever it is written."""
+    """Name, inode and time of every checkpoint in a folder; they change with every write."""
     with suppress(OSError):
         found = [(path.name, path.stat()) for path in folder.glob(WHOLE)]
         return {(name, stat.st_ino, stat.st_mtime_ns) for name, stat in found}
@@ -241,7 +241,7 @@ def stamps(folder: Path) -> set[tuple[str, int, int]]:
 
 
 def _check_key(path: Path, was: Key, now: Key) -> None:
-    """Raises: UsageError, with what differs."""
+    """Raise a UsageError that lists the differences, if there are any."""
     if was == now:
         return
     names = [name for name in {**now, **was} if was.get(name) != now.get(name)]

@@ -1,4 +1,4 @@
-"""How the training of a model went, epoch by epoch; without torch, so that whoever reads reports can."""
+"""Training histories, epoch by epoch; imports no torch, so that reading a report does not either."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +30,12 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """How a model's training went: the number of epochs behind the kept weights, and all that ran."""
+    """The training of one model.
+
+    Attributes:
+        epochs: the number of epochs behind the kept weights.
+        curve: one record for every epoch that ran.
+    """
 
     epochs: int
     curve: tuple[EpochRecord, ...]
@@ -54,7 +59,7 @@ TrainingCurves = dict[str, tuple[EpochRecord, ...]]
 
 
 def training_curves(towers: Sequence[TrainingHistory], neural_mf: TrainingHistory | None) -> TrainingCurves:
-    """The curves of a build by the models' names, members numbered; without NeuralMF where there was none."""
+    """The curves of a build by model; several members are numbered; without ratings there is no NeuralMF."""
     many = len(towers) > 1
     curves = {f"{TOWERS} {i}" if many else TOWERS: each.curve for i, each in enumerate(towers, start=1)}
     return curves if neural_mf is None else curves | {NEURAL_MF: neural_mf.curve}

@@ -1,4 +1,4 @@
-"""Chooses CPU or CUDA, and borrows torch: threads and determinism are set and given back."""
+"""Chooses CPU or CUDA; sets threads and determinism of torch for a block and restores them after it."""
 
 import os
 import warnings
@@ -14,9 +14,9 @@ CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def borrowed_torch(threads: int, device: torch.device | None = None) -> Iterator[None]:
-    """Let torch use this many threads inside the block, and compute the same every time on a GPU too.
+    """Inside the block torch uses this many threads, and repeats its results bit for bit on a GPU too.
 
-    The number of threads and the state of torch's random numbers are the caller's again after it.
+    After the block, the number of threads and the state of torch's random generator are the caller's again.
     """
     before, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(threads)
@@ -30,14 +30,14 @@ def borrowed_torch(threads: int, device: torch.device | None = None) -> Iterator
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Take those CUDA kernels whose sums do not depend on which thread comes first.
+    """Use CUDA kernels whose sums do not depend on the order of threads.
 
     See https://docs.pytorch.org/docs/stable/notes/randomness.html.
     """
     enabled = torch.are_deterministic_algorithms_enabled()
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
     os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # read when cuBLAS is first used
-    # Warns only: torch knows no other cumsum, and along short rows that one repeats.
+    # Warn only: torch has no deterministic cumsum, and the one it has repeats along short rows.
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with warnings.catch_warnings():

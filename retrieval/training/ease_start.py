@@ -1,4 +1,4 @@
-"""Where the history towers start: the closed-form solution of a linear model, as two narrow tables."""
+"""The start of the history towers: EASE's closed-form weights, factorised into two narrow tables."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from retrieval.training.linear_models import EASE_MAX_ITEMS, Ease
 
 Table = NDArray[np.float32]
 
-# EASE's l2 and how far its scores are drawn out; chosen on the rows before the 0.7 quantile of the half of
-# MovieLens 1M and of 100K.
+# EASE's l2, and a factor on its scores. Both were chosen on the rows
+# before the 0.7 quantile of time, of MovieLens 100K and of half of 1M.
 L2, SCALE = 300.0, 2.0
 
 
 @dataclass(frozen=True)
 class TowerStart:
-    """What the two tables of items begin with, beside chance.
+    """The values added to the random start of the two tables of items.
 
     Attributes:
         histories: shape (n_items, d), float32, for the user tower's table.
@@ -32,11 +32,12 @@ class TowerStart:
 def closed_form_start(positives: EncodedInteractions, dimension: int, seed: int) -> TowerStart | None:
     """EASE's item-to-item weights (Steck, WWW 2019) as a product of two tables, by truncated SVD.
 
-    A history tower scores an item by the sum of products of two item vectors, EASE by a sum of weights;
-    so EASE's weights, factorised, are towers already, and training starts where EASE ends.
+    EASE scores an item by a sum of weights over the history, a history tower by a sum of products of two
+    item vectors. EASE's weight matrix, factorised, is therefore a pair of towers, and training starts
+    close to EASE.
 
     Returns:
-        None where the catalogue is too large for EASE; training then starts from chance.
+        None where the catalogue is too large for EASE; training then starts from random vectors.
     """
     if positives.n_items > EASE_MAX_ITEMS:
         return None
@@ -44,8 +45,9 @@ def closed_form_start(positives: EncodedInteractions, dimension: int, seed: int)
     histories, items = (np.zeros((positives.n_items, dimension), dtype=np.float32) for _ in range(2))
     rank = min(dimension, positives.n_items - 1)
     if rank > 0 and weights.any():
-        # ARPACK starts from a vector: always the same one, so that builds repeat.
+        # ARPACK needs a start vector: a seeded one, so that builds repeat.
         start = np.random.default_rng(seed).standard_normal(positives.n_items).astype(np.float32)
+        # (n_items, n_items) ~ (n_items, rank) * (rank,) * (rank, n_items)
         left, sizes, right = svds(weights, k=rank, v0=start)
         root = SCALE * np.sqrt(sizes)
         histories[:, :rank], items[:, :rank] = left * root, right.T * root

@@ -1,4 +1,4 @@
-"""Training NeuralMF on ratings, with early stopping by its squared error."""
+"""Trains NeuralMF on ratings, with early stopping by squared error on validation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +21,12 @@ from retrieval.training.towers import to_numpy
 
 @dataclass(frozen=True)
 class FittedNeuralMF:
-    """A trained NeuralMF: its weights by name, its numpy twin and how training went.
+    """A trained NeuralMF. Weights, losses and validation figures are in the table's own scale of ratings.
 
-    Weights, losses and validation figures are in the table's own scale of ratings.
+    Attributes:
+        weights: by name.
+        model: the same network in numpy, for serving.
+        history: of the training.
     """
 
     weights: Weights
@@ -45,10 +48,10 @@ def fit_neural_mf(
     """Train NeuralMF on ratings with a squared loss.
 
     Args:
-        ratings: all interactions of train, not only the positives.
-        validation: ratings to stop early by, see `training.Loop`.
-        epochs: exactly this many instead, without validation: for the refit on all data.
-        checkpoint: what it goes on from, and where its state is kept.
+        ratings: all interactions of train, positive or not.
+        validation: ratings to stop early by, see `Loop`; None trains without.
+        epochs: train for exactly this many; None: up to `max_epochs`.
+        checkpoint: training goes on from it and keeps its state there; None keeps nothing.
 
     Raises:
         ValueError: if the interactions have no ratings.
@@ -77,7 +80,7 @@ def fit_neural_mf(
         order = torch.from_numpy(rng.permutation(len(ratings))).to(device)
         for rows in torch.split(order, settings.batch_size):
             unknown = torch.from_numpy(rng.random(len(rows)) < settings.unknown_users).to(device)
-            shown = users[rows].masked_fill(unknown, ratings.n_users)
+            shown = users[rows].masked_fill(unknown, ratings.n_users)  # the row of the unknown user
             loss = (model(shown, items[rows]) - values[rows]).square().mean()
             yield optimizer, loss, len(rows)
 
@@ -107,7 +110,7 @@ def fit_neural_mf(
 
 
 def _speak_for_unreached(weights: Weights, ratings: EncodedInteractions, settings: NeuralMFSettings) -> None:
-    """Give what training never reached the mean of the others, where chance would speak instead."""
+    """Give embeddings that training never reached the mean of the others; they are random otherwise."""
     users = np.r_[np.bincount(ratings.users, minlength=ratings.n_users), settings.unknown_users > 0]
     items = np.bincount(ratings.items, minlength=ratings.n_items)
     for name, reached in (("users.weight", users > 0), ("items.weight", items > 0)):

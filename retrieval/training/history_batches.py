@@ -1,4 +1,4 @@
-"""Training steps for the history user tower: what a user liked, parted into a history and what came next."""
+"""Training batches of the history tower: each user's positives split into a history and its targets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,22 +16,23 @@ from retrieval.training.recency import training_weights
 
 @dataclass(frozen=True)
 class HistoryBatch:
-    """One step of the history user tower: U users, each one's positives parted into history and targets.
+    """One step of the history user tower: U users, each one's positives split into history and targets.
 
     Attributes:
         users: (U,) int64, user rows.
-        history, history_starts: (H,) and (U,) int64: the histories' item rows, flat, and where each
-            user's begin.
-        targets, user_of: (P,) int64, positive item rows and each one's place in `users`.
+        history, history_starts: (H,) and (U,) int64: the item rows of all histories in one array, and
+            the position where each user's history starts.
+        targets, user_of: (P,) int64, positive item rows, and the position of their user in `users`.
         weights: (P,) float32.
-        catalogue: (K,) int64, the item rows that negatives are drawn from.
-        items_each: how many items each of those stands for, where they are a sample of all.
-        own_users, own_items: (O,) int64: places in `users` and in `catalogue` of their positives,
-            history and targets alike, which are nobody's negatives.
-        draws: (U, N) float32 in [0, 1): which negatives are drawn.
-        known: (n_items,) float32, 0 where the item is to be known by its features alone in this step;
-            None where there are no features.
-        described: (U,) float32, 0 where the user is to be known by his history alone; None likewise.
+        catalogue: (K,) int64, item rows that can be negatives.
+        items_each: the number of items that each of those stands for, where they are a sample.
+        own_users, own_items: (O,) int64: positions in `users` and in `catalogue` of the users' positives,
+            history and targets alike, which are no negatives of theirs.
+        draws: (U, N) float32 in [0, 1): random numbers that pick the negatives.
+        known: (n_items,) float32, 0 where only the features of an item speak for it in this step; None
+            where there are no item features.
+        described: (U,) float32, 0 where the features of a user are hidden in this step, so that their
+            history alone speaks; None where there are no user features.
     """
 
     users: Tensor
@@ -52,18 +53,18 @@ class HistoryBatch:
 class HistoryBatches:
     """Iterates over epochs of `HistoryBatch`es: every user with positives once an epoch, in a new order.
 
-    Each time a user's positives are parted anew: mostly by time, so that the tower learns what follows
-    a history, else at random; and into a history of any length, short ones often, so that it learns
-    what little a short one says.
+    Every epoch splits a user's positives anew: mostly by time, so that the tower learns what follows a
+    history, otherwise at random. Histories have any length and are often short, so that the tower learns
+    how little a short history says.
 
     Args:
         positives: ordered by user and item, as `EncodedInteractions` always are.
         settings: see `TowerSettings`.
         rng: the only source of chance.
         device: where the tensors go.
-        catalogue: item rows that can be negatives; every item unless given.
-        with_item_features, with_user_features: whether items and users are now and then to be known by
-            their features alone, and by their history alone.
+        catalogue: item rows that can be negatives, ascending; None: every item.
+        with_item_features: whether an item is sometimes known by its features alone.
+        with_user_features: whether a user is sometimes known by their history alone.
     """
 
     def __init__(
@@ -91,11 +92,11 @@ class HistoryBatches:
 
     @property
     def comparisons(self) -> int:
-        """Pairs of positive and negative an epoch compares, about: half of the positives are targets."""
+        """Pairs of a positive and a negative in an epoch, roughly: half of the positives are targets."""
         return -(int(self._lists.lengths()[self._users].sum()) * self._settings.negatives // -2)
 
     def epoch(self) -> Iterator[HistoryBatch]:
-        """Every user once; and again where all that a few users liked became history."""
+        """Every user once. Repeats if no batch had a target, which happens with very few positives."""
         order, trained = self._rng.permutation(self._users), not len(self._users)
         while not trained:
             for start in range(0, len(order), self._settings.batch_size):
@@ -105,7 +106,7 @@ class HistoryBatches:
                     yield batch
 
     def _places_in_time(self) -> NDArray[np.float32]:
-        """Each positive's place in its user's own order of time, from 0 to 1; equal times in any order."""
+        """Place of each positive in its user's order of time, in (0, 1): shape (n,); ties in random order."""
         data, chance = self._positives, self._rng.random(len(self._positives))
         times = chance if data.timestamps is None else data.timestamps
         order = np.lexsort((chance, times, data.users))
@@ -115,7 +116,7 @@ class HistoryBatches:
         return places
 
     def _history_shares(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The share of each user's positives that becomes history: uniform, or short (log-uniform)."""
+        """Share of each user's positives that becomes history, (U,): uniform, or short (log-uniform)."""
         share = self._rng.random(len(lengths))
         short = (np.exp(share * np.log(lengths + 1)) - 1) / (lengths + 1)
         return np.where(self._rng.random(len(lengths)) < self._settings.short_histories, short, share)
@@ -123,12 +124,14 @@ class HistoryBatches:
     def _batch(self, users: NDArray[np.int64]) -> HistoryBatch:
         settings, rng = self._settings, self._rng
         lists = self._lists.take(users)
-        lengths, user_of = lists.lengths(), lists.flat_users()
+        lengths, user_of = lists.lengths(), lists.flat_users()  # (U,) and (n,): n positives of the batch
+        # (n,): where each of them stands among all positives of train.
         positions = np.arange(len(user_of)) + np.repeat(
             self._lists.indptr[users] - lists.indptr[:-1], lengths
         )
         by_time = rng.random(len(users)) < settings.parted_by_time
         place = np.where(by_time[user_of], self._place_in_time[positions], rng.random(len(positions)))
+        # (n,): True joins the history, False is a target; a positive is never both.
         kept = place < self._history_shares(lengths)[user_of]
         kept_before = np.r_[0, np.cumsum(kept)]
         catalogue = self._negative_catalogue()
@@ -150,7 +153,7 @@ class HistoryBatches:
         )
 
     def _negative_catalogue(self) -> NDArray[np.int64]:
-        """All items that can be negatives, ascending; of a large catalogue a uniform sample."""
+        """Items that can be negatives, ascending; a uniform sample of a large catalogue."""
         size = self._settings.catalogue_sample
         if len(self._catalogue) <= size:
             return self._catalogue
@@ -165,7 +168,7 @@ class HistoryBatches:
 
 
 def places_in(catalogue: NDArray[np.int64], lists: ItemLists) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the items of q lists stand in a catalogue (ascending rows): lines and columns, without others."""
+    """Line and catalogue position of every item of q lists that the catalogue (ascending rows) has."""
     columns = np.minimum(np.searchsorted(catalogue, lists.items), len(catalogue) - 1)
     there = catalogue[columns] == lists.items
     return lists.flat_users()[there], columns[there]

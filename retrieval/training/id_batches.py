@@ -1,4 +1,4 @@
-"""Training steps for the id user tower: positives one by one, each with negatives of its user."""
+"""Training batches of the id tower: single positives, each with negatives of its user."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,19 +59,19 @@ class TripletBatches:
 
     @property
     def comparisons(self) -> int:
-        """Pairs of positive and negative an epoch compares."""
+        """Pairs of a positive and a negative in an epoch."""
         return len(self._trainable) * self._settings.negatives
 
     def epoch(self) -> Iterator[TripletBatch]:
-        """All positives once, in a new order; or as many, of users drawn uniformly."""
+        """All positives once in a new order, or as many draws by uniform users."""
         by_users = self._settings.user_sampling == "users"
         order = self._drawn_by_user() if by_users else self._rng.permutation(self._trainable)
         for start in range(0, len(order), self._settings.batch_size):
             yield self._batch(order[start : start + self._settings.batch_size])
 
     def _drawn_by_user(self) -> NDArray[np.int64]:
-        """Positions of positives, with replacement: a user uniformly, then one of his uniformly."""
-        # Whether there is a negative is the user's: all of his positives can be trained on, or none.
+        """Positions of positives, with replacement: sample a user, then one of their positives."""
+        # A user has negatives or has none, so all of their positives can be trained on, or none.
         users = np.unique(self._positives.users[self._trainable])
         drawn = self._rng.choice(users, size=len(self._trainable)) if len(users) else users
         return self._rng.integers(self._lists.indptr[drawn], self._lists.indptr[drawn + 1])

@@ -1,4 +1,4 @@
-"""Several towers become one: their scores are added up, and the sum is written as one inner product."""
+"""Joins several towers into one pair whose inner product approximates the mean of their scores."""
 
 from collections.abc import Sequence
 
@@ -15,20 +15,21 @@ Wide = NDArray[np.float64]
 def join(members: Sequence[TowerVectors], weights: NDArray[np.float32], dimension: int) -> TowerVectors:
     """One pair of towers whose scores are the mean of the members', as nearly as `dimension` allows.
 
-    Towers from other seeds make other mistakes, and their mean makes fewer (Hansen and Salamon, IEEE
-    TPAMI 1990). Side by side the members' vectors would be as many times as wide, to store and to
-    search; but the score of an item for a history is linear in both, a product of a table of histories
-    and a table of items, and the best product of a smaller width is its truncated singular value
-    decomposition (Eckart and Young, Psychometrika 1936).
+    Towers from different seeds make different mistakes, and their mean makes fewer (Hansen and Salamon,
+    IEEE TPAMI 1990). Concatenated, the members' vectors would be several times as wide to store and to
+    search. But a score is linear in both sides, a product of a table of histories and a table of items,
+    and the best product of a smaller width is the truncated singular value decomposition (Eckart and
+    Young, Psychometrika 1936).
 
     Args:
-        members: of history towers over the same users and items; one is returned as it is.
-        weights: shape (n_items,): how much each history row matters in that approximation, such as how
-            many histories the item is in.
+        members: history towers over the same users and items; a single one is returned unchanged.
+        weights: shape (n_items,): weight of each history row in the approximation, such as the number of
+            histories that hold the item.
         dimension: of the result, bias not counted.
     """
     if len(members) == 1:
         return members[0]
+    # m members, d columns each: tables are (n_items, m * d), the prior is (m * d,), users are (q, m * d).
     items = np.hstack([each.items[:, :-1] for each in members]).astype(np.float64)
     biases = np.mean([each.items[:, -1] for each in members], axis=0)
     share = 1 / len(members)
@@ -50,7 +51,7 @@ def join(members: Sequence[TowerVectors], weights: NDArray[np.float32], dimensio
 def _join_features(
     members: Sequence[FeatureVectors | None], to_user: Wide, to_item: Wide
 ) -> FeatureVectors | None:
-    """Features' vectors go the way of the items' they are a part of: all of it is linear."""
+    """Project the features' vectors like the item vectors that they are part of; everything is linear."""
     known = [each for each in members if each is not None]
     if len(known) < len(members):
         return None
@@ -65,17 +66,17 @@ def _join_features(
 
 
 def _projections(left: Wide, weights: Wide, right: Wide, dimension: int) -> tuple[Wide, Wide]:
-    """A and B, `dimension` wide, that bring (left A) (right B)' nearest to left right', its lines weighted.
+    """A and B, `dimension` wide, for which (left A) (right B)' is nearest to left right', by weighted lines.
 
-    Both sides are reduced to their triangular factors first, so that the decomposition is of a matrix
-    as small as the members are wide.
+    A QR decomposition reduces both sides first, so that the SVD is of a small square matrix, as wide as the
+    members together.
     """
     left_factor = np.asarray(np.linalg.qr(left * np.sqrt(weights)[:, None], mode="r"))
     right_factor = np.asarray(np.linalg.qr(right, mode="r"))
     before, sizes, after = np.linalg.svd(left_factor @ right_factor.T)
     kept = slice(0, min(dimension, len(sizes)))
     root = np.sqrt(sizes[kept])
-    # Of few items there are fewer products than `dimension`: the columns that are left stay 0.
+    # Few items give fewer singular values than `dimension`; the other columns stay 0.
     empty = np.zeros((left.shape[1], dimension - len(root)))
     # left = Q R, so Q u s^(1/2) = left R^-1 u s^(1/2). R is singular where there is less data than width.
     to_user = np.linalg.pinv(left_factor) @ before[:, kept] * root

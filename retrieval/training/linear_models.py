@@ -1,4 +1,4 @@
-"""Two linear models of items on items that are hard to beat: EASE and item-kNN."""
+"""Two linear item-to-item models that are hard to beat: EASE and item-kNN."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,15 +11,15 @@ from retrieval.arrays import Scorer
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.matrices import gram_matrix, positive_matrix
 
-# Above this EASE takes too much memory and time.
+# EASE inverts a dense n_items x n_items matrix; above this it takes too much memory and time.
 EASE_MAX_ITEMS = 10_000
-# Similarities held at a time while item-kNN looks for the largest.
+# Most similarities in memory at a time while item-kNN looks for the largest.
 SIMILARITIES_A_BLOCK = 8_000_000
 
 
 @dataclass(frozen=True)
 class Ease:
-    """A linear model of items on items, fitted in closed form (Steck, WWW 2019).
+    """A linear item-to-item model, fitted in closed form (Steck, WWW 2019).
 
     With G = X'X over the binary user x item matrix of positives and P = (G + l2 I)^-1, the weights
     are B = I - P diag(P)^-1: zero on the diagonal, so that no item predicts itself.
@@ -32,12 +32,12 @@ class Ease:
 
     @classmethod
     def fit(cls, positives: EncodedInteractions, l2: float) -> "Ease":
-        """Fit on positives; takes n_items squared numbers of memory and n_items cubed of time."""
+        """Fit on positives, in O(n_items^2) memory and O(n_items^3) time."""
         return cls.from_gram(gram_matrix(positives), l2)
 
     @classmethod
     def from_gram(cls, gram: NDArray[np.float64], l2: float) -> "Ease":
-        """As `fit`, from `gram_matrix`, which is the same for every l2 and is left as it is."""
+        """As `fit`, from `gram_matrix`, which is the same for every l2 and stays unchanged."""
         regularised = gram.copy()
         regularised[np.diag_indices_from(regularised)] += l2
         inverse = linalg.inv(regularised, overwrite_a=True, check_finite=False)
@@ -52,11 +52,11 @@ class Ease:
 
 @dataclass(frozen=True)
 class ItemKnn:
-    """Items are alike if the same people like them (Deshpande and Karypis, TOIS 2004).
+    """Items are similar if the same users like them (Deshpande and Karypis, TOIS 2004).
 
-    An item is the vector of its users, each weighted by ln(1 + n_items / the user's positives): who
-    likes everything says little. Similarity is the cosine; every item keeps its most similar others,
-    and a user's score of an item is the sum of what the user's positives give to it.
+    An item is the vector of its users, each weighted by ln(1 + n_items / positives of the user): a user who
+    likes everything says little. The similarity is the cosine, and every item keeps its most similar
+    others. A user's score of an item is the sum of its similarities to the user's positives.
 
     Attributes:
         similarities: (n_items, n_items), sparse float32; line i holds the items most similar to item
@@ -67,9 +67,9 @@ class ItemKnn:
 
     @classmethod
     def fit(cls, positives: EncodedInteractions, neighbours: int) -> "ItemKnn":
-        """Keep so many neighbours an item; equal similarities by item row.
+        """Keep this many neighbours of each item; equal similarities are ordered by item row.
 
-        Takes as much memory as is kept, and time for every pair of items that a user likes both.
+        Memory grows with the neighbours that are kept, time with the pairs of items that a user likes both.
         """
         matrix = positive_matrix(positives)
         counts = np.asarray(matrix.sum(axis=1)).ravel()
@@ -78,7 +78,7 @@ class ItemKnn:
         lengths = np.sqrt(np.asarray(weighted.power(2).sum(axis=0)).ravel())
         unit = sparse.csr_matrix(weighted @ sparse.diags(1 / np.maximum(lengths, 1e-12)), dtype=np.float32)
         items = sparse.csr_matrix(unit.T)
-        # Line i has at most this many entries: one for each positive of each user of item i.
+        # Upper bound of the entries of line i: one for each positive of each user of item i.
         bounds = np.minimum(matrix.T @ counts, positives.n_items)
         blocks = (np.cumsum(bounds) // SIMILARITIES_A_BLOCK).astype(np.int64)
         cuts = [*np.flatnonzero(np.diff(blocks, prepend=-1)).tolist(), positives.n_items]
@@ -86,7 +86,7 @@ class ItemKnn:
         return cls(sparse.csr_matrix(sparse.vstack(kept, format="csr")))
 
     def narrowed(self, neighbours: int) -> "ItemKnn":
-        """The same with fewer neighbours an item, as if fitted so."""
+        """The model that `fit` would give with fewer neighbours."""
         return ItemKnn(_strongest(self.similarities, 0, neighbours))
 
     def scorer(self, matrix: sparse.csr_matrix) -> Scorer:
@@ -95,7 +95,7 @@ class ItemKnn:
 
 
 def _strongest(similarities: sparse.csr_matrix, first: int, neighbours: int) -> sparse.csr_matrix:
-    """The largest entries of each line; line i is of item `first` + i, whose own column is left out."""
+    """The largest entries of each line, without the diagonal; line i belongs to item `first` + i."""
     similarities.sort_indices()
     kept = np.zeros(similarities.nnz, dtype=np.bool_)
     for line, (start, end) in enumerate(zip(similarities.indptr[:-1], similarities.indptr[1:], strict=True)):

@@ -1,4 +1,4 @@
-"""What the next epoch of a fit depends on, and what it kept so far: in memory, and as a checkpoint."""
+"""The state of a fit between two epochs, in memory and as a checkpoint."""
 
 import copy
 from typing import Any, Generic, TypeVar, cast
@@ -21,21 +21,21 @@ Model = TypeVar("Model", bound=torch.nn.Module)
 class TrainingState(Generic[Model]):
     """A fit between two epochs.
 
-    Whatever an epoch draws from is here too, so that a fit that goes on from `tensors` and `document` is
-    to the bit the one that ran through: the batches' generator and torch's own, on the device as well.
+    The state includes every random generator (of the batches, of torch, of the CUDA device), so that a fit
+    restored from `tensors` and `document` gives the same bits as an uninterrupted one.
 
     Args:
-        model: is trained in place.
+        model: trained in place.
         optimizer: of its parameters.
-        rng: which the batches draw from.
+        rng: the batches draw from it.
         decay: share of the past in the moving average of the weights.
 
     Attributes:
         averaged: the moving average.
-        kept: of the averages the one to keep; `averaged` itself, as it goes on, until one is chosen.
-        kept_epoch: None likewise.
+        kept: the average to keep; `averaged` itself until an epoch is chosen.
+        kept_epoch: its epoch; None until one is chosen.
         best: the metric values of the best epoch so far.
-        curve: every epoch so far.
+        curve: one record for every epoch so far.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class TrainingState(Generic[Model]):
 
     @property
     def epoch(self) -> int:
-        """Epochs that are over."""
+        """The number of finished epochs."""
         return len(self.curve)
 
     @property
     def history(self) -> TrainingHistory:
-        """How it went so far."""
+        """The history so far."""
         return TrainingHistory(self.epoch if self.kept_epoch is None else self.kept_epoch, tuple(self.curve))
 
     def average(self) -> None:
-        """Take the weights of an epoch into the average."""
+        """Add the weights of an epoch to the moving average."""
         self._averaging.update_parameters(self.model)
 
     def choose(self, values: MetricValues) -> None:
@@ -71,7 +71,7 @@ class TrainingState(Generic[Model]):
             self.kept, self.kept_epoch = copy.deepcopy(self.averaged), self.epoch
 
     def tensors(self) -> Tensors:
-        """Every array of it, by name."""
+        """All arrays of the state, by name."""
         found = _of_module("model", self.model) | _of_module("averaging", self._averaging)
         if self.kept is not self.averaged:
             found |= _of_module("kept", self.kept)
@@ -85,7 +85,7 @@ class TrainingState(Generic[Model]):
         return found
 
     def document(self) -> dict[str, Any]:
-        """The rest of it, of plain JSON types."""
+        """The rest of the state, of plain JSON types."""
         return {
             "kept_epoch": self.kept_epoch,
             "history": self.history.to_json(),
@@ -93,14 +93,14 @@ class TrainingState(Generic[Model]):
         }
 
     def finished(self) -> tuple[Tensors, dict[str, Any]]:
-        """What is left to keep when the last epoch is over: weights and history."""
+        """Tensors and document of a finished fit: the kept weights and the history."""
         return _of_module("kept", self.kept), {"history": self.history.to_json()}
 
     def restore(self, saved: Saved) -> None:
-        """Become what was saved, after an epoch or finished.
+        """Take over a saved state, of an epoch or of the finished fit.
 
         Raises:
-            ArtifactError: if it is no state of this fit.
+            ArtifactError: if it does not fit these models.
         """
         try:
             history = TrainingHistory.from_json(saved.document["history"])
@@ -152,12 +152,12 @@ def _of_module(prefix: str, module: torch.nn.Module) -> Tensors:
 
 
 def _load(prefix: str, module: torch.nn.Module, tensors: Tensors) -> None:
-    """Into the tensors that are there: where they lie in memory stays as it was."""
+    """Copy into the existing tensors; the optimizer and the average keep pointing at them."""
     module.load_state_dict(_below(prefix, tensors))
 
 
 def _below(prefix: str, tensors: Tensors) -> dict[str, torch.Tensor]:
-    """Copies of the tensors of one part, by the rest of their names."""
+    """Copies of the tensors under a prefix, by the rest of their names."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): torch.from_numpy(array.copy())

@@ -1,4 +1,4 @@
-"""Ranking losses of one positive against negatives, a number for each positive."""
+"""Ranking losses of positives against negatives: one number for each positive."""
 
 import math
 
@@ -13,7 +13,11 @@ def pairwise(positive: Tensor, negative: Tensor) -> Tensor:
     Args:
         positive: (P,) scores.
         negative: (P, N) scores.
+
+    Returns:
+        (P,) losses.
     """
+    # softplus(-x) = -ln sigmoid(x), without overflow.
     return functional.softplus(negative - positive[:, None]).mean(dim=1)
 
 
@@ -26,9 +30,14 @@ def one_against_all(positive: Tensor, negatives: Tensor, user_of: Tensor, items_
     Args:
         positive: (P,) scores.
         negatives: (U, K) scores; -inf where an item is no negative of the user.
-        user_of: (P,) int64, each positive's line of `negatives`.
-        items_each: how many items of the catalogue a sampled one stands for; 1: all are there.
+        user_of: (P,) int64, the line of each positive in `negatives`.
+        items_each: the number of items that a sampled one stands for; 1: the catalogue is whole.
+
+    Returns:
+        (P,) losses.
     """
+    # (U, K) -> (U,): ln of the sum of exponentials over all negatives of the user.
     all_of_them = torch.logsumexp(negatives, dim=1) + math.log(items_each)
+    # (U,) -> (P,); `embedding` has a gradient that repeats bit for bit, see `towers.spread`.
     against = functional.embedding(user_of, all_of_them[:, None]).squeeze(1)
     return functional.softplus(against - positive)

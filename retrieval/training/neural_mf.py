@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from retrieval.arrays import Weights
 from retrieval.settings import NeuralMFSettings
 
-# What the network puts out for the mean rating, in standard deviations; about where the scale of 1 to 5 has
-# it. Weight decay wears the output's bias down, so that the hidden layers carry a part of the constant, and
+# The output of the network for the mean rating, in standard deviations; about where the scale of 1 to 5 has
+# it. Weight decay shrinks the output's bias, so that the hidden layers carry a part of the constant, and
 # such networks predict better: with 0, or with biases that do not decay, the RMSE on validation was higher
-# by 0.003 to 0.007 on MovieLens 100K (two slices of time), with 0 by 0.001 on the half of 1M.
+# by 0.003 to 0.007 on MovieLens 100K (two slices of time), and with 0 by 0.001 on half of 1M.
 CENTRE = 3.0
 
 
 @dataclass(frozen=True)
 class RatingScale:
-    """What 0 and 1 mean to the network, in the table's own ratings: rating = zero + std * output.
+    """The linear map from the network's output to the table's own ratings: rating = zero + std * output.
 
-    Trained on the ratings as they are, a network would hardly move on a scale of 0 to 100, and its
-    settings would mean something else on every scale.
+    Trained on raw ratings, a network would hardly move on a scale of 0 to 100, and its settings would mean
+    something different on every scale.
     """
 
     zero: float = 0.0
@@ -44,11 +44,11 @@ class RatingScale:
         return cls(float(values.mean()) - CENTRE * std, std)
 
     def standardised(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the network is to put out for these ratings: shape (n,)."""
+        """The target outputs of the network for these ratings: shape (n,)."""
         return ((ratings.astype(np.float64) - self.zero) / self.std).astype(np.float32)
 
     def fold_into(self, weights: Weights) -> Weights:
-        """The weights of a network that puts out ratings where `weights` put out standardised ones."""
+        """Weights of the network that outputs ratings where `weights` output standardised ones."""
         output = weights["output.weight"].astype(np.float64) * self.std
         bias = weights["output.bias"].astype(np.float64) * self.std + self.zero
         folded = {"output.weight": output.astype(np.float32), "output.bias": bias.astype(np.float32)}
@@ -58,8 +58,8 @@ class RatingScale:
 class NeuralMF(nn.Module):
     """Embeddings, two hidden layers with ReLU and dropout, one output: the rating, see `RatingScale`.
 
-    The last row of the users' table is of anybody unknown: in training it stands in for a share of the users,
-    so that it learns what holds for all of them.
+    The last row of the users' table is the unknown user: in training it replaces a share of the users, so
+    that it learns what holds for all of them.
 
     Args:
         n_users, n_items: sizes of the id maps.
@@ -82,6 +82,7 @@ class NeuralMF(nn.Module):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Output for pairs: (B,) and (B,) int64 rows -> (B,) float32."""
+        # (B, 2d) -> (B, first) -> (B, second) -> (B, 1) -> (B,)
         pair = torch.cat([self.users(users), self.items(items)], dim=1)
         hidden = self.dropout(torch.relu(self.first(pair)))
         hidden = self.dropout(torch.relu(self.second(hidden)))

@@ -27,7 +27,7 @@ class FeatureEmbeddings(nn.Module):
 
     Args:
         features: of n rows.
-        width: of an embedding. They start at 0: features say nothing until they have learned to.
+        width: of an embedding. Embeddings start at 0, so features have no effect before training.
     """
 
     rows: Tensor
@@ -41,9 +41,9 @@ class FeatureEmbeddings(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B,) rows -> (B, width)."""
-        padded = self.rows[rows]
+        padded = self.rows[rows]  # (B, most features of a row), padded with `padding_idx`
         count = padded.ne(self.table.num_embeddings - 1).sum(dim=1, keepdim=True).clamp(min=1)
-        mean: Tensor = self.table(padded).sum(dim=1) / count
+        mean: Tensor = self.table(padded).sum(dim=1) / count  # the padding row is 0
         return mean
 
     def vectors(self) -> NDArray[np.float32]:
@@ -52,11 +52,11 @@ class FeatureEmbeddings(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """A vector and a bias for each item: its own, and what its side features add.
+    """A vector and a bias for each item: the item's own, plus the mean of its side features.
 
     Args:
         popularity: shape (n_items,), positives of each item; the biases start at its logarithm, so that
-            training begins at the bestsellers and not at chance. None: they start at 0.
+            training begins at the popularity ranking and not at chance. None: they start at 0.
         features: side features of the same items, if any.
     """
 
@@ -82,7 +82,7 @@ class ItemTower(nn.Module):
 
     @torch.no_grad()
     def silence(self, items: NDArray[np.int64]) -> None:
-        """Set rows that training will never reach to 0: their features alone speak for them."""
+        """Set rows that training never reaches to 0; only their features count then."""
         rows = torch.from_numpy(items).to(self.table.weight.device)
         self.table.weight[rows] = 0
         self.bias.weight[rows] = 0
@@ -91,7 +91,7 @@ class ItemTower(nn.Module):
         """Item vectors with the bias as the last column: (B,) rows -> (B, d + 1).
 
         Args:
-            known: see `HistoryBatch`.
+            known: (n_items,), see `HistoryBatch`; 0 drops the item's own vector, not its features.
         """
         vectors = torch.cat([self.table(rows), self.bias(rows)], dim=1)
         if self.features is None:
@@ -112,7 +112,7 @@ class IdUserTower(nn.Module):
 
     @torch.no_grad()
     def silence(self, users: NDArray[np.int64]) -> None:
-        """Set rows that training will never reach to 0: the items' biases alone answer for them."""
+        """Set rows that training never reaches to 0; only the items' biases count then."""
         self.table.weight[torch.from_numpy(users).to(self.table.weight.device)] = 0
 
     def forward(self, users: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class IdUserTower(nn.Module):
 
 
 class HistoryUserTower(nn.Module):
-    """Pools what the user liked, from an item table of its own; see `vectors.pool_histories`.
+    """Pools the user's positives, from an item table of its own; see `tower_vectors.pool_histories`.
 
     Args:
         item_features, user_features: side features of the items and of the users, if any.
@@ -146,20 +146,21 @@ class HistoryUserTower(nn.Module):
 
     @torch.no_grad()
     def silence(self, items: NDArray[np.int64]) -> None:
-        """Set rows that training will never reach to 0."""
+        """Set rows that training never reaches to 0."""
         self.table.weight[torch.from_numpy(items).to(self.table.weight.device)] = 0
 
     def rows(self, items: Tensor) -> Tensor:
-        """What each item adds to the history it is in: (H,) rows -> (H, d)."""
+        """What each item adds to a history: (H,) rows -> (H, d)."""
         rows: Tensor = self.table(items)
         return rows if self.item_features is None else rows + self.item_features(items)
 
     def forward(self, batch: HistoryBatch) -> Tensor:
         """User vectors: (U, d)."""
-        rows = self.rows(batch.history)
+        rows = self.rows(batch.history)  # (H, d)
         places = torch.arange(len(rows), device=rows.device)
-        sums = functional.embedding_bag(places, rows, batch.history_starts, mode="sum")
+        sums = functional.embedding_bag(places, rows, batch.history_starts, mode="sum")  # (U, d)
         sizes = torch.diff(batch.history_starts, append=batch.history_starts.new_tensor([len(rows)]))
+        # Dividing by sqrt(n + 1) and adding a prior: short histories stay near the prior.
         vectors: Tensor = sums / (sizes + 1).sqrt()[:, None] + self.prior
         if self.user_features is None:
             return vectors
@@ -206,11 +207,11 @@ class TwoTowerBPR(nn.Module):
 
     def _triplet_loss(self, batch: TripletBatch) -> Tensor:
         assert isinstance(self.user_tower, IdUserTower)
-        users = self.user_tower(batch.users)
-        # Looked up once for the score and the L2 term: the gradient of a look-up is the dearest step.
+        users = self.user_tower(batch.users)  # (B, d)
+        # One look-up for both the score and the L2 term: the gradient of a look-up is the slowest step.
         targets = self.items(batch.targets)
-        negatives = self.items(batch.negatives.flatten()).unflatten(0, batch.negatives.shape)
-        queries = append_one(users)
+        negatives = self.items(batch.negatives.flatten()).unflatten(0, batch.negatives.shape)  # (B, N, d + 1)
+        queries = append_one(users)  # (B, d + 1)
         positive = (queries * targets).sum(dim=1)
         negative = torch.bmm(negatives, queries[:, :, None]).squeeze(2)
         squares = mean_square(users) + mean_square(targets[:, :-1]) + mean_square(negatives[..., :-1])
@@ -222,15 +223,16 @@ class TwoTowerBPR(nn.Module):
         settings = self.settings
         users = functional.dropout(self.user_tower(batch), settings.user_dropout, self.training)
         queries, catalogue = append_one(users), self.items(batch.catalogue, batch.known)
-        scores = queries @ catalogue.T
+        scores = queries @ catalogue.T  # (U, d + 1) and (K, d + 1) -> (U, K)
         positive = (spread(queries, batch.user_of) * self.items(batch.targets, batch.known)).sum(dim=1)
+        # Positives of the user, in history or among the targets, are no negatives.
         own = torch.zeros_like(scores, dtype=torch.bool)
         own[batch.own_users, batch.own_items] = True
         others = scores.masked_fill(own, -torch.inf)
         if settings.loss == "softmax":
             each = one_against_all(positive, others, batch.user_of, batch.items_each)
         else:
-            drawn = draw_by_score(others.detach(), batch.draws)
+            drawn = draw_by_score(others.detach(), batch.draws)  # (U, N) columns; gather (U, N) -> (P, N)
             each = pairwise(positive, spread(others.gather(1, drawn), batch.user_of))
         tables = mean_square(catalogue[:, :-1]) + mean_square(self.user_tower.table.weight)
         loss: Tensor = (each * batch.weights).mean() + settings.l2 * (mean_square(users) + tables)
@@ -238,7 +240,7 @@ class TwoTowerBPR(nn.Module):
 
     @torch.no_grad()
     def export(self, histories: ItemLists) -> TowerVectors:
-        """Vectors for the index; `histories` are the users' positives, one list for each user row."""
+        """Vectors of all items and users; `histories` are the positives, one list for each user row."""
         every_item = torch.arange(self.items.table.num_embeddings, device=self.items.table.weight.device)
         items, tower = to_numpy(self.items(every_item)), self.user_tower
         if isinstance(tower, IdUserTower):
@@ -256,14 +258,14 @@ class TwoTowerBPR(nn.Module):
 
 
 def append_one(vectors: Tensor) -> Tensor:
-    """Append the constant 1 that meets the items' bias: (q, d) -> (q, d + 1)."""
+    """Append the constant 1 that is multiplied with the items' bias: (q, d) -> (q, d + 1)."""
     return torch.cat([vectors, vectors.new_ones(len(vectors), 1)], dim=1)
 
 
 def spread(vectors: Tensor, rows: Tensor) -> Tensor:
-    """`vectors[rows]`, (U, d) and (B,) -> (B, d), whose gradient comes out the same every time.
+    """`vectors[rows]`, (U, d) and (B,) -> (B, d), with a gradient that repeats bit for bit.
 
-    That of plain indexing is summed by several threads in the order they happen to come.
+    The gradient of plain indexing is summed by several threads in no fixed order.
     """
     return functional.embedding(rows, vectors)
 
