@@ -54,8 +54,11 @@ class ItemIndex(Protocol):
         ...
 
 
-def check_vectors(vectors: NDArray[np.float32]) -> None:
+def check_vectors(vectors: NDArray[np.float32], *, finite: bool = True) -> None:
     """Refuse item vectors that cannot be indexed.
+
+    Args:
+        finite: look for NaN and infinity too, which reads every number.
 
     Raises:
         InputError: unless `vectors` is a float32 array of shape (n, d), n and d at least 1, all finite.
@@ -63,7 +66,8 @@ def check_vectors(vectors: NDArray[np.float32]) -> None:
     _check_matrix(vectors, "item vectors")
     if 0 in vectors.shape:
         raise InputError(f"item vectors have shape {vectors.shape}; expected at least one row and one column")
-    _check_finite(vectors, "item vectors")
+    if finite:
+        _check_finite(vectors, "item vectors")
 
 
 def check_queries(queries: NDArray[np.float32], dimension: int, k: int) -> None:

@@ -15,12 +15,13 @@ from retrieval.bundles.writer import BundleWriter
 from retrieval.data.ids import IdMap
 from retrieval.errors import DamagedBundle
 from retrieval.serving.feature_vectors import FeatureVectors
+from retrieval.serving.fitted_model import recent_demand
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.item_attributes import ItemAttributes
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import HISTORY_TABLE, PRIOR, TowerVectors
-from retrieval.serving.two_stage import SearchKind, TwoStageModel, recent_demand
+from retrieval.serving.two_stage import SearchKind, TwoStageModel
 
 MADE_WITH = "made_with"  # in model.json: the digests of the part's other files
 # Only where there are such: how the names of the features' files begin, and the rows of a changed index.
@@ -85,7 +86,7 @@ def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
     writer.write_tensors(f"{part}/towers.safetensors", system.tower_weights)
     if system.neural_mf_weights is not None:
         writer.write_tensors(f"{part}/{NEURAL_MF}", system.neural_mf_weights)
-    index = model.index
+    index = model.ann
     writer.write(f"{part}/index.faiss", index.to_bytes().tobytes())
     arrays: dict[str, NDArray[Any]] = {
         "item_vectors": model.vectors.items,
@@ -206,11 +207,12 @@ class _Part:
         if takes_histories != (HISTORY_TABLE in towers):
             raise ValueError("the towers' weights and model.json disagree on whether there are histories")
         return TowerVectors(
-            items=self.array("item_vectors"),
-            users=self.array("user_vectors"),
+            items=self.bundle.finite_array(self.own("item_vectors.npy")),
+            users=self.bundle.finite_array(self.own("user_vectors.npy")),
             history_items=towers[HISTORY_TABLE] if takes_histories else None,
             prior=towers[PRIOR] if takes_histories else None,
             features=self.features(),
+            finite=("items", "users"),
         )
 
     def features(self) -> FeatureVectors | None:

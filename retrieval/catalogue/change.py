@@ -15,11 +15,11 @@ from index import AnnIndex, ItemLists, check_factory, default_factory
 from retrieval.arrays import Matrix, Weights
 from retrieval.data.ids import Id, IdMap, known_instead, shown
 from retrieval.errors import NotFoundError, UsageError
+from retrieval.serving.fitted_model import recent_demand
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.item_attributes import ItemAttributes
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.tower_vectors import TowerVectors
-from retrieval.serving.two_stage import recent_demand
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ def compacted(system: FittedSystem, *, seed: int, threads: int) -> FittedSystem:
     Args:
         seed, threads: see `AnnIndex.build`.
     """
-    vectors, ann = system.model.vectors.items, system.model.index
+    vectors, ann = system.model.vectors.items, system.model.ann
     try:
         check_factory(ann.factory, *vectors.shape)
     except ValueError:
@@ -145,7 +145,7 @@ def _changed(system: FittedSystem, items: IdMap, new: NewItems | None) -> Fitted
     moved = replace(
         model,
         vectors=vectors,
-        ann=_moved_index(system.model.index, model.vectors.items, vectors.items, source, kept),
+        ann=_moved_index(system.model.ann, model.vectors.items, vectors.items, source, kept),
         rating_model=rating_model,
         seen=_moved_lists(model.seen, kept),
         trend=None if model.trend is None else recent_demand(popularity),

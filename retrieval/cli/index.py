@@ -142,10 +142,10 @@ def compact(artifacts: Path, as_json: bool) -> None:
 
     with changing_bundle(artifacts) as changing:
         system, settings = changing.system, changing.bundle.manifest.settings
-        before, after, notes = system.model.index, None, []
+        before, after, notes = system.model.ann, None, []
         if changing.changes and changing.changes[-1].what != COMPACT:
             after = compacted(system, seed=settings.seed, threads=settings.threads)
-            built = after.model.index
+            built = after.model.ann
             if built.factory != before.factory:
                 notes.append(
                     f"{before.factory} cannot be built over {built.size:,} items: it is {built.name} now"
@@ -164,7 +164,7 @@ def _finish(
 ) -> None:
     """Publish the changed system and print the result; `after` is None where there is nothing to do."""
     system = after or changing.system
-    ann, folder = system.model.index, None
+    ann, folder = system.model.ann, None
     share = ann.tombstones / (ann.size + ann.tombstones)
     if share > MANY_TOMBSTONES:
         notes = [*notes, f"{share:.0%} of the index are tombstones: retrieval index compact drops them"]

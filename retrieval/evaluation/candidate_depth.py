@@ -76,7 +76,7 @@ def candidates_at(
     """
     queries = model.vectors.users[users]
 
-    index = model.exact if model.serves == "exact" or isinstance(model.ann, ExactIndex) else model.ann
+    index = model.exact if model.serves == "exact" else model.ann
 
     def search(depth: int) -> SearchResult:
         return search_filtered(index, model.exact, queries, depth, exclude, rescue=False).result

@@ -12,9 +12,9 @@ from retrieval.evaluation.cold_users import Newcomers
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.uncertainty import Estimate, mean_estimate
 from retrieval.evaluation.validation import alike
+from retrieval.serving.fitted_model import FittedModel
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import blend, fading
-from retrieval.serving.two_stage import TwoStageModel
 
 Scores = NDArray[np.float64]
 Groups = list[Scores]
@@ -25,7 +25,7 @@ TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 NEWCOMER_TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 
-def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> BlendChoice:
+def choose_alpha(model: FittedModel, slices: Sequence[Judgements], k: int) -> BlendChoice:
     """The least weights whose gain in NDCG@k on validation is within a standard error of the best gain.
 
     The one-standard-error rule (Breiman et al., 1984, section 3.4.3): a few dozen validation users
@@ -42,7 +42,7 @@ def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> 
     """
     rating_model, users = _rating_model(model), slices[0].users
     depth = max(k, model.n_candidates)
-    found = model.candidates(model.vectors.users[users], model.seen.take(users), depth, "exact")
+    found = model.exact_candidates(model.vectors.users[users], model.seen.take(users), depth)
     predicted = rating_model.predict(users, found.rows)
 
     def ndcg(alpha: float, trend: float) -> Groups:
@@ -53,7 +53,7 @@ def choose_alpha(model: TwoStageModel, slices: Sequence[Judgements], k: int) -> 
     return _least_within_a_standard_error(ndcg, k, model.trend is not None, TRENDS)
 
 
-def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], k: int) -> BlendChoice:
+def choose_newcomer_alpha(model: FittedModel, newcomers: Sequence[Newcomers], k: int) -> BlendChoice:
     """As `choose_alpha`, for people the models have never met: NeuralMF's row of the unknown user speaks.
 
     Args:
@@ -64,7 +64,7 @@ def choose_newcomer_alpha(model: TwoStageModel, newcomers: Sequence[Newcomers], 
     """
     depth = max(k, model.n_candidates)
     found = [
-        model.candidates(model.vectors.for_histories(people.liked), people.seen, depth, "exact")
+        model.exact_candidates(model.vectors.for_histories(people.liked), people.seen, depth)
         for people in newcomers
     ]
     predicted = [model.predict_for_newcomers(each.rows) for each in found]
@@ -124,7 +124,7 @@ def _mean_of_known(slices: Sequence[Scores]) -> Scores:
     return np.asarray(np.nanmean(table[:, ~np.isnan(table).all(axis=0)], axis=0))
 
 
-def _rating_model(model: TwoStageModel) -> RatingModel:
+def _rating_model(model: FittedModel) -> RatingModel:
     if model.rating_model is None:
         raise ValueError("there is no NeuralMF to weigh: the model was built without ratings")
     return model.rating_model

@@ -8,9 +8,9 @@ from retrieval.pipeline.blend_weights import choose_alpha, choose_newcomer_alpha
 from retrieval.pipeline.fit import FittedOnTrain
 from retrieval.pipeline.index_choice import choose_index
 from retrieval.pipeline.prepare import TrainingData
+from retrieval.serving.fitted_model import FittedModel
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.rerank import NO_RERANKING
-from retrieval.serving.two_stage import TwoStageModel
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ def choose(fitted: FittedOnTrain, training: TrainingData) -> Chosen:
         UsageError: if the index string cannot work on these vectors, or no index meets the target.
     """
     settings, progress = fitted.trainer.settings, fitted.trainer.progress
-    weights, system = None, fitted.models.system
-    if system.model.rating_model is not None:
+    weights, parts = None, fitted.models.parts
+    if parts.model.rating_model is not None:
         progress.phase("Weighing the re-ranker on validation")
-        weights = choose_weights(system.model, training.lists)
-    weighted = with_weights(system, weights)
+        weights = choose_weights(parts.model, training.lists)
+    weighted = with_weights(parts.model, weights)
     progress.phase("Measuring indexes and choosing one")
-    model, index = choose_index(weighted.model, settings, training.lists, progress)
-    return Chosen(replace(weighted, model=model), weights, index)
+    model, index = choose_index(weighted, settings, training.lists, progress)
+    return Chosen(FittedSystem.of(parts, model), weights, index)
 
 
-def choose_weights(model: TwoStageModel, lists: ValidationLists) -> BlendChoice:
+def choose_weights(model: FittedModel, lists: ValidationLists) -> BlendChoice:
     """The weights of the blend for users that the models know, and for newcomers."""
     choice = choose_alpha(model, lists.stretches, CHOICE_K)
     if model.vectors.history_items is None or not lists.newcomers:
@@ -53,7 +53,6 @@ def choose_weights(model: TwoStageModel, lists: ValidationLists) -> BlendChoice:
     return replace(choice, newcomers=choose_newcomer_alpha(model, lists.newcomers, CHOICE_K))
 
 
-def with_weights(system: FittedSystem, choice: BlendChoice | None) -> FittedSystem:
-    """The same system with the chosen weights of the blend; without re-ranking where none were chosen."""
-    weights = choice.weights if choice else NO_RERANKING
-    return replace(system, model=replace(system.model, weights=weights))
+def with_weights(model: FittedModel, choice: BlendChoice | None) -> FittedModel:
+    """The same model with the chosen weights of the blend; without re-ranking where none were chosen."""
+    return replace(model, weights=choice.weights if choice else NO_RERANKING)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from retrieval.evaluation.choices import IndexChoice
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.validation import CHOICE_K, ValidationLists
 from retrieval.progress import Progress
+from retrieval.serving.fitted_model import FittedModel
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import BuildSettings
 
@@ -42,12 +43,12 @@ AUTO = "auto"
 
 
 def choose_index(
-    model: TwoStageModel, settings: BuildSettings, lists: ValidationLists, progress: Progress
+    model: FittedModel, settings: BuildSettings, lists: ValidationLists, progress: Progress
 ) -> tuple[TwoStageModel, IndexChoice]:
     """Give the model its index: the fastest that meets the settings' goal, or the kind that they name.
 
     Args:
-        model: whose `ann` is exact search; its users' vectors are the queries.
+        model: its users' vectors are the queries.
         lists: of validation, on which a loss of NDCG is measured.
 
     Raises:
@@ -79,11 +80,11 @@ def choose_index(
         points=found.points,
         seconds=found.seconds,
     )
-    return replace(model, ann=ann, serves=choice.serves), choice
+    return TwoStageModel.of(model, ann, choice.serves), choice
 
 
 def same_index(
-    model: TwoStageModel, choice: IndexChoice, settings: BuildSettings
+    model: FittedModel, choice: IndexChoice, settings: BuildSettings
 ) -> tuple[TwoStageModel, tuple[OperatingPoint, ...]]:
     """Give a refitted model an index of the same kind, set anew to find as much on the model's own vectors.
 
@@ -94,10 +95,10 @@ def same_index(
     if target is None:
         target = min(choice.approximate.recall, 1.0)
     found = _set_to_target(model, settings, Goal(target), choice.approximate.factory)
-    return replace(model, ann=found.approximate, serves=choice.serves), found.points
+    return TwoStageModel.of(model, found.approximate, choice.serves), found.points
 
 
-def _choose(model: TwoStageModel, settings: BuildSettings, goal: Goal, progress: Progress) -> ChosenIndex:
+def _choose(model: FittedModel, settings: BuildSettings, goal: Goal, progress: Progress) -> ChosenIndex:
     sample = _sample(len(model.vectors.users), settings.seed)
     with _refusals_of(goal):
         return choose(
@@ -112,7 +113,7 @@ def _choose(model: TwoStageModel, settings: BuildSettings, goal: Goal, progress:
         )
 
 
-def _set_to_target(model: TwoStageModel, settings: BuildSettings, goal: Goal, factory: str) -> ChosenIndex:
+def _set_to_target(model: FittedModel, settings: BuildSettings, goal: Goal, factory: str) -> ChosenIndex:
     sample = _sample(len(model.vectors.users), settings.seed)
     with _refusals_of(goal):
         return set_to_target(
@@ -127,7 +128,7 @@ def _set_to_target(model: TwoStageModel, settings: BuildSettings, goal: Goal, fa
         )
 
 
-def _pays_from(model: TwoStageModel, settings: BuildSettings) -> int | None:
+def _pays_from(model: FittedModel, settings: BuildSettings) -> int | None:
     sample = _sample(len(model.vectors.users), settings.seed)
     return pays_from(
         model.vectors.items,
@@ -139,7 +140,7 @@ def _pays_from(model: TwoStageModel, settings: BuildSettings) -> int | None:
     )
 
 
-def _n_candidates(model: TwoStageModel, settings: BuildSettings) -> int:
+def _n_candidates(model: FittedModel, settings: BuildSettings) -> int:
     return min(settings.candidates, len(model.vectors.items))
 
 
@@ -168,7 +169,7 @@ class _LossLimit:
             above it.
     """
 
-    model: TwoStageModel
+    model: FittedModel
     judgements: Judgements
     seen: ItemLists
     most: float

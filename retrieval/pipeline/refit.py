@@ -1,6 +1,6 @@
 """Last step of a build: fit the chosen models again, on all interactions, for serving."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from index import OperatingPoint
 from retrieval.data.interactions import Interactions
@@ -38,7 +38,7 @@ def refit(fitted: FittedOnTrain, chosen: Chosen, table: Interactions) -> Served:
     if not trainer.settings.refit:
         return Served(chosen.system, chosen.index.points)
     models = trainer.on_everything(table, fitted.models.epochs, fitted.baselines.window)
-    system = with_weights(models.system, chosen.weights)
+    weighted = with_weights(models.parts.model, chosen.weights)
     trainer.progress.phase("Building the index")
-    model, points = same_index(system.model, chosen.index, trainer.settings)
-    return Served(replace(system, model=model), points)
+    model, points = same_index(weighted, chosen.index, trainer.settings)
+    return Served(FittedSystem.of(models.parts, model), points)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from index import ExactIndex
 from retrieval.arrays import MetricValues, Scores
 from retrieval.data.encoded import EncodedInteractions, ids_of
 from retrieval.data.ids import IdMap
@@ -20,10 +19,10 @@ from retrieval.pipeline.epoch_progress import OnMemberEpoch, tell_epochs, tell_m
 from retrieval.pipeline.prepare import TrainingData
 from retrieval.pipeline.tuning_search import TowerTrial
 from retrieval.progress import Progress
-from retrieval.serving.fitted_system import FittedSystem, title_array
+from retrieval.serving.fitted_model import FittedModel, recent_demand
+from retrieval.serving.fitted_system import FittedParts, title_array
 from retrieval.serving.item_attributes import ItemAttributes
 from retrieval.serving.tower_vectors import TowerVectors
-from retrieval.serving.two_stage import TwoStageModel, recent_demand
 from retrieval.settings import BuildSettings, TowerSettings
 from retrieval.training.checkpoints import NOWHERE, Checkpoint, Checkpoints
 from retrieval.training.curves import NEURAL_MF, TOWERS, TrainingHistory
@@ -54,12 +53,12 @@ class FittedModels:
     """One fit of both models.
 
     Attributes:
-        system: the fitted system; its blend has no weights yet and its index is exact search.
+        parts: of a system whose blend has no weights yet and which has no index.
         towers: training history of each member.
         neural_mf: training history; None where there are no ratings to train on.
     """
 
-    system: FittedSystem
+    parts: FittedParts
     towers: tuple[TrainingHistory, ...]
     neural_mf: TrainingHistory | None
 
@@ -177,8 +176,8 @@ class Trainer:
         towers = self._fit_towers(rows, schedule)
         neural_mf = None if rows.interactions.ratings is None else self._fit_neural_mf(rows, schedule)
         popularity = popular_now(rows.interactions.positives(self.settings.positive_threshold), window)
-        system = self._system(rows, popularity, towers, neural_mf)
-        return FittedModels(system, towers.members, None if neural_mf is None else neural_mf.history)
+        parts = self._parts(rows, popularity, towers, neural_mf)
+        return FittedModels(parts, towers.members, None if neural_mf is None else neural_mf.history)
 
     def _fit_towers(self, rows: _Rows, schedule: _Schedule) -> FittedTowers:
         job = self._tower_job(rows, schedule.validate)
@@ -219,12 +218,11 @@ class Trainer:
             checkpoint=checkpoint,
         )
 
-    def _system(
+    def _parts(
         self, rows: _Rows, popularity: Scores, towers: FittedTowers, neural_mf: FittedNeuralMF | None
-    ) -> FittedSystem:
-        model = TwoStageModel(
+    ) -> FittedParts:
+        model = FittedModel(
             towers.vectors,
-            ExactIndex(towers.vectors.items),
             None if neural_mf is None else neural_mf.model,
             rows.interactions.item_lists(),
             self.settings.candidates,
@@ -233,7 +231,7 @@ class Trainer:
         titles: list[str | None] = [None] * len(rows.items)
         if self.items is not None:
             titles = self.items.titles_for(rows.items.ids)
-        return FittedSystem(
+        return FittedParts(
             model=model,
             users=rows.users,
             items=rows.items,

@@ -1,4 +1,4 @@
-"""A fitted system with its ids: what a bundle stores, and what `Recommender` serves."""
+"""A fitted model with its ids, titles and trained weights, before and after its index is chosen."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,28 +8,29 @@ from numpy.typing import NDArray
 
 from retrieval.arrays import Weights
 from retrieval.data.ids import IdMap
+from retrieval.serving.fitted_model import FittedModel
 from retrieval.serving.item_attributes import ItemAttributes
 from retrieval.serving.two_stage import TwoStageModel
 
 
 @dataclass(frozen=True)
-class FittedSystem:
-    """One `TwoStageModel`, the ids of its rows, and the trained weights behind it.
+class FittedParts:
+    """A fitted model with the ids of its rows and the trained weights behind it; it has no index yet.
 
     Attributes:
-        model: answers in row numbers.
-        users, items: ids of those rows.
+        model: works in row numbers.
+        users, items: the ids of those rows.
         titles: shape (n_items,), unicode; empty where an item has no title.
-        popularity: shape (n_items,), float32: what people nothing is known of can be shown, most first.
+        popularity: shape (n_items,), float32: recent positive interactions, by which the fallback ranks.
         tower_weights, neural_mf_weights: `state_dict`s of the torch models, as float32 arrays; no
             NeuralMF where there were no ratings.
-        attributes: what is known of the items, to filter by; nothing where there was no table of them.
+        attributes: categories of the items, for filters; empty where there was no table of items.
 
     Raises:
         ValueError: if the parts are of different sizes, or popularity or titles of another type.
     """
 
-    model: TwoStageModel
+    model: FittedModel
     users: IdMap
     items: IdMap
     titles: NDArray[np.str_]
@@ -54,6 +55,31 @@ class FittedSystem:
         self.attributes.check(items)
         if (self.neural_mf_weights is None) != (self.model.rating_model is None):
             raise ValueError("NeuralMF's weights and its model belong together: there is only one of them")
+
+
+@dataclass(frozen=True)
+class FittedSystem(FittedParts):
+    """The complete system: what a bundle stores and `Recommender` serves.
+
+    Attributes:
+        model: with its index.
+    """
+
+    model: TwoStageModel
+
+    @classmethod
+    def of(cls, parts: FittedParts, model: TwoStageModel) -> "FittedSystem":
+        """The parts, completed with the model that has its index."""
+        return cls(
+            model=model,
+            users=parts.users,
+            items=parts.items,
+            titles=parts.titles,
+            popularity=parts.popularity,
+            tower_weights=parts.tower_weights,
+            neural_mf_weights=parts.neural_mf_weights,
+            attributes=parts.attributes,
+        )
 
 
 def title_array(titles: list[str | None]) -> NDArray[Any]:

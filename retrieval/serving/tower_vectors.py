@@ -1,10 +1,12 @@
 """What the towers leave behind: vectors whose inner product is the model's score. No torch here."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import InitVar, dataclass
+from functools import cached_property
 
 import numpy as np
 
-from index import ItemLists
+from index import ExactIndex, ItemLists
 from retrieval.arrays import Matrix, Weights
 from retrieval.serving.feature_vectors import FeatureVectors
 
@@ -25,6 +27,9 @@ class TowerVectors:
         prior: shape (d,), float32: the vector of a user without a history; None likewise.
         features: how an item nobody has met gets its rows in both; None where nothing is known of items.
 
+    Args:
+        finite: names of matrices that the caller has found finite; they are not read again.
+
     Raises:
         ValueError: if shapes or dtypes do not fit together, or a value is NaN or infinite.
     """
@@ -34,8 +39,9 @@ class TowerVectors:
     history_items: Matrix | None
     prior: Matrix | None
     features: FeatureVectors | None = None
+    finite: InitVar[Collection[str]] = ()
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, finite: Collection[str]) -> None:
         if self.items.ndim != 2 or self.users.ndim != 2 or self.items.shape[1] != self.users.shape[1]:
             raise ValueError(
                 f"item vectors {self.items.shape} and user vectors {self.users.shape} do not fit"
@@ -52,13 +58,31 @@ class TowerVectors:
             raise ValueError(f"the features' vectors belong to history towers of {expected[1]} numbers")
         for name in ("items", "users", "history_items", "prior"):
             matrix = getattr(self, name)
-            if matrix is not None and (matrix.dtype != np.float32 or not np.isfinite(matrix).all()):
+            if matrix is None:
+                continue
+            if matrix.dtype != np.float32 or not (name in finite or np.isfinite(matrix).all()):
                 raise ValueError(f"{name} must be finite float32 numbers")
 
     @property
     def dimension(self) -> int:
         """Columns of the exported vectors, bias included."""
         return int(self.items.shape[1])
+
+    @cached_property
+    def exact(self) -> ExactIndex:
+        """Exact search over `items`, whose numbers are checked here already."""
+        return ExactIndex.trusted(self.items)
+
+    @cached_property
+    def cosine(self) -> ExactIndex:
+        """Exact search by cosine: the item embeddings, scaled to length 1.
+
+        Without the bias: how popular an item is says nothing about what it is like. Made at the first use,
+        since only `similar_items` needs it; it takes about as much memory as `items`.
+        """
+        embeddings = self.items[:, :-1]  # (n_items, d)
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return ExactIndex((embeddings / np.maximum(lengths, 1e-12)).astype(np.float32))
 
     def weights(self) -> Weights:
         """The towers' tables by name: what has to be kept to make these vectors again from histories."""

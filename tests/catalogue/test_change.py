@@ -20,11 +20,12 @@ from retrieval.data.items import ItemTable, read_items
 from retrieval.errors import DataError, NotFoundError, UsageError
 from retrieval.pipeline.build import Build, build
 from retrieval.recommender import Recommender
+from retrieval.serving.fitted_model import recent_demand
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import TowerVectors, pool_histories, with_one
-from retrieval.serving.two_stage import TwoStageModel, recent_demand
+from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import BuildSettings, id_towers
 
 WIDTH = 3  # of the small system's vectors, bias included
@@ -46,12 +47,12 @@ def small_system(ids: list[Any] = [10, 20, 30, 40]) -> FittedSystem:  # noqa: B0
     ann = AnnIndex.build(items, "Flat", seed=1, threads=1)
     model = TwoStageModel(
         vectors,
-        ann,
         RatingModel.from_weights(weights),
         seen,
         4,
         recent_demand(popularity),
         BlendWeights(alpha=0.5, trend_weight=0.5),
+        ann=ann,
     )
     titles = np.array(["ten", "twenty", "thirty", "forty"])
     users = IdMap.from_values([1, 2])
@@ -414,7 +415,7 @@ def test_every_part_of_a_system_is_one_that_changes_know() -> None:
     """Whoever adds a part that goes by items moves it in `changing` too, and then names it here."""
     known = {
         FittedSystem: "model users items titles popularity tower_weights neural_mf_weights attributes",
-        TwoStageModel: "vectors ann rating_model seen n_candidates trend weights serves",
+        TwoStageModel: "vectors rating_model seen n_candidates trend weights ann serves",
         TowerVectors: "items users history_items prior features",
     }
     for kind, names in known.items():
@@ -439,7 +440,7 @@ class Catalogue(RuleBasedStateMachine):
         vectors = TowerVectors(items, users, table, np.zeros(WIDTH - 1, np.float32))
         popularity = rng.integers(1, 9, 20).astype(np.float32)
         ann = AnnIndex.build(items, kind, seed=1, threads=1).exhaustive()
-        model = TwoStageModel(vectors, ann, None, seen, 5, recent_demand(popularity))
+        model = TwoStageModel(vectors, None, seen, 5, recent_demand(popularity), ann=ann)
         titles = np.array([f"title of {each}" for each in self.ids])
         self.system = FittedSystem(
             model, IdMap.from_values(range(4)), IdMap(self.ids), titles, popularity, vectors.weights(), None

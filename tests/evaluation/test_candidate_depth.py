@@ -17,7 +17,7 @@ from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel
-from tests.support.reports import with_weights
+from tests.support.models import with_weights
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 N_USERS, N_ITEMS, K = 40, 300, 5
@@ -39,9 +39,8 @@ def make_model(factory: str = "IVF8,Flat", alpha: float = 1.0, nprobe: int = 2) 
     seen.append(np.arange(N_ITEMS - 3))
     lines = np.repeat(np.arange(N_USERS), [len(each) for each in seen])
     lists = ItemLists.from_pairs(lines, np.concatenate(seen), N_USERS)
-    return TwoStageModel(
-        TowerVectors(items, users, None, None), ann, ratings, lists, 60, weights=BlendWeights(alpha)
-    )
+    vectors, weights = TowerVectors(items, users, None, None), BlendWeights(alpha)
+    return TwoStageModel(vectors, ratings, lists, 60, weights=weights, ann=ann)
 
 
 def judgements() -> Judgements:

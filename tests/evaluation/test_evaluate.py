@@ -58,9 +58,8 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
     )
     train = encoded(TRAIN)
     seen = train.item_lists()
-    model = TwoStageModel(
-        TowerVectors(items, users, None, None), ann, ratings, seen, n_candidates, weights=BlendWeights(alpha)
-    )
+    vectors, weights = TowerVectors(items, users, None, None), BlendWeights(alpha)
+    model = TwoStageModel(vectors, ratings, seen, n_candidates, weights=weights, ann=ann)
     data = EvaluationData("tiny", train, encoded([(3, 2, 4)]), encoded(TEST), COUNTS, 4.0)
     baselines = BaselineSet.fit(train, 4.0, {"recent_window": 0.5, "ease_l2": 1.0, "item_knn_neighbours": 2})
     choice = BlendChoice(alpha, 10, ((0.0, 0.5, Estimate(0, 0, 0)), (alpha, 0.6, Estimate(0.1, 0.05, 0.2))))

@@ -27,7 +27,7 @@ from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import TowerVectors
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.training.linear_models import Ease, ItemKnn
-from tests.support.reports import with_weights
+from tests.support.models import with_weights
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -257,7 +257,7 @@ def planted_model(ratings: np.ndarray, seen: ItemLists) -> TwoStageModel:
     )
     vectors = TowerVectors(np.ones((n_items, 2), np.float32), np.ones((n_users, 2), np.float32), None, None)
     ann = AnnIndex.build(vectors.items, "IVF1,Flat", seed=0, threads=1)
-    return TwoStageModel(vectors, ann, rating_model, seen, 2, weights=BlendWeights(0.5))
+    return TwoStageModel(vectors, rating_model, seen, 2, weights=BlendWeights(0.5), ann=ann)
 
 
 def test_neural_mf_alone_orders_the_whole_catalogue_by_predicted_rating_ties_by_row() -> None:

@@ -62,7 +62,7 @@ def tiny_model(takes_histories: bool = True) -> TwoStageModel:
     prior = np.full(1, -1, dtype=np.float32) if takes_histories else None
     vectors = TowerVectors(items, np.ones((4, 2), dtype=np.float32), history, prior)
     ann = AnnIndex.build(items, "IVF2,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=2))
-    return TwoStageModel(vectors, ann, None, ItemLists.empty(4), 4)
+    return TwoStageModel(vectors, None, ItemLists.empty(4), 4, ann=ann)
 
 
 def tiny_groups(

@@ -8,6 +8,7 @@ from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.uncertainty import Estimate
 from retrieval.pipeline.blend_weights import ALPHAS, choose_alpha
+from retrieval.serving.fitted_model import FittedModel
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import blend
 from retrieval.serving.tower_vectors import TowerVectors, with_one
@@ -31,10 +32,10 @@ def planted(scores: np.ndarray, ratings: np.ndarray, n_candidates: int = N_ITEMS
     )
     return TwoStageModel(
         TowerVectors(items, with_one(scores.astype(np.float32)), None, None),
-        AnnIndex.build(items, "IVF1,Flat", seed=0, threads=1),
         rating_model,
         ItemLists.empty(n_users),
-        n_candidates=n_candidates,
+        n_candidates,
+        ann=AnnIndex.build(items, "IVF1,Flat", seed=0, threads=1),
     )
 
 
@@ -142,7 +143,7 @@ def test_what_a_user_has_seen_is_no_candidate_on_validation(relevant: np.ndarray
     model = planted(noise(1) + 9 * relevant, noise(2))
     pairs = np.argwhere(relevant)
     seen = ItemLists.from_pairs(pairs[:, 0], pairs[:, 1], N_USERS)
-    blocked = TwoStageModel(model.vectors, model.ann, model.rating_model, seen, N_ITEMS)
+    blocked = FittedModel(model.vectors, model.rating_model, seen, N_ITEMS)
     assert choose_alpha(blocked, [judged_by(relevant)], K).curve[0][1] == 0
     assert choose_alpha(model, [judged_by(relevant)], K).curve[0][1] > 0.9
 

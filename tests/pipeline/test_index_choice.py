@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 
-from index import AnnIndex, ChosenIndex, ExactIndex, HeldOut, OperatingPoint, SearchSettings
+from index import AnnIndex, ChosenIndex, HeldOut, OperatingPoint, SearchSettings
 from retrieval.bundles.bundle import open_bundle
 from retrieval.bundles.fitted_system_files import read_system
 from retrieval.data.encoded import EncodedInteractions
@@ -19,8 +20,11 @@ from retrieval.pipeline import index_choice
 from retrieval.pipeline.build import Build
 from retrieval.pipeline.index_choice import _LossLimit, choose_index, same_index
 from retrieval.progress import Silent
+from retrieval.serving.fitted_model import FittedModel
+from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import BuildSettings
+from tests.support.models import without_index
 
 
 class Heard(Silent):
@@ -40,22 +44,21 @@ def lists(tiny_build: Build) -> ValidationLists:
 
 
 @pytest.fixture(scope="module")
-def bare(tiny_build: Build) -> TwoStageModel:
+def bare(tiny_build: Build) -> FittedModel:
     """The model before an index is chosen."""
-    model = tiny_build.evaluated.model
-    return replace(model, ann=model.exact, serves="ann")
+    return without_index(tiny_build.evaluated.model)
 
 
 def chosen(
-    model: TwoStageModel, lists: ValidationLists, settings: BuildSettings
+    fitted: FittedModel, lists: ValidationLists, settings: BuildSettings
 ) -> tuple[TwoStageModel, IndexChoice, list[str]]:
     heard = Heard()
-    model, choice = choose_index(model, settings, lists, heard)
+    model, choice = choose_index(fitted, settings, lists, heard)
     return model, choice, heard.notes
 
 
 def test_auto_serves_what_is_fastest_and_measures_an_index_all_the_same(
-    bare: TwoStageModel, lists: ValidationLists, tiny_settings: BuildSettings
+    bare: FittedModel, lists: ValidationLists, tiny_settings: BuildSettings
 ) -> None:
     model, choice, _ = chosen(bare, lists, replace(tiny_settings, index="auto", recall_target=0.9))
     assert isinstance(model.ann, AnnIndex)
@@ -69,7 +72,7 @@ def test_auto_serves_what_is_fastest_and_measures_an_index_all_the_same(
 
 
 def test_exact_serves_exact_search(
-    bare: TwoStageModel, lists: ValidationLists, tiny_settings: BuildSettings
+    bare: FittedModel, lists: ValidationLists, tiny_settings: BuildSettings
 ) -> None:
     model, choice, _ = chosen(bare, lists, replace(tiny_settings, index="exact"))
     assert (model.serves, choice.serves) == ("exact", "exact")
@@ -79,7 +82,7 @@ def test_exact_serves_exact_search(
 
 
 def test_an_index_that_is_named_is_served_and_a_missed_target_is_said(
-    bare: TwoStageModel, lists: ValidationLists, tiny_settings: BuildSettings
+    bare: FittedModel, lists: ValidationLists, tiny_settings: BuildSettings
 ) -> None:
     settings = replace(tiny_settings, index="RR8,PQ2x4", recall_target=1.0)
     model, choice, notes = chosen(bare, lists, settings)
@@ -90,7 +93,7 @@ def test_an_index_that_is_named_is_served_and_a_missed_target_is_said(
 
 
 def test_a_target_that_nothing_meets_within_the_memory_is_refused_with_the_best(
-    bare: TwoStageModel, lists: ValidationLists, tiny_settings: BuildSettings
+    bare: FittedModel, lists: ValidationLists, tiny_settings: BuildSettings
 ) -> None:
     limit = int(bare.vectors.items.nbytes * 0.3)
     settings = replace(tiny_settings, index="auto", recall_target=1.0, memory_limit=limit)
@@ -101,7 +104,7 @@ def test_a_target_that_nothing_meets_within_the_memory_is_refused_with_the_best(
 
 
 def test_a_limit_on_the_loss_is_kept_by_the_lists_that_are_served(
-    bare: TwoStageModel, lists: ValidationLists, tiny_settings: BuildSettings
+    bare: FittedModel, lists: ValidationLists, tiny_settings: BuildSettings
 ) -> None:
     def loss(model: TwoStageModel, search: str) -> _LossLimit:
         return _LossLimit(bare, lists.warm, lists.seen, 0.0)
@@ -117,12 +120,12 @@ def test_a_limit_on_the_loss_is_kept_by_the_lists_that_are_served(
 
 
 def test_a_refit_keeps_the_kind_and_sets_it_anew(
-    bare: TwoStageModel, lists: ValidationLists, tiny_settings: BuildSettings, tiny_build: Build
+    bare: FittedModel, lists: ValidationLists, tiny_settings: BuildSettings, tiny_build: Build
 ) -> None:
     settings = replace(tiny_settings, recall_target=0.9)
     _, choice, _ = chosen(bare, lists, settings)
     served = tiny_build.served.model
-    model, points = same_index(replace(served, ann=served.exact), choice, settings)
+    model, points = same_index(without_index(served), choice, settings)
     assert isinstance(model.ann, AnnIndex) and model.ann.factory == "IVF8,Flat"
     assert model.ann.size == len(served.vectors.items)
     assert points and model.serves == choice.serves
@@ -149,14 +152,12 @@ def test_a_loaded_system_serves_as_it_was_built(tiny_build: Build, artifacts: Pa
     )
 
 
-def test_a_system_without_an_index_is_not_written(tiny_build: Build, tmp_path: Path) -> None:
-    from retrieval.bundles.fitted_system_files import write_system
-    from retrieval.bundles.writer import new_bundle
-
-    model = tiny_build.evaluated.model
-    system = replace(tiny_build.evaluated, model=replace(model, ann=ExactIndex(model.vectors.items)))
-    with new_bundle(tmp_path / "a") as writer, pytest.raises(ValueError, match="no index yet"):
-        write_system(writer, "served", system)
+def test_there_is_no_two_stage_model_without_an_index(bare: FittedModel) -> None:
+    """So no system without an index can be written: `write_system` takes a `FittedSystem`, which has one."""
+    with pytest.raises(TypeError, match="'ann'"):
+        TwoStageModel(bare.vectors, bare.rating_model, bare.seen, bare.n_candidates)  # type: ignore[call-arg]
+    assert get_type_hints(FittedSystem)["model"] is TwoStageModel
+    assert get_type_hints(TwoStageModel)["ann"] is AnnIndex
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def point(factory: str, ms: float) -> OperatingPoint:
     ],
 )
 def test_what_was_chosen_is_what_answers(
-    bare: TwoStageModel,
+    bare: FittedModel,
     lists: ValidationLists,
     tiny_settings: BuildSettings,
     monkeypatch: pytest.MonkeyPatch,

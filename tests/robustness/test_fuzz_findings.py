@@ -17,7 +17,7 @@ from retrieval.data.interactions import read_interactions
 from retrieval.data.items import find_items_beside, read_items
 from retrieval.errors import DataError, RetrievalError
 from retrieval.serving.feature_vectors import FeatureVectors
-from retrieval.serving.two_stage import recent_demand
+from retrieval.serving.fitted_model import recent_demand
 from tests.data.reading.test_workbooks import workbook
 
 ROWS = b"user,item\n1,2\n"

@@ -24,6 +24,7 @@ from retrieval.pipeline.index_choice import choose_index
 from retrieval.progress import Silent
 from retrieval.settings import BuildSettings
 from tests.support.commands import run
+from tests.support.models import without_index
 
 INDEX = "UPCAR8,IVF8,PQ8x4fsr,RFlat"  # has the most to set: lists and how many are scored again
 BY_NAME = ("IVF16,Flat", "IVF128_HNSW8,Flat", "RR16,PQ4x4", "HNSW16,SQ8", "UPCA8,HNSW8")
@@ -143,7 +144,7 @@ def test_what_was_named_is_served_whatever_the_clock_says(
     settings = replace(tiny_settings, index=factory)
     for favours in (1, -1):  # exact search is timed last
         monkeypatch.setattr(Workload, "seconds", clock(favours))
-        bare = replace(system.model, ann=system.model.exact, serves="ann")
+        bare = without_index(system.model)
         model, choice = choose_index(bare, settings, lists, Silent())
         assert (model.serves, choice.chosen.factory) == ("ann", factory)
         tuned = choose_index(bare, replace(settings, index="auto"), lists, Silent())[1]

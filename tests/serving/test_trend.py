@@ -20,7 +20,7 @@ from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import BuildSettings
 from tests.pipeline.test_blend_weights import N_ITEMS, N_USERS, judged_by, noise, planted
 from tests.serving.test_rerank import one_line, ratings_of
-from tests.support.reports import with_weights
+from tests.support.models import with_weights
 
 
 def with_trend(model: TwoStageModel, trend: np.ndarray) -> TwoStageModel:

@@ -47,9 +47,8 @@ def model(seen: ItemLists, ratings: np.ndarray) -> TwoStageModel:
     prior = rng.normal(size=DIMENSION).astype(np.float32)
     vectors = TowerVectors(items, with_one(pool_histories(table, seen) + prior), table, prior)
     ann = AnnIndex.build(items, "IVF4,Flat", seed=0, threads=1, settings=SearchSettings(nprobe=4))
-    return TwoStageModel(
-        vectors, ann, planted_ratings(ratings), seen, n_candidates=20, weights=BlendWeights(0.5)
-    )
+    rating_model, weights = planted_ratings(ratings), BlendWeights(alpha=0.5)
+    return TwoStageModel(vectors, rating_model, seen, n_candidates=20, weights=weights, ann=ann)
 
 
 USERS = np.arange(N_USERS)

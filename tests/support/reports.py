@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tests.support.models import with_weights
+
 if TYPE_CHECKING:
     from retrieval.serving.fitted_system import FittedSystem
-    from retrieval.serving.two_stage import TwoStageModel
 
 
 def without_times(document: Any) -> Any:
@@ -19,8 +20,3 @@ def without_times(document: Any) -> Any:
 def with_alpha(system: "FittedSystem", alpha: float) -> "FittedSystem":
     """The same system with another weight of the predicted rating."""
     return replace(system, model=with_weights(system.model, alpha=alpha))
-
-
-def with_weights(model: "TwoStageModel", **weights: float) -> "TwoStageModel":
-    """The same model with some weights of the blend changed."""
-    return replace(model, weights=replace(model.weights, **weights))

@@ -200,9 +200,9 @@ def _serving(system: FittedSystem) -> dict[str, Any]:
     """The settings that decide the served lists besides the models' weights."""
     model = system.model
     return {
-        "index": model.index.factory,
-        **model.index.settings.to_json(),
-        "tombstones": model.index.tombstones,
+        "index": model.ann.factory,
+        **model.ann.settings.to_json(),
+        "tombstones": model.ann.tombstones,
         "serves": model.serves,
         "candidates": model.n_candidates,
         "neural_mf": model.rating_model is not None,

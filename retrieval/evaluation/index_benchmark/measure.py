@@ -121,7 +121,7 @@ def measure(
     """
     progress = Silent() if progress is None else progress
     model = subject.system.model
-    ann = model.index
+    ann = model.ann
     users = _sampled(subject.users, queries, subject.seed)
     workload = Workload(
         model.exact,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index import ExactIndex, ItemLists
+from index import AnnIndex, ItemLists
 from retrieval.data.ids import Id, IdMap
 from retrieval.evaluation.diff.lists import (
     MovedItem,
@@ -37,7 +37,7 @@ def system_of(
     owners, met = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     model = TwoStageModel(
         vectors=TowerVectors(identity, scores, None, None),
-        ann=ExactIndex(identity),
+        ann=AnnIndex.build(identity, "Flat", seed=1, threads=1),
         rating_model=None,
         seen=ItemLists.from_pairs(owners, met, len(users)),
         n_candidates=len(catalogue),

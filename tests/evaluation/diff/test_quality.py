@@ -16,7 +16,8 @@ from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.from_bundle import read_evaluated, read_evaluation_data
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.serving.fitted_system import FittedSystem
-from tests.support.reports import with_alpha, with_weights
+from tests.support.models import with_weights
+from tests.support.reports import with_alpha
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
