@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Before anything imports torch or FAISS; the commands that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # on a busy machine two threads that spin take minutes
 for name in ("RETRIEVAL_DATA", "RETRIEVAL_ARTIFACTS", "RETRIEVAL_DEBUG", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
 
@@ -33,6 +34,27 @@ settings.load_profile("repeatable")
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes are no names for tests: compressed ones hold the time, and must be the same in every worker."""
     return argname if isinstance(val, bytes) else None
+
+
+# These take longest. They come first, so that in the end no worker is left alone with one of them.
+LONGEST = (
+    *("robustness/test_resume.py", "robustness/test_crashes.py", "robustness/test_interrupts.py"),
+    *("robustness/test_repeatability.py", "pipeline/test_tuning.py", "robustness/test_faults_data.py"),
+    *("training/test_checkpoints.py", "training/test_loop.py", "project/test_package.py"),
+    *(
+        "cli/test_commands.py",
+        "cli/test_index.py",
+        "robustness/test_faults_disk.py",
+        "bundles/test_bundle.py",
+    ),
+    *("evaluation/test_candidate_depth.py", "project/test_documents.py", "reporting/page/test_page.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; scripts/test tells xdist not to order them by their numbers of tests."""
+    ranks = {f"tests/{name}": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.split("::")[0], len(ranks)))
 
 
 @pytest.fixture(scope="session")
