@@ -61,7 +61,7 @@ def build_index(options: BuildOptions) -> None:
             progress.phase("Loading torch")
             with holding_signals():
                 from retrieval.pipeline.build import build
-                from retrieval.pipeline.gate import judge
+                from retrieval.pipeline.gate import compare_with_current
                 from retrieval.pipeline.save import write_build
 
             built = build(
@@ -79,8 +79,14 @@ def build_index(options: BuildOptions) -> None:
             progress.phase("Publishing the bundle")
             gate, most = None, options.max_regression
             if most is not None:
-                gate = judge(built, options.artifacts, most)
-            folder = write_build(writer, built, before_publishing=ignore_signals, gate=gate)
+                gate = compare_with_current(built, options.artifacts, most)
+            folder = write_build(
+                writer,
+                built,
+                before_publishing=ignore_signals,
+                gate=None if gate is None else gate.to_json(),
+                current=gate is None or not gate.held,
+            )
             with suppress(EnvironmentProblem):  # it is published; the next build removes them
                 remove_checkpoints(kept)
     _finish(built, folder, gate, options.as_json)

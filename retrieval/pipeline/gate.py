@@ -1,4 +1,4 @@
-"""The gate before publishing: a build that is worse on validation than what answers is held back."""
+"""The gate before publishing: holds back a build that is worse on validation than the current bundle."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """A new build beside the one that answers, by NDCG@10 of the served lists on validation.
+    """A new build compared with the current bundle, by NDCG@10 of their served lists on validation.
 
     Attributes:
         against: name of the current bundle; None where there was none to compare with.
-        max_regression: by how much the new one may be worse.
-        new, current: mean NDCG@10 of either, over its own warm validation users.
-        low, high: 95 % interval of the difference, paired by user; None where the two were built from other
-            data or split otherwise, so that their users are not the same.
-        users: how many users the new one's mean is over.
+        max_regression: how much lower the new build's NDCG@10 may be.
+        new, current: mean NDCG@10 of each, over its own warm validation users.
+        low, high: 95 % interval of the difference, paired by user; None where the two were built from
+            different data or split differently, so that their users are not the same.
+        users: number of users that `new` is the mean over.
         note: why there was nothing to compare with.
     """
 
@@ -41,7 +41,7 @@ class GateVerdict:
 
     @property
     def held(self) -> bool:
-        """Whether the build is to be kept without being published."""
+        """Whether the build is kept without being published."""
         return self.current is not None and self.current - self.new > self.max_regression
 
     def to_json(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class GateVerdict:
         return asdict(self) | {"metric": "ndcg@10", "held": self.held}
 
     def text(self) -> str:
-        """What was compared, in words."""
+        """The comparison, in words."""
         if self.current is None:
             return self.note or "there is nothing to compare with"
         if self.low is not None:
@@ -62,14 +62,14 @@ class GateVerdict:
         )
 
 
-def judge(build: "Build", artifacts: Path, max_regression: float) -> GateVerdict:
-    """Whether a build may take the place of the current bundle of a folder.
+def compare_with_current(build: "Build", artifacts: Path, max_regression: float) -> GateVerdict:
+    """Decide whether a build may replace the current bundle of a folder.
 
-    A first build may, and so may one where the current bundle is damaged or of another format: what cannot
-    answer is not worth keeping.
+    A first build may. So may one where the current bundle is damaged or of another format, because such a
+    bundle cannot be served anyway.
 
     Args:
-        max_regression: how much less NDCG@10 on validation is allowed, 0 or more.
+        max_regression: how much lower NDCG@10 on validation may be, 0 or more.
     """
     new = build.validation_ndcg
     plain = GateVerdict(None, max_regression, float(new.mean()), len(new))
@@ -87,7 +87,7 @@ def judge(build: "Build", artifacts: Path, max_regression: float) -> GateVerdict
 
 
 def _same_users(build: "Build", bundle: Bundle) -> bool:
-    """Whether both were judged on the same validation slice."""
+    """Whether both have the same validation slice, and with it the same users."""
     manifest, split = bundle.manifest, build.settings.split
     return bool(
         manifest.data.sha256 == build.digest

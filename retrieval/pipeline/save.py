@@ -1,6 +1,6 @@
-"""A build to the files of a bundle, and what was evaluated back."""
+"""Writes a build into a bundle: both fitted systems, the data, the report, and the manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,16 @@ import numpy as np
 from retrieval.bundles.fitted_system_files import write_system
 from retrieval.bundles.layout import (
     CHOICES,
+    EVALUATED,
     INDEX_CHOICE,
     INTERACTIONS,
     ITEMS,
     PAGE,
+    RECALLS,
     REPORT,
+    SERVED,
     TIMES,
+    USERS,
     VALIDATION,
 )
 from retrieval.bundles.writer import BundleWriter, to_parquet
@@ -23,7 +27,6 @@ from retrieval.bundles.writer import BundleWriter, to_parquet
 if TYPE_CHECKING:
     from index import OperatingPoint
     from retrieval.pipeline.build import Build
-    from retrieval.pipeline.gate import GateVerdict
 
 LIBRARIES = ("torch", "faiss-cpu", "numpy", "scipy", "polars", "safetensors")
 
@@ -32,41 +35,46 @@ def write_build(
     writer: BundleWriter,
     build: "Build",
     before_publishing: Callable[[], None] = lambda: None,
-    gate: "GateVerdict | None" = None,
+    *,
+    gate: Mapping[str, Any] | None = None,
+    current: bool = True,
 ) -> Path:
-    """Write a build into a new bundle and make it current; returns the bundle's own folder.
+    """Write a build into a new bundle and publish it; returns the bundle's own folder.
 
     Args:
-        gate: what may hold it back: then it is kept, and what was current still is.
-        before_publishing: called when every file is written and only the one step is left.
+        before_publishing: called when every file is written and only the last step is left.
+        gate: the verdict of the gate, for the manifest; None where there was no gate.
+        current: False keeps the bundle without making it current.
 
     Raises:
         EnvironmentProblem: if the folder cannot be written.
     """
-    from retrieval.reporting.page.rendering import render_page  # whoever only reads needs no page
+    from retrieval.reporting.page.rendering import render_page  # readers of a bundle need no page
 
-    write_system(writer, "evaluated", build.evaluated)
-    write_system(writer, "served", build.served)
+    write_system(writer, EVALUATED, build.evaluated)
+    write_system(writer, SERVED, build.served)
     writer.write(INTERACTIONS, to_parquet(build.split.labelled()))
-    alpha, tuning = build.report.blend, build.report.tuning
-    choices = {
-        "alpha": alpha and alpha.to_json(),
-        "baselines": build.report.baselines,
-        "tuning": tuning and tuning.to_json(),
-    }
-    writer.write_json(CHOICES, choices)
+    writer.write_json(CHOICES, _choices(build))
     writer.write_json(INDEX_CHOICE, build.index.to_json())
     _write_measurements(writer, build.index.points)
     writer.write_array(VALIDATION, build.validation_ndcg)
-    writer.write("users.parquet", to_parquet(build.user_table()))
+    writer.write(USERS, to_parquet(build.user_table()))
     writer.write(ITEMS, to_parquet(build.item_table()))
     report = build.report.to_json()
     writer.write_json(REPORT, report)
     writer.write(PAGE, render_page(report, _settings(build)).encode())
     before_publishing()
-    held = gate is not None and gate.held
-    description = _description(build) | {"gate": gate and gate.to_json()}
-    return writer.publish(description, current=not held)
+    return writer.publish(_description(build) | {"gate": gate}, current=current)
+
+
+def _choices(build: "Build") -> dict[str, Any]:
+    """What was chosen on validation, for `evaluation.from_bundle` to read."""
+    blend, tuning = build.report.blend, build.report.tuning
+    return {
+        "alpha": blend and blend.to_json(),
+        "baselines": build.report.baselines,
+        "tuning": tuning and tuning.to_json(),
+    }
 
 
 def _settings(build: "Build") -> dict[str, Any]:
@@ -74,7 +82,7 @@ def _settings(build: "Build") -> dict[str, Any]:
 
 
 def _description(build: "Build") -> dict[str, Any]:
-    """What the manifest says of a build."""
+    """The build's part of the manifest."""
     from importlib.metadata import version
 
     from retrieval.evaluation.validation import CHOICE_K
@@ -111,8 +119,8 @@ def _description(build: "Build") -> dict[str, Any]:
 
 
 def _write_measurements(writer: BundleWriter, points: "Sequence[OperatingPoint]") -> None:
-    """What every query found and every search took, a line for each operating point of the choice."""
+    """Recall of every query and time of every search, a row for each operating point measured."""
     recalls = np.array([point.recalls for point in points], dtype=np.float32)
     times = np.array([point.milliseconds for point in points], dtype=np.float32)
-    writer.write_array("evaluated/index_recalls.npy", recalls)
+    writer.write_array(RECALLS, recalls)
     writer.write_array(TIMES, times)

@@ -14,7 +14,7 @@ from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.evaluation.judgements import score_lists
 from retrieval.evaluation.validation import CHOICE_K
 from retrieval.pipeline.build import Build
-from retrieval.pipeline.gate import GateVerdict, judge
+from retrieval.pipeline.gate import GateVerdict, compare_with_current
 from retrieval.pipeline.save import write_build
 from tests.support.commands import Bench
 
@@ -41,14 +41,14 @@ def test_the_figures_are_those_of_the_served_lists_on_validation(tiny_build: Bui
 def test_a_build_is_held_back_where_it_is_worse_by_more_than_allowed(
     tiny_build: Build, artifacts: Path, by: float, held: bool
 ) -> None:
-    verdict = judge(worse(tiny_build, by), artifacts, 0.02)
+    verdict = compare_with_current(worse(tiny_build, by), artifacts, 0.02)
     assert verdict.held is held
     assert verdict.against == open_bundle(artifacts).folder.name
     assert verdict.low == pytest.approx(-by) and verdict.high == pytest.approx(-by)  # the same for each user
 
 
 def test_other_data_is_compared_without_an_interval(tiny_build: Build, artifacts: Path) -> None:
-    verdict = judge(worse(replace(tiny_build, digest="another"), 0.1), artifacts, 0.02)
+    verdict = compare_with_current(worse(replace(tiny_build, digest="another"), 0.1), artifacts, 0.02)
     assert verdict.held and verdict.low is None
     assert "of other validation users" in verdict.text()
 
@@ -56,17 +56,17 @@ def test_other_data_is_compared_without_an_interval(tiny_build: Build, artifacts
 def test_a_first_build_passes_and_so_does_one_after_a_damaged_one(
     tiny_build: Build, own_artifacts: Path, tmp_path: Path
 ) -> None:
-    first = judge(worse(tiny_build, 1.0), tmp_path / "nothing", 0.0)
+    first = compare_with_current(worse(tiny_build, 1.0), tmp_path / "nothing", 0.0)
     assert not first.held and "no bundle here" in first.text()
     (open_bundle(own_artifacts).folder / VALIDATION).write_bytes(b"")
-    assert not judge(worse(tiny_build, 1.0), own_artifacts, 0.0).held
+    assert not compare_with_current(worse(tiny_build, 1.0), own_artifacts, 0.0).held
 
 
 def test_what_is_held_back_lies_there_and_does_not_answer(tiny_build: Build, own_artifacts: Path) -> None:
     before = open_bundle(own_artifacts).folder
-    verdict = judge(worse(tiny_build, 0.5), own_artifacts, 0.1)
+    verdict = compare_with_current(worse(tiny_build, 0.5), own_artifacts, 0.1)
     with new_bundle(own_artifacts) as writer:
-        folder = write_build(writer, worse(tiny_build, 0.5), gate=verdict)
+        folder = write_build(writer, worse(tiny_build, 0.5), gate=verdict.to_json(), current=not verdict.held)
     assert folder.is_dir() and folder != before
     assert open_bundle(own_artifacts).folder == before
 
