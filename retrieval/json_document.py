@@ -1,7 +1,7 @@
 """Reads a JSON document field by field; a field of another type is a `ValueError` that names it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, TypeVar
 
 Read = TypeVar("Read")
@@ -68,14 +68,14 @@ class JsonObject:
         value = self.any(name)
         if not _is_float(value):
             raise self._wrong(name, "a number")
-        return float(value)
+        return value  # type: ignore[no-any-return]
 
     def number(self, name: str, least: float | None = None) -> float:
         """A finite number, not below `least`."""
         value = self.any(name)
         if not _is_float(value) or not math.isfinite(value) or (least is not None and value < least):
             raise self._wrong(name, "a finite number" + ("" if least is None else f" of at least {least:g}"))
-        return float(value)
+        return value  # type: ignore[no-any-return]
 
     def object(self, name: str) -> "JsonObject":
         """An object."""
@@ -106,6 +106,12 @@ class JsonObject:
         True
         """
         return None if self.document.get(name) is None else read(self, name)
+
+    def check_names(self, known: Set[str]) -> None:
+        """Refuse fields of other names."""
+        unknown = sorted(self.document.keys() - known)
+        if unknown:
+            raise ValueError(f"{self._path(unknown[0])} is unknown; expected {', '.join(sorted(known))}")
 
     def any(self, name: str) -> Any:
         """A value of any type; the field must be there."""

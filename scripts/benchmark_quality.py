@@ -50,7 +50,7 @@ from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_sco
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.machine import usable_cores
 from retrieval.pipeline.build import build
-from retrieval.pipeline.prepare import encode_split, usable
+from retrieval.pipeline.prepare import usable
 from retrieval.pipeline.trainer import Trainer
 from retrieval.progress import Silent
 from retrieval.settings import BuildSettings, SplitSettings
@@ -87,7 +87,7 @@ class Arena:
         threshold = settings.positive_threshold
         table, _ = usable(dataset.interactions, threshold)
         split = split_interactions(table, settings.split, seed=settings.seed)
-        data = encode_split(split, *ids_of(split.train), dataset.name, threshold)
+        data = EvaluationData.of(dataset.name, split, *ids_of(split.train), threshold)
         validation, test = (
             Judgements.of(part, data.train, threshold) for part in (data.validation, data.test)
         )

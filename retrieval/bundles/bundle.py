@@ -17,7 +17,8 @@ import json
 import math
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError  # NumPy lets it out of a header it cannot read
@@ -26,6 +27,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import InputError
 from retrieval.arrays import Weights
 from retrieval.bundles.current import BUILDS, BUNDLE_NAME, read_pointer
 from retrieval.bundles.layout import MANIFEST
@@ -36,8 +38,26 @@ from retrieval.errors import DamagedBundle
 Verification = Literal["full", "fast"]
 MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
 _BLOCK_BYTES = 2**18  # fits into the cache of a core
-# What Python and NumPy say of a file that is not what its name says.
+# NumPy and safetensors raise any of these while they parse a file that is not of their format.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn a ValueError about the content of a file or folder into damage of the bundle.
+
+    For parsing and for putting read parts together only: in any other code a ValueError is a bug, which has
+    to show its traceback.
+
+    Raises:
+        DamagedBundle: in place of a ValueError; without the advice of `index`, which is for those who hold an
+            index alone.
+    """
+    try:
+        yield
+    except ValueError as error:
+        what = error.what if isinstance(error, InputError) else str(error)
+        raise DamagedBundle(f"{path}: {what}") from error
 
 
 @dataclass(frozen=True)
@@ -141,9 +161,10 @@ class Bundle:
         def refuse(constant: str) -> None:
             raise ValueError(f"it holds {constant}")
 
+        data = self.read(name)
         try:
-            return json.loads(self.read(name), parse_constant=refuse)
-        except UNREADABLE as error:
+            return json.loads(data, parse_constant=refuse)
+        except (ValueError, RecursionError) as error:
             raise DamagedBundle(f"{self.folder / name}: not JSON ({error})") from error
 
     def tensors(self, name: str) -> Weights:
@@ -213,7 +234,11 @@ def open_folder(folder: Path, verify: Verification = "full") -> Bundle:
 
 
 def read_parquet(bundle: Bundle, name: str, columns: Sequence[str] = ()) -> Any:
-    """A .parquet file of a bundle, as a polars frame; ValueError where it is none, or lacks a column."""
+    """A .parquet file of a bundle, as a Polars frame.
+
+    Raises:
+        DamagedBundle: if it is missing, changed, not Parquet, or lacks one of the columns.
+    """
     import polars as pl
 
     from retrieval.data.reading.polars_panics import DAMAGED, without_panic_messages
@@ -223,8 +248,10 @@ def read_parquet(bundle: Bundle, name: str, columns: Sequence[str] = ()) -> Any:
         with without_panic_messages():
             frame = pl.read_parquet(io.BytesIO(data))
     except DAMAGED as error:
-        raise ValueError(f"{name} is not a Parquet file ({error})") from error
+        raise DamagedBundle(f"{bundle.folder / name}: not a Parquet file ({error})") from error
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise ValueError(f"{name} has no column {missing[0]}; it has {', '.join(frame.columns)}")
+        raise DamagedBundle(
+            f"{bundle.folder / name}: no column {missing[0]}; it has {', '.join(frame.columns)}"
+        )
     return frame

@@ -44,10 +44,13 @@ class SplitSummary:
 
     Attributes:
         kind: "time" or "random".
+        validation_start, test_start: the cuts, in unix seconds; None in a random split.
         counts: sizes of the slices.
     """
 
     kind: SplitKind
+    validation_start: float | None
+    test_start: float | None
     counts: SplitCounts
 
 
@@ -268,7 +271,12 @@ def _data(part: JsonObject) -> DataIdentity:
 def _split(part: JsonObject) -> SplitSummary:
     counts = part.object("counts")
     sizes = {field.name: counts.integer(field.name) for field in fields(SplitCounts)}
-    return SplitSummary(part.choice("kind", KINDS), SplitCounts(**sizes))
+    return SplitSummary(
+        kind=part.choice("kind", KINDS),
+        validation_start=part.optional("validation_start", JsonObject.number),
+        test_start=part.optional("test_start", JsonObject.number),
+        counts=SplitCounts(**sizes),
+    )
 
 
 def _settings(part: JsonObject) -> RecordedSettings:

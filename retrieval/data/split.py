@@ -43,6 +43,21 @@ class Split:
         slices = {"train": self.train, "validation": self.validation, "test": self.test}
         return pl.concat([frame.with_columns(slice=pl.lit(name)) for name, frame in slices.items()])
 
+    @classmethod
+    def from_labelled(
+        cls,
+        frame: pl.DataFrame,
+        kind: SplitKind,
+        validation_start: float | None,
+        test_start: float | None,
+        counts: SplitCounts,
+    ) -> "Split":
+        """Read back what `labelled` gave; the other arguments are the class's own."""
+        train, validation, test = (
+            frame.filter(pl.col("slice") == name).drop("slice") for name in ("train", "validation", "test")
+        )
+        return cls(train, validation, test, kind, validation_start, test_start, counts)
+
 
 def split_interactions(
     interactions: Interactions, settings: SplitSettings | None = None, *, seed: int = 42

@@ -1,10 +1,13 @@
 """A build's choices on validation, as values: blend weights, index, settings of the towers."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from index import HeldOut, OperatingPoint
+from retrieval.bundles.fitted_system_files import KINDS, search_settings
 from retrieval.evaluation.uncertainty import Estimate
+from retrieval.json_document import JsonObject
 from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.two_stage import SearchKind
 
@@ -60,23 +63,28 @@ class BlendChoice:
         return [{weight: value, f"ndcg@{self.k}": ndcg, "gain": asdict(gain)} for value, ndcg, gain in curve]
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "BlendChoice":
-        """Read back what `to_json` gave."""
-        k, newcomers = int(document["k"]), document["newcomers"]
+    def from_json(cls, document: Mapping[str, Any]) -> "BlendChoice":
+        """Read what `to_json` gave.
+
+        Raises:
+            ValueError: if a field is missing or of another type.
+        """
+        choice = JsonObject(document)
+        k, newcomers = choice.integer("k"), choice.optional("newcomers", JsonObject.object)
 
         def curve(name: str, weight: str) -> tuple[tuple[float, float, Estimate], ...]:
             return tuple(
-                (float(each[weight]), float(each[f"ndcg@{k}"]), Estimate(**each["gain"]))
-                for each in document[name]
+                (each.number(weight), each.number(f"ndcg@{k}"), _estimate(each.object("gain")))
+                for each in choice.objects(name)
             )
 
         return cls(
-            alpha=float(document["alpha"]),
+            alpha=choice.number("alpha"),
             k=k,
             curve=curve("validation_curve", "alpha"),
-            trend=float(document["trend"]),
+            trend=choice.number("trend"),
             trend_curve=curve("trend_curve", "trend"),
-            newcomers=newcomers and cls.from_json(newcomers),
+            newcomers=None if newcomers is None else cls.from_json(newcomers.document),
         )
 
 
@@ -118,17 +126,27 @@ class IndexChoice:
         }
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "IndexChoice":
-        """Read back what `to_json` gave."""
-        read = OperatingPoint.from_json
+    def from_json(cls, document: Mapping[str, Any]) -> "IndexChoice":
+        """Read what `to_json` gave.
+
+        Raises:
+            ValueError: if a field is missing or of another type.
+        """
+        choice = JsonObject(document)
+        held_out = choice.object("held_out")
         return cls(
-            **document
-            | {
-                "chosen": read(document["chosen"]),
-                "approximate": read(document["approximate"]),
-                "held_out": HeldOut(**document["held_out"]),
-                "points": tuple(map(read, document["points"])),
-            }
+            serves=choice.choice("serves", KINDS),
+            chosen=_operating_point(choice.object("chosen")),
+            approximate=_operating_point(choice.object("approximate")),
+            held_out=HeldOut(
+                held_out.number("recall"), held_out.number("error"), held_out.integer("queries")
+            ),
+            recall_target=choice.optional("recall_target", JsonObject.number),
+            memory_limit=choice.optional("memory_limit", JsonObject.integer),
+            max_ndcg_loss=choice.optional("max_ndcg_loss", JsonObject.number),
+            pays_from=choice.optional("pays_from", JsonObject.integer),
+            points=tuple(map(_operating_point, choice.objects("points"))),
+            seconds=choice.number("seconds"),
         )
 
 
@@ -172,11 +190,48 @@ class TuningResult:
         return asdict(self) | {"held": list(self.held)}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "TuningResult":
-        """Read back what `to_json` gave."""
-        gain = document["gain"]
-        found = {"held": tuple(document["held"]), "gain": gain and Estimate(**gain)}
-        return cls(**document | found)
+    def from_json(cls, document: Mapping[str, Any]) -> "TuningResult":
+        """Read what `to_json` gave.
+
+        Raises:
+            ValueError: if a field is missing or of another type.
+        """
+        result = JsonObject(document)
+        gain = result.optional("gain", JsonObject.object)
+        return cls(
+            trials=result.integer("trials"),
+            earlier=result.integer("earlier"),
+            pruned=result.integer("pruned"),
+            failed=result.integer("failed"),
+            minutes=result.number("minutes"),
+            held=result.texts("held"),
+            k=result.integer("k"),
+            default=result.number("default"),
+            best=result.optional("best", JsonObject.number),
+            gain=None if gain is None else _estimate(gain),
+            gain_error=result.optional("gain_error", JsonObject.number),
+            settings=dict(result.object("settings").document),
+            is_chosen=result.truth("is_chosen"),
+        )
+
+
+def _estimate(part: JsonObject) -> Estimate:
+    return Estimate(part.number("value"), part.number("low"), part.number("high"))
+
+
+def _operating_point(part: JsonObject) -> OperatingPoint:
+    return OperatingPoint(
+        factory=part.text("factory"),
+        settings=search_settings(part.object("settings")),
+        recall=part.number("recall"),
+        recall_error=part.number("recall_error"),
+        p50_ms=part.number("p50_ms"),
+        p99_ms=part.number("p99_ms"),
+        bytes_per_item=part.number("bytes_per_item"),
+        build_seconds=part.number("build_seconds"),
+        is_exact=part.truth("is_exact"),
+        family=part.text("family"),
+    )
 
 
 def described(settings: dict[str, Any]) -> str:

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 
 from retrieval.data.encoded import EncodedInteractions
+from retrieval.data.ids import IdMap
+from retrieval.data.split import Split
 from retrieval.data.split_counts import SplitCounts
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
-from retrieval.evaluation.cold_users import Newcomers
+from retrieval.evaluation.cold_users import Newcomers, newcomers_of_test
+from retrieval.evaluation.funnel import outside_catalogue
 from retrieval.serving.two_stage import TwoStageModel
 from retrieval.settings import SplitKind
 from retrieval.training.curves import TrainingCurves
@@ -35,6 +38,30 @@ class EvaluationData:
     split_kind: SplitKind = "time"
     outside_catalogue: int = 0
     newcomers: tuple[Newcomers, ...] = ()
+
+    @classmethod
+    def of(cls, dataset: str, split: Split, users: IdMap, items: IdMap, threshold: float) -> "EvaluationData":
+        """Encode the slices of a split in the rows of a model.
+
+        Args:
+            users, items: that the model knows, which are those of train; rows of others are left out.
+            threshold: ratings from here on are positive.
+        """
+        train, validation, test = (
+            EncodedInteractions.from_frame(frame, users, items)
+            for frame in (split.train, split.validation, split.test)
+        )
+        return cls(
+            dataset=dataset,
+            train=train,
+            validation=validation,
+            test=test,
+            counts=split.counts,
+            positive_threshold=threshold,
+            split_kind=split.kind,
+            outside_catalogue=outside_catalogue(split.test, users, items, threshold),
+            newcomers=newcomers_of_test(split.test, split.validation, users, items, threshold),
+        )
 
 
 @dataclass(frozen=True)

@@ -5,71 +5,54 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.bundles.bundle import Bundle, read_parquet
-from retrieval.bundles.fitted_system_files import fitting_together, read_system
-from retrieval.bundles.layout import CHOICES, INDEX_CHOICE, INTERACTIONS
+from retrieval.bundles.bundle import Bundle, read_parquet, refusing
+from retrieval.bundles.fitted_system_files import read_system
+from retrieval.bundles.layout import CHOICES, EVALUATED, INDEX_CHOICE, INTERACTIONS, MANIFEST
+from retrieval.errors import DamagedBundle
+from retrieval.json_document import JsonObject
 from retrieval.serving.fitted_system import FittedSystem
 
 if TYPE_CHECKING:
+    from retrieval.data.split import Split
+    from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
     from retrieval.evaluation.evaluated import Evaluated, EvaluationData
+    from retrieval.training.curves import TrainingCurves
+
+# Regularisation of EASE: a build tries 100 to 3,000. Far outside of that the matrix has no inverse.
+LEAST_L2, MOST_L2 = 1e-3, 1e9
 
 
 def read_evaluated(bundle: Bundle) -> "Evaluated":
-    """The evaluated system with the data it is judged by; nothing is trained again.
+    """Read the evaluated system with its data, and fit the baselines with their recorded settings.
+
+    The baselines are fitted after all files are read and checked: an error while fitting is a bug, and not
+    damage of the bundle.
 
     Raises:
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
     from retrieval.evaluation.baselines import BaselineSet
-    from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
     from retrieval.evaluation.evaluated import Evaluated
-    from retrieval.training.curves import TrainingHistory, training_curves
 
-    system = read_system(bundle, "evaluated")
+    system = read_system(bundle, EVALUATED)
     data = read_evaluation_data(bundle, system)
-
-    def read() -> Evaluated:
-        choices = bundle.json(CHOICES)
-        baselines = BaselineSet.fit(data.train, data.positive_threshold, choices["baselines"])
-        alpha = choices["alpha"] and BlendChoice.from_json(choices["alpha"])
-        training = bundle.manifest.training
-        curves = training_curves(
-            [TrainingHistory.from_json(each) for each in training.towers],
-            None if training.neural_mf is None else TrainingHistory.from_json(training.neural_mf),
-        )
-        tuning = choices["tuning"] and TuningResult.from_json(choices["tuning"])
-        index = IndexChoice.from_json(bundle.json(INDEX_CHOICE))
-        return Evaluated(system.model, data, baselines, alpha, curves, tuning, index)
-
-    return fitting_together(bundle, "evaluated", read)
+    settings, blend, tuning = _read_choices(bundle)
+    curves, index = _read_curves(bundle), _read_index_choice(bundle)
+    baselines = BaselineSet.fit(data.train, data.positive_threshold, settings)
+    return Evaluated(system.model, data, baselines, blend, curves, tuning, index)
 
 
 def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationData":
-    """The slices that the evaluated system of a bundle was trained on and is judged by, in its rows.
+    """Read the slices that the evaluated system was trained on and is judged by, in its rows.
 
     Raises:
         ArtifactError: if a file is missing or changed, or the parts do not fit together.
     """
-    from retrieval.data.encoded import EncodedInteractions
-    from retrieval.evaluation.cold_users import newcomers_of_test
     from retrieval.evaluation.evaluated import EvaluationData
-    from retrieval.evaluation.funnel import outside_catalogue
 
-    def read() -> EvaluationData:
-        frame = read_parquet(bundle, INTERACTIONS, ("user", "item", "slice"))
-        slices = [frame.filter(frame["slice"] == name) for name in ("train", "validation", "test")]
-        train, validation, test = (
-            EncodedInteractions.from_frame(part, system.users, system.items) for part in slices
-        )
-        name, cut = bundle.manifest.data.name, bundle.manifest.split
-        threshold = bundle.manifest.settings.positive_threshold
-        outside = outside_catalogue(slices[-1], system.users, system.items, threshold)
-        newcomers = newcomers_of_test(slices[2], slices[1], system.users, system.items, threshold)
-        return EvaluationData(
-            name, train, validation, test, cut.counts, threshold, cut.kind, outside, newcomers
-        )
-
-    return fitting_together(bundle, "evaluated", read)
+    threshold = bundle.manifest.settings.positive_threshold
+    name = bundle.manifest.data.name
+    return EvaluationData.of(name, _read_split(bundle), system.users, system.items, threshold)
 
 
 def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
@@ -80,9 +63,73 @@ def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
     """
     from retrieval.data.encoded import EncodedInteractions
 
-    def read() -> NDArray[np.int64]:
-        frame = read_parquet(bundle, INTERACTIONS, ("user", "item", "slice"))
-        test = frame.filter(frame["slice"] == "test")
-        return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
+    test = _read_split(bundle).test
+    return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
 
-    return fitting_together(bundle, "evaluated", read)
+
+def _read_split(bundle: Bundle) -> "Split":
+    """The labelled interactions; refused where a column has a type that a build does not write."""
+    import polars as pl
+
+    from retrieval.data.split import Split
+
+    frame = read_parquet(bundle, INTERACTIONS, ("user", "item", "slice"))
+    integers, texts, floats = (pl.Int64(),), (pl.String(),), (pl.Float32(),)
+    types: dict[str, tuple[pl.DataType, ...]] = {"user": integers + texts, "item": integers + texts}
+    types |= {"slice": texts, "rating": floats, "timestamp": integers}
+    for name in types.keys() & frame.schema.keys():
+        found, nulls = frame.schema[name], frame[name].null_count()
+        if found not in types[name] or nulls:
+            raise DamagedBundle(
+                f"{bundle.folder / INTERACTIONS}: column {name} is {found} with {nulls:,} nulls; expected "
+                f"{' or '.join(map(str, types[name]))} without nulls"
+            )
+    cut = bundle.manifest.split
+    return Split.from_labelled(frame, cut.kind, cut.validation_start, cut.test_start, cut.counts)
+
+
+def _read_choices(bundle: Bundle) -> "tuple[dict[str, float], BlendChoice | None, TuningResult | None]":
+    """Settings of the baselines, choice of the blend and result of the tuning; None where there was none."""
+    from retrieval.evaluation.choices import BlendChoice, TuningResult
+
+    document = bundle.json(CHOICES)
+    with refusing(bundle.folder / CHOICES):
+        choices = JsonObject(document)
+        blend, tuning = (choices.optional(name, JsonObject.object) for name in ("alpha", "tuning"))
+        return (
+            _baseline_settings(choices.object("baselines")),
+            None if blend is None else BlendChoice.from_json(blend.document),
+            None if tuning is None else TuningResult.from_json(tuning.document),
+        )
+
+
+def _baseline_settings(part: JsonObject) -> dict[str, float]:
+    """What `BaselineSet.settings` gave; ValueError for a number that no build chooses."""
+    window, l2 = (part.optional(name, JsonObject.number) for name in ("recent_window", "ease_l2"))
+    neighbours = part.optional("item_knn_neighbours", JsonObject.integer)
+    if window is not None and not 0 < window <= 1:
+        raise ValueError(f"baselines.recent_window is {window}; expected a share above 0 and up to 1")
+    if l2 is not None and not LEAST_L2 <= l2 <= MOST_L2:
+        raise ValueError(f"baselines.ease_l2 is {l2}; expected {LEAST_L2:g} to {MOST_L2:g}")
+    if neighbours is not None and neighbours < 1:
+        raise ValueError(f"baselines.item_knn_neighbours is {neighbours}; expected 1 or more")
+    found = {"recent_window": window, "ease_l2": l2, "item_knn_neighbours": neighbours}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_curves(bundle: Bundle) -> "TrainingCurves":
+    from retrieval.training.curves import TrainingHistory, training_curves
+
+    training = bundle.manifest.training
+    with refusing(bundle.folder / MANIFEST):
+        towers = [TrainingHistory.from_json(each) for each in training.towers]
+        rated = None if training.neural_mf is None else TrainingHistory.from_json(training.neural_mf)
+    return training_curves(towers, rated)
+
+
+def _read_index_choice(bundle: Bundle) -> "IndexChoice":
+    from retrieval.evaluation.choices import IndexChoice
+
+    document = bundle.json(INDEX_CHOICE)
+    with refusing(bundle.folder / INDEX_CHOICE):
+        return IndexChoice.from_json(document)

@@ -11,9 +11,7 @@ from retrieval.data.interactions import Interactions
 from retrieval.data.reading.columns import ITEM, RATING, USER
 from retrieval.data.split import Split, split_interactions
 from retrieval.errors import DataError, UsageError
-from retrieval.evaluation.cold_users import newcomers_of_test
 from retrieval.evaluation.evaluated import EvaluationData
-from retrieval.evaluation.funnel import outside_catalogue
 from retrieval.evaluation.validation import ValidationLists
 from retrieval.pipeline.index_choice import AUTO
 from retrieval.progress import Progress
@@ -79,7 +77,7 @@ def prepare(interactions: Interactions, settings: BuildSettings, name: str, prog
     progress.phase("Splitting at random" if settings.split.kind == "random" else "Splitting by time")
     split = split_interactions(table, settings.split, seed=settings.seed)
     users, items = ids_of(split.train)
-    data = encode_split(split, users, items, name, threshold)
+    data = EvaluationData.of(name, split, users, items, threshold)
     lists = ValidationLists.of(data.train, data.validation, split.validation, users, items, threshold)
     if not (lists.warm.n_relevant > 0).any():
         raise DataError(_nothing_to_choose_by(table, threshold))
@@ -114,25 +112,6 @@ def check_index(settings: BuildSettings, n_items: int) -> None:
         check_factory(settings.index, n_items, settings.towers.dimension + 1)  # the bias is a column too
     except ValueError as error:
         raise UsageError(f"`index`: {error}") from error
-
-
-def encode_split(split: Split, users: IdMap, items: IdMap, name: str, threshold: float) -> EvaluationData:
-    """The three slices in the rows of train's users and items; users and items unknown to train drop out."""
-    train, validation, test = (
-        EncodedInteractions.from_frame(frame, users, items)
-        for frame in (split.train, split.validation, split.test)
-    )
-    return EvaluationData(
-        dataset=name,
-        train=train,
-        validation=validation,
-        test=test,
-        counts=split.counts,
-        positive_threshold=threshold,
-        split_kind=split.kind,
-        outside_catalogue=outside_catalogue(split.test, users, items, threshold),
-        newcomers=newcomers_of_test(split.test, split.validation, users, items, threshold),
-    )
 
 
 def usable(interactions: Interactions, threshold: float) -> tuple[Interactions, list[str]]:

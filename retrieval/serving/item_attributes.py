@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from index import ItemLists
 from retrieval.data.ids import IdMap
 from retrieval.errors import NotFoundError, UsageError
+from retrieval.json_document import JsonObject
 
 if TYPE_CHECKING:
     from retrieval.data.items import ItemTable
@@ -210,10 +211,11 @@ class ItemAttributes:
         """What `to_arrays` gave.
 
         Raises:
-            ValueError, KeyError, TypeError: if the parts do not fit together.
+            ValueError: if the document is another one, or the parts do not fit together.
         """
         values, starts, rows = arrays["values"], arrays["starts"], arrays["rows"]
-        sizes = [int(size) for _, size in document["columns"]]
+        named = _columns(document)
+        sizes = [size for _, size in named]
         if min(sizes, default=1) < 1 or (sum(sizes), sum(sizes) + 1) != (len(values), len(starts)):
             raise ValueError(
                 f"columns of {sum(sizes)} values, {len(values)} texts and {len(starts)} starts do not fit"
@@ -221,12 +223,24 @@ class ItemAttributes:
         if starts[0] != 0 or starts[-1] != len(rows) or (np.diff(starts) < 0).any():
             raise ValueError(f"the lists of items run from {starts[0]} to {starts[-1]} of {len(rows)}")
         columns, end = {}, 0
-        for (name, _), size in zip(document["columns"], sizes, strict=True):
+        for name, size in named:
             begin, end = end, end + size
             inside = slice(int(starts[begin]), int(starts[end]))
             lists = ItemLists(starts[begin : end + 1] - starts[begin], rows[inside])
-            columns[str(name)] = ItemColumn(IdMap(values[begin:end]), lists)
+            columns[name] = ItemColumn(IdMap(values[begin:end]), lists)
         return cls(columns)
+
+
+def _columns(document: Any) -> list[tuple[str, int]]:
+    """Name and number of values of each column, from the document of `ItemAttributes.to_arrays`."""
+    found = []
+    for entry in JsonObject(document).list("columns"):
+        match entry:
+            case [str() as name, int() as size]:
+                found.append((name, size))
+            case _:
+                raise ValueError("columns has an entry that is not the name and number of values of a column")
+    return found
 
 
 def _without_empty(values: IdMap, places: NDArray[np.int64], items: NDArray[np.int64]) -> ItemColumn:

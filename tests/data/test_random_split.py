@@ -26,10 +26,10 @@ from retrieval.data.reading.columns import COLUMNS, RATING, TIMESTAMP
 from retrieval.data.split import Split, split_at_random, split_by_time, split_interactions
 from retrieval.errors import DataError, UsageError
 from retrieval.evaluation.evaluate import evaluate
+from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.evaluation.judgements import Judgements
 from retrieval.pipeline.build import Build, build
-from retrieval.pipeline.prepare import encode_split
 from retrieval.pipeline.save import write_build
 from retrieval.reporting.text.report import report_text
 from retrieval.settings import BuildSettings, SplitSettings, id_towers
@@ -139,7 +139,7 @@ def test_a_pair_of_train_is_no_relevant_item_of_test(
 ) -> None:
     split = split_or_reject(table(rows, without), (0.3, 0.3), seed)
     users, items = ids_of(split.train)
-    data = encode_split(split, users, items, "a table", 3.0)
+    data = EvaluationData.of("a table", split, users, items, 3.0)
     assert data.split_kind == "random"
     judgements = Judgements.of(data.test, data.train, 3.0)
     train = {row[:2] for row in split.train.rows()}
