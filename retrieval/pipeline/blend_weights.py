@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index import standard_error
-from retrieval.arrays import Rows
+from retrieval.arrays import MetricValues, Rows
 from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.cold_users import Newcomers
 from retrieval.evaluation.judgements import Judgements, score_lists
@@ -16,8 +15,7 @@ from retrieval.serving.fitted_model import FittedModel
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import blend, fading
 
-Scores = NDArray[np.float64]
-Groups = list[Scores]
+Groups = list[MetricValues]
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
@@ -111,14 +109,14 @@ def _mean(groups: Groups) -> float:
     return float(np.mean([group.mean() for group in groups]))
 
 
-def _ndcg(lists: Rows, judged: Judgements, k: int) -> Scores:
+def _ndcg(lists: Rows, judged: Judgements, k: int) -> MetricValues:
     """NDCG of every user, NaN where nothing is relevant: shape (q,)."""
     ndcg = np.full(len(judged), np.nan)
     ndcg[judged.n_relevant > 0] = score_lists(lists, judged, k).ndcg
     return ndcg
 
 
-def _mean_of_known(slices: Sequence[Scores]) -> Scores:
+def _mean_of_known(slices: Sequence[MetricValues]) -> MetricValues:
     """Each user's mean over the slices that are not NaN; users with none are left out."""
     table = np.stack(slices)
     return np.asarray(np.nanmean(table[:, ~np.isnan(table).all(axis=0)], axis=0))
