@@ -132,7 +132,7 @@ def sample_folder() -> Path:
         if (folder / "ratings.csv").is_file():
             return folder
     raise EnvironmentProblem(
-        f"the sample is missing from {package.parent / 'data' / 'sample'}; install again"
+        f"the sample is missing from {package.parent / 'data' / 'sample'}", "install again"
     )
 
 

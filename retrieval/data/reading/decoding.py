@@ -32,7 +32,7 @@ def to_utf8(data: bytes, label: str) -> tuple[bytes, tuple[str, ...]]:
         except UnicodeError as error:
             offset = f" at byte offset {error.start}" if isinstance(error, UnicodeDecodeError) else ""
             raise DataError(
-                f"{label}: begins as {marked.upper()} and breaks{offset}; save the file as UTF-8"
+                f"{label}: begins as {marked.upper()} and breaks{offset}", "save the file as UTF-8"
             ) from None
     zero = data.find(b"\0")
     if zero >= 0:
@@ -49,7 +49,8 @@ def to_utf8(data: bytes, label: str) -> tuple[bytes, tuple[str, ...]]:
         if control:
             raise DataError(
                 f"{label}: byte 0x{data[wrong]:02x} at byte offset {wrong} is not UTF-8, nor is the file "
-                f"latin-1 (byte 0x{control[0][0]:02x} at {control.start()}); save it as UTF-8"
+                f"latin-1 (byte 0x{control[0][0]:02x} at {control.start()})",
+                "save it as UTF-8",
             )
         data = data.decode("latin-1").encode("utf-8")
         notes = ("not UTF-8: read as latin-1",)

@@ -39,7 +39,7 @@ def typed_frame(picked: dict[str, pl.Series], source: str) -> tuple[pl.DataFrame
         DataError: if there is no row, or a column is of a type that can never convert.
     """
     if not len(picked[USER]):
-        raise DataError(f"{source}: 0 interactions; give a table with rows")
+        raise DataError(f"{source}: 0 interactions", "give a table with rows")
     problems: list[BadRowError] = []
     notes: list[str] = []
     columns = []

@@ -100,7 +100,8 @@ def _check_extent(data: bytes, label: str) -> None:
             if last_column > MOST_COLUMNS or last_column * last_row > MOST_CELLS:
                 raise DataError(
                     f"{label}: too large a sheet, with a cell at {(column + row)[:20].decode()}; "
-                    f"expected up to {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells; save it as CSV"
+                    f"expected up to {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells",
+                    "save it as CSV",
                 )
 
 
