@@ -158,13 +158,18 @@ def long_flags(words: list[str]) -> set[str]:
 def test_every_command_line_has_only_flags_that_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRIEVAL_DEBUG", "")  # --debug sets it
     for words in commands(name):
-        tool, *arguments = words
-        if tool in ("retrieval", "build-index", "query"):
-            parse(words)
-        elif tool == "scripts/quickstart":
-            parse(["build-index", *arguments])
-        else:
-            check_other_tool(tool, arguments)
+        check(words)
+
+
+def check(words: list[str]) -> None:
+    """Check a command line of ours, or of a script or tool."""
+    tool, *arguments = words
+    if tool in ("retrieval", "build-index", "query"):
+        parse(words)
+    elif tool == "scripts/quickstart":
+        parse(["build-index", *arguments])
+    else:
+        check_other_tool(tool, arguments)
 
 
 def check_other_tool(tool: str, arguments: list[str]) -> None:
@@ -197,6 +202,9 @@ def test_the_commands_of_readme_are_seen() -> None:
 def test_every_flag_in_the_prose_is_one_of_ours(name: str) -> None:
     known = {"--help", "--version"}.union(*map(flags_of, tree_of_commands().values()))
     prose = FENCED.sub("", text_of(name))
+    for span in re.findall(r"`(scripts/[^`]+ [^`]+)`", prose):
+        check(span.split())
+        prose = prose.replace(span, "")
     assert not set(FLAG.findall(prose)) - known
     # A flag beside a command, as in `query --exact`, is one of that command.
     for span in re.findall(r"(?<!`)`([^`]+)`", prose):
