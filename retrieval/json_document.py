@@ -12,8 +12,8 @@ INT64 = range(-(2**63), 2**63)
 class JsonObject:
     """An object of a JSON document, with a typed accessor for each kind of field.
 
-    Files are documents from outside: whoever reads one says of every field what it must be, so that
-    another value is refused where it is read and not deep inside the code that uses it.
+    The code that reads a file states the type of every field. Another value is then refused where it is
+    read, and not deep inside the code that uses it.
 
     Args:
         value: the parsed JSON.

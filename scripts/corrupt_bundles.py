@@ -23,7 +23,7 @@ import numpy as np
 from small_build import small_build, small_settings
 
 from retrieval.bundles.bundle import open_bundle, open_named
-from retrieval.bundles.current import BUILDS, CURRENT, read_pointer
+from retrieval.bundles.current import BUILDS, CURRENT, read_current_file
 from retrieval.bundles.fitted_system_files import read_system
 from retrieval.bundles.layout import MANIFEST
 from retrieval.bundles.registry import problems
@@ -79,7 +79,7 @@ class Shelf:
     @property
     def folder(self) -> Path:
         """The folder of the bundle that is damaged."""
-        return self.artifacts / BUILDS / read_pointer(self.artifacts)[0]
+        return self.artifacts / BUILDS / read_current_file(self.artifacts)[0]
 
     def readers(self, name: str) -> dict[str, Reader]:
         """The readers of a bundle in this process: the code behind `verify`, `query` and `evaluate`."""

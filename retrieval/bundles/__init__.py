@@ -1,1 +1,1 @@
-"""The format on disk: writes bundles, opens them, and knows which one is current."""
+"""Bundles on disk: writes them, opens them, and records which one is current."""

@@ -1,14 +1,14 @@
-"""A bundle on disk, read only when whole. `publishing` writes them, `bundles` knows all of a folder.
+"""Opens a bundle and checks every file that it reads. `writer` writes them, `registry` lists a folder.
 
     artifacts/
-        current                 names the bundle that answers, see `pointer`; replaced in one step
-        builds/<time>-<id>/     one bundle: manifest.json and the files it lists
+        current                 names of the served bundle and its predecessors, see `current.py`
+        builds/<time>-<id>/     one bundle: manifest.json and the files that it lists
         checkpoints/            of the build that is running or was stopped
         .lock                   held by the build that is running
 
-A bundle is never edited. Its manifest holds the size and SHA-256 of every other file and a digest of
-itself, and no byte is parsed before it has been checked: FAISS, safetensors and NumPy load most
-damaged files without a word.
+A bundle is never edited. Its manifest has the size and SHA-256 of every other file, and a digest of
+itself. Nothing parses a file before its size and digest are checked, because FAISS, safetensors and NumPy
+load most damaged files without an error.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError  # NumPy lets it out of a header it cannot read
+from tokenize import TokenError  # NumPy raises it for some headers that are not Python literals
 from typing import Any, Literal
 
 import numpy as np
@@ -29,14 +29,14 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from retrieval.arrays import Weights
-from retrieval.bundles.current import BUILDS, BUNDLE_NAME, read_pointer
+from retrieval.bundles.current import BUILDS, BUNDLE_NAME, read_current_file
 from retrieval.bundles.layout import MANIFEST
 from retrieval.bundles.manifest import ID_LENGTH, FileEntry, Manifest
 from retrieval.disk import check_folder, opened_plain_file, read_plain_file
 from retrieval.errors import DamagedBundle
 
 Verification = Literal["full", "fast"]
-MAX_HEADER_BYTES = 4_096  # of an .npy file; ours take 128
+MAX_HEADER_BYTES = 4_096  # of an .npy file; the writer makes headers of 128 bytes
 _BLOCK_BYTES = 2**18  # fits into the cache of a core
 # NumPy and safetensors raise any of these while they parse a file that is not of their format.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -65,10 +65,10 @@ class Bundle:
     """An opened bundle: its manifest is checked, its files are checked as they are read.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         manifest: what was built from what, and the digests of the files.
-        verify: "full" checks the size and SHA-256 of a file before anything parses it; "fast", for bundles
-            too large for that, its size only, and trusts the disk for the rest.
+        verify: "full" checks size and SHA-256 of a file before anything parses it; "fast", for bundles
+            too large to hash at every start, checks the size only and trusts the disk.
     """
 
     folder: Path
@@ -76,7 +76,7 @@ class Bundle:
     verify: Verification = "full"
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file, after its size and digest.
+        """Read one file and check its size and digest.
 
         Raises:
             DamagedBundle: if it is not listed, missing, not a plain file, or changed.
@@ -87,9 +87,9 @@ class Bundle:
         return data
 
     def mapped(self, name: str) -> NDArray[np.uint8]:
-        """As `read`, but the bytes stay in the file: processes share them, and no copy is made.
+        """As `read`, but map the file into memory: processes share its pages, and nothing is copied.
 
-        A bundle is never edited, and what is mapped stays readable after the file is removed.
+        The bytes stay readable after the file is removed.
         """
         data = self._mapped(name)
         self._check(name, data)
@@ -122,7 +122,7 @@ class Bundle:
         return found
 
     def array(self, name: str) -> NDArray[Any]:
-        """An .npy file, mapped and read-only; arrays of Python objects are refused."""
+        """An .npy file, mapped and read-only; an array of Python objects is refused, as it needs pickle."""
         return self._parsed_array(name, self.mapped(name))
 
     def _mapped(self, name: str) -> NDArray[np.uint8]:
@@ -156,7 +156,7 @@ class Bundle:
             raise DamagedBundle(f"{self.folder / name}: not a plain .npy file ({error})") from error
 
     def json(self, name: str) -> Any:
-        """A .json file; NaN and infinity, which are not JSON and nobody wrote, are refused."""
+        """A .json file; NaN and infinity, which JSON does not have, are refused."""
 
         def refuse(constant: str) -> None:
             raise ValueError(f"it holds {constant}")
@@ -175,7 +175,7 @@ class Bundle:
         data = self.read(name)
         try:
             return dict(load(data))
-        except (SafetensorError, *UNREADABLE) as error:  # the latter of types NumPy does not have
+        except (SafetensorError, *UNREADABLE) as error:  # some are of element types that NumPy lacks
             raise DamagedBundle(f"{self.folder / name}: not safetensors ({error})") from error
 
     def _entry(self, name: str) -> FileEntry:
@@ -197,16 +197,19 @@ class Bundle:
 
 
 def open_bundle(artifacts: Path, verify: Verification = "full") -> Bundle:
-    """The current bundle of an artifacts folder; see `bundles.read_current` for who reads it at once.
+    """Open the current bundle of an artifacts folder.
+
+    A caller that reads files of it should use `registry.read_current`, which tries again where another
+    bundle became current meanwhile.
 
     Raises:
         ArtifactError: if there is none, or it is damaged.
     """
-    return open_named(artifacts, read_pointer(artifacts)[0], verify)
+    return open_named(artifacts, read_current_file(artifacts)[0], verify)
 
 
 def open_named(artifacts: Path, name: str, verify: Verification = "full") -> Bundle:
-    """A bundle of an artifacts folder by the name of its folder.
+    """Open a bundle of an artifacts folder by its name.
 
     Raises:
         ArtifactError: as `open_folder`.
@@ -217,7 +220,7 @@ def open_named(artifacts: Path, name: str, verify: Verification = "full") -> Bun
 
 
 def open_folder(folder: Path, verify: Verification = "full") -> Bundle:
-    """One bundle's own folder.
+    """Open a bundle by the path of its own folder.
 
     Args:
         verify: see `Bundle`; the manifest is always checked in full.

@@ -1,8 +1,8 @@
-"""Which bundle of an artifacts folder answers, and which did before it.
+"""The `current` file: the served bundle, then its predecessors.
 
-The file `current` holds names of bundles, one a line: the first answers, the others answered before,
-latest first. It is replaced in one step, so that what is current and what `rollback` goes back to never
-disagree.
+The file has one name of a bundle a line: the served bundle first, then the bundles that were served before
+it, latest first. A writer replaces the whole file in one step, so that the served bundle and the one that
+`rollback` returns to never disagree.
 """
 
 import os
@@ -17,45 +17,45 @@ BUNDLE_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}")
 MOST_NAMES = 1_000
 
 
-def read_pointer(artifacts: Path) -> tuple[str, ...]:
-    """Names of the bundle that answers and of those that did before, latest first.
+def read_current_file(artifacts: Path) -> tuple[str, ...]:
+    """Read the names of the served bundle and of its predecessors, latest first.
 
     Raises:
         ArtifactError: if there is no bundle yet.
-        DamagedBundle: if the file is not what was written.
+        DamagedBundle: if the content is not lines with names of bundles.
     """
-    pointer = artifacts / CURRENT
-    if not os.path.lexists(pointer):
+    path = artifacts / CURRENT
+    if not os.path.lexists(path):
         raise ArtifactError(
             f"{artifacts.absolute()}: no bundle here", "run build-index first, or give `artifacts`"
         )
-    text = read_plain_file(pointer, None).decode("utf-8", "replace")
+    text = read_plain_file(path, None).decode("utf-8", "replace")
     names = text.splitlines()
     if not text.endswith("\n") or not all(BUNDLE_NAME.fullmatch(name) for name in names):
-        raise DamagedBundle(f"{pointer}: does not name a bundle")
+        raise DamagedBundle(f"{path}: does not name a bundle")
     return tuple(names)
 
 
-def write_pointer(artifacts: Path, names: tuple[str, ...]) -> None:
-    """Make the first of the names current, in one step.
+def write_current_file(artifacts: Path, names: tuple[str, ...]) -> None:
+    """Make the bundle of the first name current, in one step; keeps at most `MOST_NAMES` names.
 
     Raises:
-        OSError: if it cannot be written; what was current still is.
+        OSError: if it cannot be written; the served bundle is still the old one.
     """
     text = "".join(f"{name}\n" for name in names[:MOST_NAMES])
     replace_file(artifacts / CURRENT, text.encode())
 
 
-def history(artifacts: Path) -> tuple[str, ...]:
-    """As `read_pointer`; nothing where there is no bundle yet, or the pointer is damaged."""
+def published_names(artifacts: Path) -> tuple[str, ...]:
+    """As `read_current_file`, but empty where there is no bundle yet or the file is damaged."""
     try:
-        return read_pointer(artifacts)
+        return read_current_file(artifacts)
     except ArtifactError:
         return ()
 
 
 def with_current(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names after this one was made current.
+    """The names for the file once `name` is current.
 
     >>> with_current("b", ("a",)), with_current("a", ("a",))
     (('b', 'a'), ('a',))

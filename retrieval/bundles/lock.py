@@ -1,4 +1,4 @@
-"""One writer at a time: the lock that a build holds on its artifacts folder."""
+"""The lock on an artifacts folder, so that one process at a time writes there."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ LOCK = ".lock"
 
 @contextmanager
 def build_lock(artifacts: Path) -> Iterator[None]:
-    """Held while a bundle is written; the kernel releases it when its holder ends, however that happens.
+    """Hold the lock inside the block; the kernel releases it when the process ends, even if it is killed.
 
     Raises:
         EnvironmentProblem: if another process holds it.

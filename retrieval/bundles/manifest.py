@@ -250,8 +250,8 @@ def _check_version(version: int, path: Path) -> None:
     if version != FORMAT_VERSION:
         newer = "use a newer version of it, or " if version > FORMAT_VERSION else ""
         raise ArtifactError(
-            f"{path}: format version {version}, but this program reads {FORMAT_VERSION}; "
-            f"{newer}run build-index again"
+            f"{path}: format version {version}, but this program reads {FORMAT_VERSION}",
+            f"{newer}run build-index again",
         )
 
 

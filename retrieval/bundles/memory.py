@@ -1,4 +1,4 @@
-"""How much memory a bundle takes and may take, found out before anything of it is loaded."""
+"""Compares the memory that a part of a bundle needs with the limits, before anything is loaded."""
 
 import mmap
 import resource
@@ -11,14 +11,14 @@ MEBIBYTE = 1024**2
 
 
 def check_memory(bundle: Bundle, part: str, limit: int | None) -> None:
-    """Refuse a part of a bundle that does not fit.
+    """Refuse a part of a bundle that does not fit into memory.
 
     Args:
         part: "served" or "evaluated".
-        limit: bytes it may take; None: as many as the process can get (`ulimit -v`).
+        limit: bytes it may take; None: as many as `ulimit -v` leaves to the process.
 
     Raises:
-        EnvironmentProblem: with the size needed.
+        EnvironmentProblem: if it does not; the message has both sizes.
     """
     files = bundle.manifest.files
     needed = sum(entry.size for name, entry in files.items() if name.startswith(f"{part}/"))
@@ -35,7 +35,7 @@ def check_memory(bundle: Bundle, part: str, limit: int | None) -> None:
 
 
 def _address_space_left() -> int | None:
-    """Bytes that this process may still map; None where nothing limits it or nobody says."""
+    """Bytes that this process may still map; None where there is no limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return None

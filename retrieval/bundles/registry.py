@@ -1,6 +1,6 @@
-"""All bundles of an artifacts folder: listed, verified, promoted, rolled back to, pruned.
+"""Lists, verifies, promotes, rolls back and prunes the bundles of an artifacts folder.
 
-Whatever changes which of them answers holds the build lock, and takes effect in one step.
+Every function that changes the current bundle holds the build lock, and the change takes effect in one step.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,10 +15,10 @@ from retrieval.bundles.current import (
     BUILDS,
     BUNDLE_NAME,
     CURRENT,
-    history,
-    read_pointer,
+    published_names,
+    read_current_file,
     with_current,
-    write_pointer,
+    write_current_file,
 )
 from retrieval.bundles.layout import MANIFEST
 from retrieval.bundles.lock import build_lock
@@ -33,15 +33,15 @@ State = Literal["current", "earlier", "held back", "kept", "unreadable"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A bundle of an artifacts folder, by its manifest alone.
+    """A bundle of an artifacts folder, as its manifest describes it; no other file is read.
 
     Attributes:
         name: of its folder.
-        state: "current" answers; "earlier" did before it; "held back" was found worse than what answered,
-            see `gate`; "kept" is any other, such as one that was rolled back from; "unreadable" has a
+        state: "current" is served; "earlier" was served before; "held back" failed the gate, see
+            `pipeline.gate`; "kept" is any other, such as one that was rolled back from; "unreadable" has a
             manifest that cannot be read.
         manifest: None where it is unreadable.
-        problem: why it is.
+        problem: why it is unreadable.
     """
 
     name: str
@@ -51,33 +51,36 @@ class Entry:
 
     @property
     def n_bytes(self) -> int:
-        """What its files take; 0 where they are not known."""
+        """Size of its files; 0 where it is unreadable."""
         return 0 if self.manifest is None else sum(entry.size for entry in self.manifest.files.values())
 
 
 def read_current(artifacts: Path, read: Callable[[Bundle], Read], verify: Verification = "full") -> Read:
-    """What `read` makes of the current bundle: wholly of that, or wholly of one published meanwhile.
+    """Call `read` with the current bundle, and return its result.
+
+    Where another bundle becomes current while `read` runs, and reading fails, `read` runs again with the new
+    one. So a result is never made of files of two bundles.
 
     Args:
-        read: reads all it needs at once.
+        read: reads everything it needs from the bundle before it returns.
 
     Raises:
-        ArtifactError: if there is no bundle or it is damaged; where an earlier one is whole, that is said.
+        ArtifactError: if there is no bundle or it is damaged; the advice names an earlier one that is whole.
     """
     while True:
         name = None
         try:
-            name = read_pointer(artifacts)[0]
+            name = read_current_file(artifacts)[0]
             return read(open_named(artifacts, name, verify))
         except DamagedBundle as error:
-            if name is not None and history(artifacts)[:1] not in ((), (name,)):
+            if name is not None and published_names(artifacts)[:1] not in ((), (name,)):
                 continue  # it was replaced, and perhaps pruned, while it was read
             raise DamagedBundle(error.what, way_out(artifacts)) from error
 
 
 def way_out(artifacts: Path) -> str:
-    """What can be done about a damaged current bundle."""
-    names = history(artifacts)
+    """The advice for a damaged current bundle: roll back, promote another, or build again."""
+    names = published_names(artifacts)
     for name in _whole(artifacts, _earlier(names)):
         return f"the bundle is damaged: `retrieval bundles rollback` goes back to {name}, which is whole"
     for name in _whole(artifacts, () if names else _names(artifacts)):
@@ -86,27 +89,27 @@ def way_out(artifacts: Path) -> str:
 
 
 def entries(artifacts: Path) -> tuple[Entry, ...]:
-    """All bundles of the folder, latest first."""
-    published = history(artifacts)
+    """Every bundle of the folder, latest first."""
+    published = published_names(artifacts)
     return tuple(_entry(artifacts, name, published) for name in _names(artifacts))
 
 
 def entry_of(artifacts: Path, wanted: str | None) -> Entry:
-    """One bundle.
+    """Find one bundle.
 
     Args:
-        wanted: its name or any part of it that no other has; None: the current one.
+        wanted: its name, or a part of it that no other name has; None: the current bundle.
 
     Raises:
-        ArtifactError: if there is no bundle at all, or the pointer to the current one is damaged.
+        ArtifactError: if there is no bundle at all, or the `current` file is damaged.
         NotFoundError: if no bundle, or more than one, has such a name.
     """
-    published = _published(artifacts) if wanted is None else history(artifacts)
+    published = _published(artifacts) if wanted is None else published_names(artifacts)
     if wanted is None:
         return _entry(artifacts, published[0], published)
     names = _names(artifacts)
     if not names:
-        read_pointer(artifacts)  # says where it looked
+        read_current_file(artifacts)  # says where it looked
     found = [name for name in names if name == wanted] or [
         name for name in names if wanted and wanted in name
     ]
@@ -121,7 +124,7 @@ def entry_of(artifacts: Path, wanted: str | None) -> Entry:
 
 
 def problems(artifacts: Path, name: str) -> tuple[str, ...]:
-    """What is wrong with a bundle: every file is read, the parts are put together. Nothing: it is whole."""
+    """Read every file of a bundle and put its parts together; returns what is wrong, empty if it is whole."""
     from retrieval.bundles.fitted_system_files import read_system
 
     try:
@@ -140,7 +143,7 @@ def problems(artifacts: Path, name: str) -> tuple[str, ...]:
             found.append(f"{path}: not listed in {MANIFEST}")
     if found:
         return tuple(found)
-    bundle = replace(bundle, verify="fast")  # all is hashed already
+    bundle = replace(bundle, verify="fast")  # every file was hashed just now
     for part in ("served", "evaluated"):
         try:
             read_system(bundle, part)
@@ -150,13 +153,13 @@ def problems(artifacts: Path, name: str) -> tuple[str, ...]:
 
 
 def promote(artifacts: Path, name: str, before: Callable[[], None] = lambda: None) -> None:
-    """Let a bundle answer, once it is found whole.
+    """Verify a bundle and make it current.
 
     Args:
-        before: called when only the one step is left.
+        before: called when only the last step is left.
 
     Raises:
-        DamagedBundle: if it is not.
+        DamagedBundle: if it is not whole.
         EnvironmentProblem: if the folder cannot be written, or a build is running there.
     """
     with build_lock(artifacts):
@@ -165,23 +168,23 @@ def promote(artifacts: Path, name: str, before: Callable[[], None] = lambda: Non
             raise DamagedBundle(found[0], "that bundle is damaged and stays as it is; promote another")
         before()
         with writing_to(artifacts):
-            write_pointer(artifacts, with_current(name, history(artifacts)))
+            write_current_file(artifacts, with_current(name, published_names(artifacts)))
 
 
 def rollback(artifacts: Path, before: Callable[[], None] = lambda: None) -> tuple[str, tuple[str, ...]]:
-    """Let the bundle answer again that did before the current one.
+    """Make the previous bundle current.
 
     Args:
-        before: called when only the one step is left.
+        before: called when only the last step is left.
 
     Returns:
-        its name, and the names of those in between that are gone or damaged.
+        its name, and the names of later ones that were passed over because they are gone or damaged.
 
     Raises:
-        ArtifactError: if there is no earlier one that is whole.
+        ArtifactError: if no earlier bundle is whole.
         EnvironmentProblem: if the folder cannot be written, or a build is running there.
     """
-    _published(artifacts)  # where there is none, nothing is to be written
+    _published(artifacts)  # raises before anything is written where there is no bundle
     with build_lock(artifacts):
         names = _published(artifacts)
         skipped: list[str] = []
@@ -193,9 +196,9 @@ def rollback(artifacts: Path, before: Callable[[], None] = lambda: None) -> tupl
                 continue
             before()
             with writing_to(artifacts):
-                write_pointer(artifacts, names[position:])
+                write_current_file(artifacts, names[position:])
             return name, tuple(skipped)
-    damaged = f"{', '.join(skipped)} is damaged or gone" if skipped else "none answered before"
+    damaged = f"{', '.join(skipped)} is damaged or gone" if skipped else "none was current before"
     raise ArtifactError(
         f"{artifacts / CURRENT}: no bundle to go back to, {damaged}; see retrieval bundles list, promote "
         "another or run build-index"
@@ -203,16 +206,17 @@ def rollback(artifacts: Path, before: Callable[[], None] = lambda: None) -> tupl
 
 
 def prune(artifacts: Path, keep: int, *, rehearse: bool = False) -> tuple[Entry, ...]:
-    """Remove all bundles but the latest that are whole; who has one open goes on with it.
+    """Remove all bundles but the latest ones that are whole.
 
-    The current one stays whatever its age, and so does the one that `rollback` would go back to.
+    A process that has a removed bundle open can go on reading it. The current bundle stays whatever its age,
+    and so does the one that `rollback` would return to.
 
     Args:
-        keep: how many of the latest stay; damaged ones do not count.
+        keep: number of the latest bundles that stay; damaged ones do not count.
         rehearse: remove nothing.
 
     Returns:
-        what was removed.
+        the bundles that were removed, or would be.
 
     Raises:
         EnvironmentProblem: if they cannot be removed, or a build is running there.
@@ -228,7 +232,7 @@ def prune(artifacts: Path, keep: int, *, rehearse: bool = False) -> tuple[Entry,
         with writing_to(artifacts):
             left = tuple(name for name in names if name in kept)
             if left != names:
-                write_pointer(artifacts, left)
+                write_current_file(artifacts, left)
             for entry in gone:
                 remove_folder(artifacts / BUILDS / entry.name)
             remove_leftovers(artifacts)
@@ -236,9 +240,9 @@ def prune(artifacts: Path, keep: int, *, rehearse: bool = False) -> tuple[Entry,
 
 
 def _published(artifacts: Path) -> tuple[str, ...]:
-    """As `read_pointer`; where it is damaged, what can be done is said."""
+    """As `read_current_file`, with the advice of `way_out` where the file is damaged."""
     try:
-        return read_pointer(artifacts)
+        return read_current_file(artifacts)
     except DamagedBundle as error:
         raise DamagedBundle(error.what, way_out(artifacts)) from error
 
@@ -248,7 +252,7 @@ def _whole(artifacts: Path, names: Iterable[str]) -> Iterator[str]:
 
 
 def _names(artifacts: Path) -> list[str]:
-    """Folders that are named as bundles are, latest first."""
+    """Names of the folders that have a bundle's name, latest first."""
     try:
         found = [path.name for path in (artifacts / BUILDS).iterdir()]
     except OSError:
@@ -257,7 +261,7 @@ def _names(artifacts: Path) -> list[str]:
 
 
 def _age(artifacts: Path, name: str) -> tuple[str, str]:
-    """What bundles are ordered by: names know the second only, manifests the microsecond."""
+    """Key for sorting by age: a name has the second only, a manifest the microsecond."""
     try:
         created = open_named(artifacts, name).manifest.created
     except ArtifactError:
@@ -266,7 +270,7 @@ def _age(artifacts: Path, name: str) -> tuple[str, str]:
 
 
 def _earlier(names: Sequence[str]) -> list[str]:
-    """What answered before the first of the names, each once."""
+    """The predecessors of the first name, each once."""
     return [name for name in dict.fromkeys(names) if name != names[0]]
 
 

@@ -1,4 +1,4 @@
-"""Writing a bundle: beside the old one, whole before anyone can see it, made current in one step."""
+"""Writes a bundle in a hidden folder, renames it when it is complete, and makes it current in one step."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from retrieval.arrays import Weights
 from retrieval.bundles.bundle import open_folder
-from retrieval.bundles.current import BUILDS, history, with_current, write_pointer
+from retrieval.bundles.current import BUILDS, published_names, with_current, write_current_file
 from retrieval.bundles.layout import FILE_NAME, MANIFEST
 from retrieval.bundles.lock import build_lock
 from retrieval.bundles.manifest import FileEntry, Manifest
@@ -25,7 +25,7 @@ from retrieval.errors import EnvironmentProblem
 
 
 class BundleWriter:
-    """Collects the files of a new bundle in a folder that nobody reads yet. See `new_bundle`."""
+    """Collects the files of a new bundle in a folder that no reader knows yet; see `new_bundle`."""
 
     def __init__(self, artifacts: Path, folder: Path) -> None:
         self._artifacts = artifacts
@@ -69,7 +69,7 @@ class BundleWriter:
         return {name: entry.sha256 for name, entry in self._files.items()}
 
     def publish(self, description: Mapping[str, Any], *, current: bool = True) -> Path:
-        """Write the manifest, give the folder its final name and make it current; returns the folder.
+        """Write the manifest, give the folder its final name, and make it current; returns the folder.
 
         Args:
             description: the manifest without what the writer adds itself, see `Manifest.description`.
@@ -77,7 +77,7 @@ class BundleWriter:
 
         Raises:
             ValueError: if the description lacks a part, or one is of another type.
-            EnvironmentProblem: if it cannot be written; what was current still is.
+            EnvironmentProblem: if it cannot be written; the bundle that was current still is.
         """
         manifest = Manifest.new(description, self._files, datetime.now(UTC))
         name = manifest.bundle_name
@@ -90,11 +90,11 @@ class BundleWriter:
             try:
                 sync_folder(final.parent)
                 if current:
-                    write_pointer(self._artifacts, with_current(name, history(self._artifacts)))
+                    write_current_file(self._artifacts, with_current(name, published_names(self._artifacts)))
             except OSError as error:
-                if history(self._artifacts)[:1] == (name,):
+                if published_names(self._artifacts)[:1] == (name,):
                     raise EnvironmentProblem(
-                        f"{final}: answers now, but the disk did not make that certain ({error.strerror}), "
+                        f"{final}: is current now, but the disk did not confirm it ({error.strerror}), "
                         "and a power cut may undo it; check the disk and build again"
                     ) from error
                 remove_folder(final)
@@ -104,7 +104,7 @@ class BundleWriter:
 
 @contextmanager
 def new_bundle(artifacts: Path) -> Iterator[BundleWriter]:
-    """A writer for the next bundle; whatever it wrote is gone again unless it published.
+    """A writer for the next bundle; its files are removed again unless it published them.
 
     Raises:
         EnvironmentProblem: if the folder cannot be written, or another build holds the lock.
@@ -122,7 +122,7 @@ def new_bundle(artifacts: Path) -> Iterator[BundleWriter]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a bundle, which has another name from the first file on that is gone.
+    """Rename a bundle, then remove it, so that no folder with a bundle's name lacks files.
 
     Raises:
         OSError: if it cannot be.
@@ -133,7 +133,10 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_leftovers(artifacts: Path) -> None:
-    """Remove what a dead build left unfinished. The lock must be held: then nobody else's is."""
+    """Remove the unfinished files of dead builds.
+
+    The caller holds the lock, so nothing here belongs to a live build.
+    """
     for leftover in (*(artifacts / BUILDS).glob(UNFINISHED + "*"), *artifacts.glob(UNFINISHED + "*")):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)

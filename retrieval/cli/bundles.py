@@ -59,13 +59,13 @@ def list_command(artifacts: Path, as_json: bool) -> None:
     Example:
       retrieval bundles list
     """
-    from retrieval.bundles.current import read_pointer
+    from retrieval.bundles.current import read_current_file
     from retrieval.bundles.registry import entries
     from retrieval.reporting.text.bundles import entry_json, list_text
 
     found = entries(artifacts)
     if not found:
-        read_pointer(artifacts)  # raises an error with the folder
+        read_current_file(artifacts)  # raises an error with the folder
     if as_json:
         click.echo(json.dumps({"artifacts": str(artifacts), "bundles": [entry_json(each) for each in found]}))
     else:

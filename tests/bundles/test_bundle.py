@@ -558,7 +558,7 @@ def test_where_the_last_sync_fails_it_is_not_denied_that_the_new_bundle_answers(
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
 
     monkeypatch.setattr(disk, "sync_folder", broken)
-    with pytest.raises(EnvironmentProblem, match=r"answers now, but the disk did not make that certain"):
+    with pytest.raises(EnvironmentProblem, match=r"is current now, but the disk did not confirm it"):
         write_small(tmp_path, "new")
     assert text_of(tmp_path) == "new"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.bundles.bundle import Bundle, open_bundle
-from retrieval.bundles.current import history, read_pointer, write_pointer
+from retrieval.bundles.current import published_names, read_current_file, write_current_file
 from retrieval.bundles.lock import build_lock
 from retrieval.bundles.registry import entries, entry_of, problems, promote, prune, read_current, rollback
 from retrieval.bundles.writer import UNFINISHED, copy_bundle, new_bundle
@@ -47,7 +47,7 @@ def names(artifacts: Path) -> list[str]:
 
 def test_the_pointer_names_what_answers_and_before_it_what_did(shelf: Shelf) -> None:
     artifacts, built = shelf
-    assert list(read_pointer(artifacts)) == built[::-1]
+    assert list(read_current_file(artifacts)) == built[::-1]
     assert (artifacts / "current").read_text() == "".join(f"{name}\n" for name in built[::-1])
 
 
@@ -55,14 +55,14 @@ def test_the_pointer_names_what_answers_and_before_it_what_did(shelf: Shelf) -> 
 def test_a_pointer_that_names_no_bundle_is_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "current").write_text(text)
     with pytest.raises(DamagedBundle, match="does not name a bundle"):
-        read_pointer(tmp_path)
-    assert history(tmp_path) == ()
+        read_current_file(tmp_path)
+    assert published_names(tmp_path) == ()
 
 
 def test_of_very_many_names_the_latest_are_kept(tmp_path: Path) -> None:
     many = tuple(f"20260101-000000-{number:012x}" for number in range(1500))
-    write_pointer(tmp_path, many)
-    assert read_pointer(tmp_path) == many[:1000]
+    write_current_file(tmp_path, many)
+    assert read_current_file(tmp_path) == many[:1000]
 
 
 # Listing
@@ -123,7 +123,7 @@ def test_rollback_goes_back_step_by_step_and_promote_forward(shelf: Shelf) -> No
     assert rollback(artifacts) == (built[1], ())
     assert current(artifacts) == built[1] and len(names(artifacts)) == 4
     promote(artifacts, built[3])
-    assert (current(artifacts), history(artifacts)) == (built[3], (built[3], built[1], built[0]))
+    assert (current(artifacts), published_names(artifacts)) == (built[3], (built[3], built[1], built[0]))
     assert rollback(artifacts) == (built[1], ())
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_bundle_is_not_promoted(shelf: Shelf) -> None:
     damage(artifacts, built[0], "evaluated/seen_items.npy")
     with pytest.raises(DamagedBundle, match=r"seen_items\.npy: its SHA-256"):
         promote(artifacts, built[0])
-    assert list(history(artifacts)) == built[::-1]
+    assert list(published_names(artifacts)) == built[::-1]
 
 
 def test_promoting_what_is_current_leaves_what_was_before(shelf: Shelf) -> None:
@@ -162,7 +162,7 @@ def test_promote_mends_a_damaged_pointer(shelf: Shelf) -> None:
     artifacts, built = shelf
     (artifacts / "current").write_text("nonsense")
     promote(artifacts, built[1])
-    assert history(artifacts) == (built[1],)
+    assert published_names(artifacts) == (built[1],)
 
 
 @pytest.mark.parametrize("change", [rollback, lambda folder: prune(folder, 1)])
@@ -191,7 +191,7 @@ def test_pruning_keeps_the_latest(shelf: Shelf) -> None:
     assert len(names(artifacts)) == 4
     assert [entry.name for entry in prune(artifacts, 3)] == [built[0]]
     assert names(artifacts) == built[:0:-1]
-    assert list(history(artifacts)) == built[:0:-1]
+    assert list(published_names(artifacts)) == built[:0:-1]
 
 
 def test_pruning_keeps_what_answers_and_what_rollback_would_go_back_to(shelf: Shelf) -> None:

@@ -9,15 +9,18 @@ import pytest
 from index import AnnIndex
 from retrieval.bundles.bundle import open_bundle
 from retrieval.bundles.fitted_system_files import read_system, write_system
-from retrieval.bundles.writer import new_bundle
+from retrieval.bundles.layout import CHOICES, INTERACTIONS
+from retrieval.bundles.writer import new_bundle, to_parquet
 from retrieval.data.ids import IdMap
-from retrieval.errors import ArtifactError
+from retrieval.errors import ArtifactError, DamagedBundle
 from retrieval.evaluation.evaluate import evaluate
 from retrieval.evaluation.from_bundle import read_evaluated
 from retrieval.pipeline.build import Build
 from retrieval.serving.fitted_system import FittedSystem, title_array
 from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.two_stage import TwoStageModel
+from retrieval.training.linear_models import Ease
+from tests.support.forging import republish
 from tests.support.manifests import DESCRIPTION
 from tests.support.reports import with_alpha, without_times
 
@@ -186,3 +189,47 @@ def test_a_system_refuses_ids_or_titles_of_another_number(tiny_build: Build, wro
 def test_titles_become_text_with_nothing_for_none() -> None:
     assert title_array(["Alien", None, "Léon"]).tolist() == ["Alien", "", "Léon"]
     assert title_array([None]).dtype.kind == "U"
+
+
+def test_an_error_while_fitting_the_baselines_is_a_bug_and_no_damage(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise TypeError("a bug in EASE")
+
+    monkeypatch.setattr(Ease, "fit", broken)
+    with pytest.raises(TypeError, match="a bug in EASE"):
+        read_evaluated(open_bundle(artifacts))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("ease_l2", value) for value in (0.0, -1.0, 1e-200, 1e200, "1000", True)],
+        *[("recent_window", value) for value in (0.0, 1.1, [0.1])],
+        *[("item_knn_neighbours", value) for value in (0, 2.5, 10**30)],
+    ],
+)
+def test_a_setting_of_a_baseline_that_no_build_chooses_is_refused(
+    own_artifacts: Path, name: str, value: object
+) -> None:
+    choices = open_bundle(own_artifacts).json(CHOICES)
+    choices["baselines"][name] = value
+    bundle = republish(own_artifacts, {CHOICES: json.dumps(choices).encode()})
+    with pytest.raises(DamagedBundle, match=rf"choices\.json: baselines\.{name} is "):
+        read_evaluated(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (pl.col("user").cast(pl.Float64), "column user is Float64"),
+        (pl.col("slice").replace("test", None), "column slice is String with 965 nulls"),
+        (pl.col("rating").cast(pl.String), "column rating is String"),
+    ],
+)
+def test_interactions_of_other_types_are_refused(own_artifacts: Path, change: pl.Expr, says: str) -> None:
+    frame = pl.read_parquet(open_bundle(own_artifacts).folder / INTERACTIONS).with_columns(change)
+    bundle = republish(own_artifacts, {INTERACTIONS: to_parquet(frame)})
+    with pytest.raises(DamagedBundle, match=says):
+        read_evaluated(bundle)

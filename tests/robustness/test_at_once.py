@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from retrieval.bundles import registry
-from retrieval.bundles.current import read_pointer
+from retrieval.bundles.current import read_current_file
 from retrieval.bundles.lock import LOCK
 from retrieval.bundles.writer import copy_bundle, new_bundle
 from retrieval.disk import UNFINISHED
@@ -134,7 +134,7 @@ def test_29_who_reads_while_bundles_come_and_go_gets_all_of_one(
         copy_bundle(folder, artifacts)
         states.add(state_of(artifacts))
     assert len(states) == 2
-    held, gone = Recommender.load(artifacts), read_pointer(artifacts)[0]
+    held, gone = Recommender.load(artifacts), read_current_file(artifacts)[0]
     answers = [held.recommend([user], 5)[0].to_json() for user in (1, 42)]
     words = [sys.executable, "-c", READER, str(artifacts), str(stop)]
     readers = [
