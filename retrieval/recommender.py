@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import ExactIndex, ItemLists, SearchResult, top_k
-from retrieval.data.ids import Id, known_instead, shown
-from retrieval.errors import NotFoundError, UsageError
+from index import ItemLists
+from retrieval.data.ids import Id, shown
+from retrieval.errors import UsageError
 from retrieval.serving.fitted_system import FittedSystem
-from retrieval.serving.item_filters import ItemFilter, Rules
-from retrieval.serving.recommendations import (
-    Fallback,
-    RecommendationLists,
-    Recommendations,
-    RecommendedItem,
-    Status,
-)
-from retrieval.serving.request import _check_fallback, _checked_k, _known_rows, _several
-from retrieval.serving.rerank import RankedItems, in_retrieval_order
+from retrieval.serving.item_filters import Rules
+from retrieval.serving.recommendations import Fallback, RecommendationLists, Recommendations
+from retrieval.serving.request import HistoryRequest, ListOptions, UserRequest, checked_k, known_rows
+from retrieval.serving.rerank import in_retrieval_order
+from retrieval.serving.titled_lists import popular_list, titled_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,33 +183,24 @@ class Recommender:
             UsageError: if k is no integer from 1 on, `users` is one id instead of a list of them, or the
                 items have no such column.
         """
-        model, k, users = self.system.model, _checked_k(k), _several("user", users)
-        _check_fallback(fallback)
-        chosen = self._filter(only, exclude)
-        rows = self.system.users.rows(users)
-        if fallback is None:
-            advice = "; ask for someone new by items they liked, with `history=ITEM,ITEM`"
-            if model.vectors.history_items is None:
-                advice = "; with `towers.user_tower=id` a bundle serves only the users it was built on"
-            rows = _known_rows("user", users, self.system.users, advice)
-        known = np.flatnonzero(rows >= 0)
-        ranked = model.for_users(rows[known], k, "exact" if exact else None, rerank, _rows_of(chosen))
-        lines = dict(zip(known.tolist(), range(len(known)), strict=True))
-        return RecommendationLists(
-            tuple(
-                self._answer(
-                    ranked,
-                    lines[place],
-                    user=self.system.users.ids[row].item(),
-                    status="warm",
-                    k=k,
-                    chosen=chosen,
-                )
-                if place in lines
-                else self._popular(k, f"user {shown(users[place])} is unknown", users[place], chosen)
-                for place, row in enumerate(rows)
-            )
+        options = ListOptions.of(k, exact, rerank, fallback)
+        request = UserRequest.of(self.system, users, options, only, exclude)
+        chosen, known = request.chosen, np.flatnonzero(request.rows >= 0)
+        ranked = self.system.model.for_users(
+            request.rows[known], options.k, options.search, rerank, request.allowed
         )
+        lines = dict(zip(known.tolist(), range(len(known)), strict=True))
+
+        def list_at(place: int) -> Recommendations:
+            if place not in lines:
+                user = request.users[place]
+                return popular_list(self.system, options.k, f"user {shown(user)} is unknown", user, chosen)
+            user = self.system.users.ids[request.rows[place]].item()
+            return titled_list(
+                self.system, ranked, lines[place], user=user, status="warm", k=options.k, chosen=chosen
+            )
+
+        return RecommendationLists(tuple(map(list_at, range(len(request.users)))))
 
     def recommend_for_history(
         self,
@@ -243,26 +229,13 @@ class Recommender:
             UsageError: if k is no integer from 1 on, the history is empty or one id instead of a list,
                 the towers know only their users, or the items have no such column.
         """
-        k, items = _checked_k(k), _several("item", items)
-        if not items:
-            raise UsageError("the history is empty; name at least one item")
-        _check_fallback(fallback)
-        if self.system.model.vectors.history_items is None:
-            raise UsageError(
-                "this bundle's user tower is a table of its users and cannot take a history",
-                "build one with `towers.user_tower=history`",
-            )
-        chosen = self._filter(only, exclude)
-        try:
-            known, notes = self._known_items(items)
-        except NotFoundError:
-            if fallback is None:
-                raise
-            return self._popular(k, "no item of the history is known", chosen=chosen)
-        ranked = self.system.model.for_histories(
-            _one_list(known), k, "exact" if exact else None, rerank, _rows_of(chosen)
-        )
-        return self._answer(ranked, 0, status="history", k=k, notes=notes, chosen=chosen)
+        options = ListOptions.of(k, exact, rerank, fallback)
+        request = HistoryRequest.of(self.system, items, options, only, exclude)
+        chosen, k = request.chosen, options.k
+        if request.history is None:
+            return popular_list(self.system, k, "no item of the history is known", chosen=chosen)
+        ranked = self.system.model.for_histories(request.history, k, options.search, rerank, request.allowed)
+        return titled_list(self.system, ranked, 0, status="history", k=k, notes=request.notes, chosen=chosen)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:
         """For each item the k others whose embeddings point most nearly the same way (cosine).
@@ -271,95 +244,14 @@ class Recommender:
             NotFoundError: if an item is unknown.
             UsageError: if k is no integer from 1 on, or `items` is one id instead of a list of them.
         """
-        k, rows = _checked_k(k), _known_rows("item", items, self.system.items)
-        # Without the bias: how much everybody likes an item says nothing about what it is like.
-        embeddings = self.system.model.vectors.items[:, :-1]
-        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        directions = (embeddings / np.maximum(lengths, 1e-12)).astype(np.float32)
+        k, rows = checked_k(k), known_rows("item", items, self.system.items)
+        cosine = self.system.model.vectors.cosine
         itself = ItemLists(np.arange(len(rows) + 1, dtype=np.int64), rows)
-        found = in_retrieval_order(ExactIndex(directions).search(directions[rows], k, itself))
+        found = in_retrieval_order(cosine.search(cosine.vectors[rows], k, itself))
+        ids = self.system.items.ids[rows].tolist()
         return RecommendationLists(
             tuple(
-                self._answer(found, line, similar_to=self.system.items.ids[row].item(), status="similar", k=k)
-                for line, row in enumerate(rows)
+                titled_list(self.system, found, line, similar_to=item, status="similar", k=k)
+                for line, item in enumerate(ids)
             )
         )
-
-    def _known_items(self, items: Sequence[Id]) -> tuple[NDArray[np.int64], list[str]]:
-        """Rows of the known items of a history, ascending, and a note on the unknown ones."""
-        rows = self.system.items.rows(items)
-        unknown = [str(item) for item, row in zip(items, rows, strict=True) if row < 0]
-        if len(unknown) == len(rows):
-            raise NotFoundError(
-                f"no item of the history is known: {', '.join(map(shown, unknown[:5]))}; "
-                f"{known_instead(items[0], self.system.items)}"
-            )
-        notes = [f"unknown items were left out: {', '.join(unknown)}"] if unknown else []
-        return np.unique(rows[rows >= 0]), notes
-
-    def _filter(self, only: Rules | None, exclude: Rules | None) -> ItemFilter | None:
-        return ItemFilter.of(only, exclude, self.system.items, self.system.attributes)
-
-    def _popular(
-        self, k: int, reason: str, user: Id | None = None, chosen: ItemFilter | None = None
-    ) -> Recommendations:
-        """The most popular items, the same for everybody."""
-        popularity, among = self.system.popularity, ""
-        if chosen is not None:
-            popularity, among = np.full_like(popularity, -np.inf), " that pass the filter"
-            popularity[chosen.rows] = self.system.popularity[chosen.rows]
-        scores, rows = top_k(popularity[np.newaxis], k)
-        ranked = in_retrieval_order(SearchResult(scores, rows))
-        notes = [f"{reason}: these are the most popular items{among}"]
-        return self._answer(ranked, 0, user=user, status="cold", k=k, notes=notes, chosen=chosen)
-
-    def _answer(
-        self,
-        ranked: RankedItems,
-        line: int,
-        *,
-        status: Status,
-        k: int,
-        user: Id | None = None,
-        similar_to: Id | None = None,
-        notes: Sequence[str] = (),
-        chosen: ItemFilter | None = None,
-    ) -> Recommendations:
-        """One line of a ranked block with ids and titles; padding is dropped."""
-        places = np.flatnonzero(ranked.rows[line] >= 0)
-        items = tuple(self._item(ranked, line, place) for place in places.tolist())
-        if chosen is not None:
-            notes = [*notes, *chosen.applied.notes]
-        if len(items) < k:
-            notes = [*notes, f"only {len(items)} of {k}: {_why_short(status, chosen)}"]
-        applied = None if chosen is None else chosen.applied
-        return Recommendations(user, status, k, items, tuple(notes), similar_to, applied)
-
-    def _item(self, ranked: RankedItems, line: int, place: int) -> RecommendedItem:
-        row = ranked.rows[line, place]
-        predicted = float(ranked.predicted_ratings[line, place])
-        return RecommendedItem(
-            item=self.system.items.ids[row].item(),
-            title=str(self.system.titles[row]) or None,
-            score=float(ranked.scores[line, place]),
-            retrieval_rank=int(ranked.retrieval_ranks[line, place]),
-            retrieval_score=float(ranked.retrieval_scores[line, place]),
-            predicted_rating=None if np.isnan(predicted) else predicted,
-        )
-
-
-def _rows_of(chosen: ItemFilter | None) -> NDArray[np.int64] | None:
-    return None if chosen is None else chosen.rows
-
-
-def _why_short(status: Status, chosen: ItemFilter | None) -> str:
-    others = " this user has not seen" if status == "warm" else ""
-    if chosen is None:
-        return f"there are no other items{others}"
-    if not len(chosen.rows):
-        return "no item passes the filter"
-    return f"the filter leaves no others{others}"
-
-
-def _one_list(rows: NDArray[np.int64]) -> ItemLists:
-    return ItemLists(np.array([0, len(rows)], dtype=np.int64), rows)
