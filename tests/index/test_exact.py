@@ -180,3 +180,14 @@ def test_checks_hold_without_asserts():
         timeout=120,
     )
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["14", "14"], "")
+
+
+def test_a_trusted_index_answers_the_same_and_checks_all_but_the_numbers() -> None:
+    vectors = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    one, other = ExactIndex(vectors).search(vectors, 7), ExactIndex.trusted(vectors).search(vectors, 7)
+    np.testing.assert_array_equal(one.rows, other.rows)
+    np.testing.assert_array_equal(one.scores, other.scores)
+    assert ExactIndex.trusted(vectors).vectors is vectors
+    for wrong in (vectors.astype(np.float64), vectors[0], vectors[:0]):
+        with pytest.raises(ValueError, match="item vectors"):
+            ExactIndex.trusted(wrong)

@@ -19,7 +19,7 @@ from retrieval.bundles.bundle import open_bundle
 from retrieval.bundles.manifest import FORMAT_VERSION
 from retrieval.bundles.writer import copy_bundle
 from tests.support.commands import Bench
-from tests.support.forging import republish
+from tests.support.forging import npy, republish
 
 QUERY = ("query", "--user", "42")
 EVALUATE = ("retrieval", "evaluate")
@@ -79,12 +79,6 @@ def forged(artifacts: Path, folder: Path, files: dict[str, bytes]) -> Bench:
     republish(folder / "artifacts", files)
     (folder / "work").mkdir()
     return Bench(folder / "work", folder / "artifacts")
-
-
-def npy(array: Any) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=array.dtype.hasobject)
-    return buffer.getvalue()
 
 
 # 19: no bundle yet

@@ -1,6 +1,5 @@
 """Faults 30, 31, 33 and 49: parts that do not fit, though every digest is right; equal scores; memory."""
 
-import io
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from retrieval.bundles.fitted_system_files import write_system
 from retrieval.bundles.writer import new_bundle
 from retrieval.pipeline.build import Build
 from tests.support.commands import Bench, environment
-from tests.support.forging import republish
+from tests.support.forging import npy, republish
 from tests.support.manifests import DESCRIPTION
 
 QUERY = ("query", "--user", "42")
@@ -40,12 +39,6 @@ for folder in sys.argv[1:]:
         said = str(error)
     print(json.dumps(said))
 """
-
-
-def npy(array: Any) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 Change = Callable[[Bundle], dict[str, bytes]]

@@ -180,3 +180,27 @@ def test_what_a_query_needs_of_the_models_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_exact_search_and_the_cosines_are_made_once() -> None:
+    items, users = normal(6, 4), with_one(normal(2, 3))
+    vectors = TowerVectors(items, users, None, None)
+    assert vectors.exact is vectors.exact and vectors.exact.vectors is items
+    assert vectors.cosine is vectors.cosine
+    np.testing.assert_allclose(np.linalg.norm(vectors.cosine.vectors, axis=1), 1, rtol=1e-6)
+    expected = items[:, :-1] / np.linalg.norm(items[:, :-1], axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors.cosine.vectors, expected, rtol=1e-6)
+    other = replace(vectors, items=items[::-1].copy())
+    assert other.exact is not vectors.exact and other.exact.vectors is other.items
+
+
+def test_matrices_said_to_be_finite_are_checked_for_all_else() -> None:
+    items, users = normal(6, 4), with_one(normal(2, 3))
+    items[2, 1] = np.nan
+    with pytest.raises(ValueError, match="items must be finite float32"):
+        TowerVectors(items, users, None, None, finite=("users",))
+    kept = TowerVectors(items, users, None, None, finite=("items", "users"))
+    with pytest.raises(ValueError, match="items must be finite float32"):
+        replace(kept, users=users)  # what is put together again is checked again
+    with pytest.raises(ValueError, match="items must be finite float32"):
+        TowerVectors(items.astype(np.float64), users, None, None, finite=("items", "users"))
