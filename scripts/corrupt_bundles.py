@@ -173,20 +173,20 @@ def _accept(readers: dict[str, Reader], tally: Tally) -> None:
         tally.survivors.append(f"whole, and refused: {error}")
 
 
-def corrupt_pointer(shelf: Shelf, n: int, seed: int, tally: Tally) -> None:
+def corrupt_current_file(shelf: Shelf, n: int, seed: int, tally: Tally) -> None:
     """Damage `current` n times: it must be refused, or still name the same bundle."""
     rng = np.random.default_rng([seed, 1])
-    pointer = shelf.artifacts / CURRENT
-    whole, folder = pointer.read_bytes(), shelf.folder
+    path = shelf.artifacts / CURRENT
+    whole, folder = path.read_bytes(), shelf.folder
     for step in range(n):
-        pointer.write_bytes(damaged(whole, SINGLE[step % 2], [], rng))
+        path.write_bytes(damaged(whole, SINGLE[step % 2], [], rng))
         try:
             same = open_bundle(shelf.artifacts).folder == folder
             tally.same += same
-            tally.count(CURRENT, f"{CURRENT}: {pointer.read_bytes()!r} opens another bundle", same)
+            tally.count(CURRENT, f"{CURRENT}: {path.read_bytes()!r} opens another bundle", same)
         except ArtifactError:
             tally.count(CURRENT, "", True)
-        pointer.write_bytes(whole)
+        path.write_bytes(whole)
 
 
 def small_shelf(folder: Path) -> Shelf:
@@ -214,7 +214,7 @@ def main(damages: int, seed: int) -> None:
         start = time.perf_counter()
         for _ in corrupt(shelf, damages, seed, tally):
             pass
-        corrupt_pointer(shelf, max(1, damages // 10), seed, tally)
+        corrupt_current_file(shelf, max(1, damages // 10), seed, tally)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     pointed = tally.done[CURRENT]

@@ -286,18 +286,18 @@ def test_a_folder_that_is_a_link_out_of_the_bundle_is_refused(own_artifacts: Pat
 
 @pytest.mark.usefixtures("ten_seconds")
 @pytest.mark.parametrize("kind", ["fifo", "folder", "dangling link", "empty", "outside", "nul", "not there"])
-def test_a_damaged_pointer_is_refused(own_artifacts: Path, kind: str) -> None:
-    pointer = own_artifacts / "current"
-    pointer.unlink()
+def test_a_damaged_current_file_is_refused(own_artifacts: Path, kind: str) -> None:
+    current_file = own_artifacts / "current"
+    current_file.unlink()
     texts = {"empty": "", "outside": "../builds", "nul": "a\0b", "not there": "20200101-000000-0123456789ab"}
     if kind == "fifo":
-        os.mkfifo(pointer)
+        os.mkfifo(current_file)
     elif kind == "folder":
-        pointer.mkdir()
+        current_file.mkdir()
     elif kind == "dangling link":
-        pointer.symlink_to("nowhere")
+        current_file.symlink_to("nowhere")
     else:
-        pointer.write_text(texts[kind])
+        current_file.write_text(texts[kind])
     with pytest.raises(ArtifactError, match=str(own_artifacts)):
         open_bundle(own_artifacts)
 

@@ -42,17 +42,17 @@ def names(artifacts: Path) -> list[str]:
     return [entry.name for entry in entries(artifacts)]
 
 
-# The pointer
+# The `current` file
 
 
-def test_the_pointer_names_what_answers_and_before_it_what_did(shelf: Shelf) -> None:
+def test_the_current_file_names_the_served_bundle_then_its_predecessors(shelf: Shelf) -> None:
     artifacts, built = shelf
     assert list(read_current_file(artifacts)) == built[::-1]
     assert (artifacts / "current").read_text() == "".join(f"{name}\n" for name in built[::-1])
 
 
 @pytest.mark.parametrize("text", ["", "\n", "20260101-000000-0123456789ab", "x\n", "../builds/x\n"])
-def test_a_pointer_that_names_no_bundle_is_damaged(tmp_path: Path, text: str) -> None:
+def test_a_current_file_that_names_no_bundle_is_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "current").write_text(text)
     with pytest.raises(DamagedBundle, match="does not name a bundle"):
         read_current_file(tmp_path)
@@ -158,7 +158,7 @@ def test_promoting_what_is_current_leaves_what_was_before(shelf: Shelf) -> None:
     assert rollback(artifacts) == (built[2], ())
 
 
-def test_promote_mends_a_damaged_pointer(shelf: Shelf) -> None:
+def test_promote_mends_a_damaged_current_file(shelf: Shelf) -> None:
     artifacts, built = shelf
     (artifacts / "current").write_text("nonsense")
     promote(artifacts, built[1])

@@ -13,7 +13,7 @@ from corrupt_bundles import (
     Shelf,
     Tally,
     corrupt,
-    corrupt_pointer,
+    corrupt_current_file,
     damaged,
     readers_of,
     refuses,
@@ -67,10 +67,10 @@ def test_no_random_damage_is_read_and_the_whole_bundle_always(shelf: Shelf) -> N
     assert tally.refused == tally.done
 
 
-def test_damage_to_the_pointer_is_refused_or_names_the_same_bundle(shelf: Shelf) -> None:
-    """A flip in the names of what answered before, or a cut between names, leaves the first as it is."""
+def test_damage_to_the_current_file_is_refused_or_names_the_same_bundle(shelf: Shelf) -> None:
+    """A flip in a predecessor's name, or a cut between names, leaves the first name as it is."""
     tally = Tally()
-    corrupt_pointer(shelf, 200, 1, tally)
+    corrupt_current_file(shelf, 200, 1, tally)
     assert tally.survivors == [] and tally.done == {"current": 200}
     assert (
         5 < tally.same < 50

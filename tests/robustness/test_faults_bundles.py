@@ -117,13 +117,14 @@ def test_another_size_is_refused_by_the_fast_check_too(pair: Bench, damage: str)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_pointer_is_refused(pair: Bench, damage: str) -> None:
-    pointer, current = pair.artifacts / "current", bundles_of(pair)[0]
-    changed = DAMAGES[damage](pointer.read_bytes().rjust(101, b"x"))[-80:]
-    with replaced(pointer, changed):
+def test_a_damaged_current_file_is_refused(pair: Bench, damage: str) -> None:
+    current_file, current = pair.artifacts / "current", bundles_of(pair)[0]
+    changed = DAMAGES[damage](current_file.read_bytes().rjust(101, b"x"))[-80:]
+    with replaced(current_file, changed):
         line = pair.refused(20, *QUERY, code=4, given=f"current, {damage}")
     assert (
-        f"{pointer}: does not name a bundle" in line and "retrieval bundles promote " + current.name in line
+        f"{current_file}: does not name a bundle" in line
+        and "retrieval bundles promote " + current.name in line
     )
 
 
