@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -16,39 +15,20 @@ from retrieval.errors import DataError
 from retrieval.pipeline.build import Build
 from retrieval.settings import BuildSettings, TowerSettings, id_towers
 from tests.support.checkout import ROOT
+from tests.support.commands import Ran, environment, run_cold
+from tests.support.commands import run as run_command
 from tests.support.manifests import DESCRIPTION
 
 TINY = shlex.split("--dataset sample --dimension 8 --epochs 2 --threads 1 --index IVF8,Flat --candidates 20")
 
 
-def environment(**more: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"} | more
-
-
-class Ran:
-    """What a command left: exit code, stdout and stderr."""
-
-    def __init__(self, done: "subprocess.CompletedProcess[str]") -> None:
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-    @property
-    def error(self) -> str:
-        """The one line of an error; nothing else is on either stream."""
-        lines = self.err.splitlines()
-        assert self.out == ""
-        assert len(lines) == 1 and lines[0].startswith("error: "), self.err
-        return lines[0]
-
-
-def run(*arguments: object, code: str | None = None, **more: str) -> Ran:
-    """`retrieval ARGUMENTS` in a process of its own; with `code` that code instead."""
-    start = ["-m", "retrieval"] if code is None else ["-c", code]
-    command = [sys.executable, *start, *map(str, arguments)]
-    return Ran(
-        subprocess.run(
-            command, capture_output=True, text=True, env=environment(**more), check=False, timeout=120
-        )
-    )
+def run(
+    *arguments: object, program: str = "retrieval", code: str | None = None, whole: bool = False, **more: str
+) -> Ran:
+    """A command in a process of its own; with `code` that code in a new process instead."""
+    if code is not None:
+        return run_cold([sys.executable, "-c", code, *map(str, arguments)], environment(**more))
+    return run_command(program, *arguments, whole=whole, **more)
 
 
 @pytest.fixture
@@ -67,7 +47,7 @@ def folders_of(artifacts: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def cli_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
     folder = tmp_path_factory.mktemp("cli") / "artifacts"
-    return run("build-index", *TINY, "--json", "--progress", "--artifacts", folder), folder
+    return run("build-index", *TINY, "--json", "--progress", "--artifacts", folder, whole=True), folder
 
 
 def test_build_index_publishes_and_prints_its_report_as_json_only(cli_build: tuple[Ran, Path]) -> None:
@@ -88,15 +68,13 @@ def test_build_index_tells_a_log_a_line_a_phase_if_asked(cli_build: tuple[Ran, P
 
 
 def test_the_built_bundle_answers_by_its_own_command_and_by_environment(cli_build: tuple[Ran, Path]) -> None:
-    main = "from retrieval.cli import query_main; query_main()"
-    ran = run("--user", "42", "--json", code=main, RETRIEVAL_ARTIFACTS=str(cli_build[1]))
+    ran = run("--user", "42", "--json", program="query", RETRIEVAL_ARTIFACTS=str(cli_build[1]))
     assert (ran.code, ran.err) == (0, "")
     assert len(json.loads(ran.out)["items"]) == 10
 
 
 def test_build_index_by_its_own_command_prints_a_table_for_people(tmp_path: Path) -> None:
-    main = "from retrieval.cli import build_index_main; build_index_main()"
-    ran = run(*TINY, "--no-refit", "--artifacts", tmp_path / "a", code=main)
+    ran = run(*TINY, "--no-refit", "--artifacts", tmp_path / "a", program="build-index")
     assert (ran.code, ran.err) == (0, "")  # no terminal, no progress
     for stage in ("popularity", "EASE", "exact", "ann", "exact+rerank", "ann+rerank"):
         assert re.search(rf"^{re.escape(stage)} .*\.\d", ran.out, re.M), stage
@@ -142,8 +120,7 @@ def test_wrong_flags_of_a_build_are_refused_before_any_work(
     tmp_path: Path, flags: list[str], says: str
 ) -> None:
     ran = run("build-index", "--artifacts", tmp_path / "a", "--data", tmp_path / "d", "--quiet", *flags)
-    assert ran.code == 2
-    assert re.search(says, ran.error)
+    assert re.search(says, ran.refusal(2))
     assert not list(tmp_path.iterdir())
 
 
@@ -188,16 +165,16 @@ def test_a_wrong_index_is_refused_before_training_with_one_that_works(own_artifa
 def test_missing_or_bad_data_ends_with_3(tmp_path: Path) -> None:
     flags = ("build-index", "--quiet", "--artifacts", tmp_path / "a", "--ratings")
     missing = run(*flags, tmp_path / "nothing.csv")
-    assert missing.code == 3 and f"{tmp_path / 'nothing.csv'}: no such file" in missing.error
+    assert f"{tmp_path / 'nothing.csv'}: no such file" in missing.refusal(3)
     bad = tmp_path / "bad.csv"
     bad.write_text("userId,movieId,rating,timestamp\n1,2,3.0,10\n1,3,good,11\n")
     wrong = run(*flags, bad)
-    assert wrong.code == 3 and f"{bad}:3" in wrong.error and "good" in wrong.error
+    assert f"{bad}:3" in wrong.refusal(3) and "good" in wrong.err
     good = ROOT / "data" / "sample" / "ratings.csv"
     untitled = run(*flags, good, "--items", tmp_path / "nothing.csv")
-    assert untitled.code == 3 and "nothing.csv" in untitled.error
+    assert "nothing.csv" in untitled.refusal(3)
     unknown = run(*flags, good, "--users", tmp_path / "nothing.csv")
-    assert unknown.code == 3 and "nothing.csv: no such file or folder; give a users file" in unknown.error
+    assert "nothing.csv: no such file or folder; give a users file" in unknown.refusal(3)
     assert not (tmp_path / "a").exists()
 
 
@@ -321,15 +298,13 @@ def test_a_wrong_query_is_one_line_and_a_code(
     query: Callable[..., Ran], arguments: list[str], code: int, says: str
 ) -> None:
     ran = query(*arguments)
-    assert ran.code == code
-    assert re.search(says, ran.error)
+    assert re.search(says, ran.refusal(code))
 
 
 def test_no_bundle_ends_with_4_and_what_to_run(tmp_path: Path) -> None:
     for command in (["query", "--user", "42"], ["evaluate"]):
         ran = run(*command, "--artifacts", tmp_path / "nothing")
-        assert ran.code == 4
-        assert ran.error == (
+        assert ran.refusal(4) == (
             f"error: {tmp_path / 'nothing'}: no bundle here; run build-index first, or give --artifacts"
         )
 
@@ -344,8 +319,7 @@ def test_a_damaged_bundle_ends_with_4_and_names_the_file(own_artifacts: Path) ->
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
         ran = run(*command, "--artifacts", own_artifacts)
-        assert ran.code == 4
-        assert str(path) in ran.error and "run build-index again" in ran.error
+        assert str(path) in ran.refusal(4) and "run build-index again" in ran.err
 
 
 def test_parts_of_two_fits_are_refused_under_python_o(own_artifacts: Path) -> None:
@@ -357,15 +331,8 @@ def test_parts_of_two_fits_are_refused_under_python_o(own_artifacts: Path) -> No
             writer.write(name, old.read(name.replace("served/neural_mf", "evaluated/neural_mf")))
         writer.publish(DESCRIPTION)
     command = [sys.executable, "-O", "-m", "retrieval", "query", "--user", "42"]
-    done = subprocess.run(
-        [*command, "--artifacts", str(own_artifacts)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=False,
-    )
-    assert done.returncode == 4
-    assert "of another build" in Ran(done).error
+    ran = run_cold([*command, "--artifacts", str(own_artifacts)], environment())
+    assert "of another build" in ran.refusal(4)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -423,4 +390,4 @@ start(lambda: run(broken, "broken"))
         assert ran.code == 1
         assert "Traceback" in ran.err and re.match(rf"{kind}\b", ran.err.splitlines()[-1])
     ran = run(code=code.format("raise MemoryError"))
-    assert ran.code == 6 and "memory" in ran.error
+    assert "memory" in ran.refusal(6)

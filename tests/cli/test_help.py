@@ -18,6 +18,8 @@ from retrieval.cli.commands import retrieval as group
 from retrieval.cli.completion import COMMANDS as COMPLETED
 from retrieval.cli.options import SHARED
 from tests.support.checkout import ROOT
+from tests.support.commands import Ran, environment, run_cold
+from tests.support.commands import run as run_command
 
 HEAVY = {"torch", "numpy", "faiss", "polars", "pandas", "scipy", "pooch", "rich"}
 PROGRAMS = {"retrieval": "main", "build-index": "build_index_main", "query": "query_main"}
@@ -49,26 +51,19 @@ SAID_DEFAULTS = {
 every_command = pytest.mark.parametrize("path", ALL, ids=" ".join)
 
 
-def run(
-    program: str, *arguments: object, before: str = "", **more: str
-) -> "subprocess.CompletedProcess[str]":
-    """The entry point of a program in a process of its own, after the code `before`."""
+def run(program: str, *arguments: object, before: str = "", **more: str) -> Ran:
+    """A program in a process of its own; with `before` in a new one, after that code."""
+    if not before:
+        return run_command(program, *arguments, **more)
     code = f"{before}\nfrom retrieval.cli import {PROGRAMS[program]}; {PROGRAMS[program]}()"
-    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=plain | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"} | more,
-    )
+    return run_cold([sys.executable, "-c", code, *map(str, arguments)], environment(**more))
 
 
-def refusal(ran: "subprocess.CompletedProcess[str]", code: int = 2) -> str:
+def refusal(ran: Ran, code: int = 2) -> str:
     """The one line of an error; nothing else is on either stream."""
-    assert (ran.returncode, ran.stdout) == (code, ""), ran
-    assert re.fullmatch(r"error: .*\n", ran.stderr), ran.stderr
-    return ran.stderr.strip()
+    assert (ran.code, ran.out) == (code, ""), ran
+    assert re.fullmatch(r"error: .*\n", ran.err), ran.err
+    return ran.err.strip()
 
 
 # Help
@@ -140,7 +135,7 @@ def test_a_group_in_the_group_lists_and_corrects_its_own_commands() -> None:
     listed = help_of(["retrieval", "index"]).split("Commands:\n")[1]
     assert re.findall(r"^  (\w+)  +\w", listed, re.M) == ["add", "remove", "compact"]
     bare = run("retrieval", "index")
-    assert (bare.returncode, bare.stderr) == (0, "") and bare.stdout == run("retrieval", "index", "-h").stdout
+    assert (bare.code, bare.err) == (0, "") and bare.out == run("retrieval", "index", "-h").out
     line = refusal(run("retrieval", "index", "delete"))
     assert line == "error: no command 'delete' among add, remove, compact; see retrieval index --help"
     line = refusal(run("retrieval", "index", "remov", "--item", "1"))
@@ -149,24 +144,24 @@ def test_a_group_in_the_group_lists_and_corrects_its_own_commands() -> None:
 
 def test_without_a_command_the_help_is_shown_and_nothing_failed() -> None:
     plain, asked = run("retrieval"), run("retrieval", "--help")
-    assert (plain.returncode, plain.stderr) == (asked.returncode, asked.stderr) == (0, "")
-    assert plain.stdout == asked.stdout != ""
+    assert (plain.code, plain.err) == (asked.code, asked.err) == (0, "")
+    assert plain.out == asked.out != ""
 
 
 def test_programs_of_their_own_say_so() -> None:
     for program in ("build-index", "query"):
         ran = run(program, "-h")
-        assert (ran.returncode, ran.stderr) == (0, "")
-        assert ran.stdout.startswith(f"Usage: {program} ")
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.startswith(f"Usage: {program} ")
 
 
 @pytest.mark.parametrize("arguments", [["build-index", "--help"], ["--help"], ["--version"]], ids=" ".join)
 def test_help_and_version_need_nothing_heavy(arguments: list[str]) -> None:
     blocked = f"import sys; sys.modules.update(dict.fromkeys({sorted(HEAVY)}))"
     ran = run("retrieval", *arguments, before=blocked)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.code, ran.err) == (0, "")
     if arguments == ["--version"]:
-        assert re.fullmatch(r"retrieval, version \d+\.\d+\.\d+\n", ran.stdout)
+        assert re.fullmatch(r"retrieval, version \d+\.\d+\.\d+\n", ran.out)
 
 
 # Wrong names and values
@@ -301,8 +296,8 @@ def test_debug_shows_the_traceback_and_then_the_line(
     tmp_path: Path, arguments: list[str], more: dict[str, str], is_shown: bool
 ) -> None:
     ran = run("query", "--user", "42", "--artifacts", tmp_path, *arguments, **more)
-    assert (ran.returncode, ran.stdout) == (4, "")
-    *traceback, line = ran.stderr.splitlines()
+    assert (ran.code, ran.out) == (4, "")
+    *traceback, line = ran.err.splitlines()
     assert line.startswith(f"error: {tmp_path}: no bundle here")
     assert bool(traceback) == is_shown
     if is_shown:
@@ -321,8 +316,8 @@ def completed(program: str, words: str, shell: str = "bash", before: str = "") -
     ran = run(
         program, before=before, **{variable: f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": number}
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    return ran.stdout.splitlines()
+    assert (ran.code, ran.err) == (0, "")
+    return ran.out.splitlines()
 
 
 def test_bash_is_told_commands_flags_choices_and_files() -> None:
@@ -364,12 +359,12 @@ def test_completion_is_fast_and_needs_nothing_heavy() -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_one_command_prints_the_scripts_of_all_programs(shell: str) -> None:
     ran = run("retrieval", "completion", shell)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.code, ran.err) == (0, "")
     assert COMPLETED.keys() == PROGRAMS.keys()
     for program in PROGRAMS:
         variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
-        assert f"{variable}={shell}_complete" in ran.stdout
-        assert run(program, **{variable: f"{shell}_source"}).stdout.strip() in ran.stdout
+        assert f"{variable}={shell}_complete" in ran.out
+        assert run(program, **{variable: f"{shell}_source"}).out.strip() in ran.out
 
 
 def test_bash_itself_completes_with_that_script(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ With INPUTS_TABLE=path the outcome is written there as Markdown.
 import gzip
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import polars as pl
 import pytest
 
 from retrieval.data.datasets import sample_folder
+from tests.support.commands import run
 
 pytestmark = pytest.mark.slow
 
@@ -305,33 +304,25 @@ def table() -> Iterator[list[str]]:
         Path(path).write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
 
 
-def run(*command: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "retrieval", *command], capture_output=True, text=True, timeout=600
-    )
-
-
 @pytest.mark.parametrize("case", INPUTS, ids=lambda case: case.name)
 def test_what_people_have_is_read_or_refused_with_a_way_out(
     case: Input, tmp_path: Path, table: list[str]
 ) -> None:
     artifacts = tmp_path / "artifacts"
     source = case.make(tmp_path)
-    built = run(
-        "build-index", "--ratings", str(source), "--artifacts", str(artifacts), "--json", *QUICK, *case.flags
-    )
-    said = built.stderr.strip().replace(str(tmp_path) + "/", "").replace(str(sample_folder()) + "/", "")
-    assert built.returncode == case.code, said
+    built = run("build-index", "--ratings", source, "--artifacts", artifacts, "--json", *QUICK, *case.flags)
+    said = built.err.strip().replace(str(tmp_path) + "/", "").replace(str(sample_folder()) + "/", "")
+    assert built.code == case.code, said
     assert case.says in said
     if case.code:
-        assert len(said.splitlines()) == 1 and built.stdout == ""
+        assert len(said.splitlines()) == 1 and built.out == ""
         table.append(f"| {case.name} | {case.code} | {said} |")
         return
-    split = json.loads(built.stdout)["split"]
+    split = json.loads(built.out)["split"]
     rows = split["train"] + split["validation"] + split["test"]
-    answer = run("query", "--user", case.ask, "--k", "3", "--json", "--artifacts", str(artifacts))
-    assert answer.returncode == 0, answer.stderr
-    listed = json.loads(answer.stdout)
+    answer = run("query", "--user", case.ask, "--k", "3", "--json", "--artifacts", artifacts)
+    assert answer.code == 0, answer.err
+    listed = json.loads(answer.out)
     assert listed["user"] == case.ask
     given = ", ".join(entry["title"] or entry["item"] for entry in listed["items"])
     notes = f"{'; '.join(said.splitlines())}; " if said else ""

@@ -181,10 +181,12 @@ import json, os, signal, sys, threading, time
 import scipy.stats, torch._dynamo
 import retrieval.pipeline.build, retrieval.pipeline.save
 from retrieval.cli import build_index_main
+from tests.support.warm_commands import leave_out_what_takes_long
 from retrieval.cli.progress import TerminalProgress
 from retrieval.bundles.writer import BundleWriter
 
 torch.set_num_threads(1)
+leave_out_what_takes_long()
 arguments, folder, cases = json.loads(sys.argv[1])
 show, publish = TerminalProgress.phase, BundleWriter.publish
 

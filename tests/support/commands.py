@@ -56,24 +56,25 @@ class Ran:
 
 def environment(**more: str) -> dict[str, str]:
     """Of a command: this checkout, plain output, and no network but this machine's own."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RETRIEVAL_", "FORCE_"))}
+    not_ours = ("RETRIEVAL_", "FORCE_", "PYTEST_")  # pytest keeps the name of the test in a variable
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(not_ours)}
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE)
     local = dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1")
     return kept | proxies | local | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"} | more
 
 
-def run(program: str, *arguments: object, cwd: Path | None = None, drawn: bool = False, **more: str) -> Ran:
+def run(program: str, *arguments: object, cwd: Path | None = None, whole: bool = False, **more: str) -> Ran:
     """A console script in a process of its own; `more` goes into its environment.
 
     The process comes from a warm one (see `warm_commands`), unless `more` may change what imports do.
 
     Args:
-        drawn: whether the plots of report.html are, which takes seconds.
+        whole: whether a build's report has pictures and many timed queries, which takes seconds.
     """
     words, chosen = [str(SCRIPTS / program), *map(str, arguments)], environment(**more)
     if not _warm().takes(chosen):
         return run_cold(words, chosen, cwd)
-    return Ran(*_warm().run(words, chosen, cwd, drawn))
+    return Ran(*_warm().run(words, chosen, cwd, whole))
 
 
 @cache
