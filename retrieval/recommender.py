@@ -1,4 +1,4 @@
-"""Recommender: a user or a history in, titled lists out. Ids here, row numbers everywhere below."""
+"""Recommender: takes users or a history, returns titled lists. It works in ids; all below work in rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Recommender:
-    """Answers for a fitted system. Make one with `fit` or `load`.
+    """Recommends items from a fitted system. Make one with `fit` or `load`.
 
     Args:
-        system: what answers.
-        origin: where a copy for `save` comes from: the build, or the folder of the bundle.
+        system: the fitted system.
+        origin: the source of `save` and `report`: the build, or the folder of the bundle.
     """
 
     def __init__(self, system: FittedSystem, origin: "Build | Path | None" = None) -> None:
@@ -52,12 +52,12 @@ class Recommender:
         settings: "BuildSettings | None" = None,
         progress: "Progress | None" = None,
     ) -> "Recommender":
-        """Split, train, evaluate and refit, as `build-index` does; `report` then says how good it is.
+        """Split, train, evaluate and refit, as `build-index` does; `report` then has the evaluation.
 
         Args:
             interactions: columns user, item, rating and timestamp (or the usual variants of the names).
             items: titles and categories: columns item, title and perhaps genres, year and others.
-            users: what is known of users: columns user and perhaps gender, age, occupation and others.
+            users: features of users: columns user and perhaps gender, age, occupation and others.
 
         Raises:
             DataError: if the table cannot be read, split or trained on.
@@ -94,17 +94,17 @@ class Recommender:
     ) -> "Recommender":
         """Open the current bundle of an artifacts folder.
 
-        What is open stays so, whatever is published, rolled back to or pruned meanwhile.
+        An opened bundle stays readable while others are published, rolled back to or pruned.
 
         Args:
             part: "served" (fitted on all interactions) or "evaluated" (on train only).
             verify: "full" checks every file's SHA-256 before it is used, "fast" its size only.
-            memory_limit: bytes that part may take at most.
+            memory_limit: bytes that the part may take at most.
 
         Raises:
             UsageError: if there is no such part.
             ArtifactError: if there is no bundle, or it is damaged.
-            EnvironmentProblem: if it takes more memory than allowed.
+            EnvironmentProblem: if the part takes more memory than allowed.
         """
         from retrieval.bundles.fitted_system_files import read_system
         from retrieval.bundles.registry import read_current
@@ -140,7 +140,7 @@ class Recommender:
 
     @property
     def report(self) -> dict[str, Any]:
-        """What the evaluation of this build found, as the command `evaluate` prints it in JSON.
+        """The evaluation of this build, as the command `evaluate` prints it in JSON.
 
         Raises:
             ValueError: if this recommender was put together by hand.
@@ -165,17 +165,18 @@ class Recommender:
         only: Rules | None = None,
         exclude: Rules | None = None,
     ) -> RecommendationLists:
-        """Top-k lists of known users; what a user has already met is left out.
+        """Recommend k items to each user; items of their own interactions are left out.
 
         Args:
             users: ids; 42 and "42" are the same.
             k: length of the lists.
-            exact: search all items instead of asking the approximate index.
+            exact: search all items, not the approximate index.
             rerank: False leaves the candidates in retrieval order.
-            fallback: "popular" answers unknown users with the most popular items, and says so.
-            only: what the items must be: ``{"genre": "Comedy"}``, ``{"genre": ["Comedy", "Drama"]}`` for
-                either, ids of items, or a list of these that must all be met.
-            exclude: what they must not be, likewise; whatever any of it is true of is left out.
+            fallback: "popular" gives unknown users the most popular items, with a note; None refuses them.
+            only: a filter that the items must pass: ``{"genre": "Comedy"}``,
+                ``{"genre": ["Comedy", "Drama"]}`` for either, ids of items, or a list of such filters, all
+                of which must be passed.
+            exclude: likewise; items that meet any of it are left out.
 
         Raises:
             NotFoundError: if a user is unknown and there is no fallback, no item has a value of `only` or
@@ -213,16 +214,15 @@ class Recommender:
         only: Rules | None = None,
         exclude: Rules | None = None,
     ) -> Recommendations:
-        """A top-k list for someone known only by the items they liked, which are left out of it.
+        """Recommend k items to someone known only by the items they liked, which are left out.
 
-        NeuralMF knows no such person: the ratings it predicts are what it expects of anybody.
+        NeuralMF was not trained on this person; it predicts their ratings as those of an unknown user.
 
         Args:
-            exact: search all items instead of asking the approximate index.
+            exact: search all items, not the approximate index.
             rerank: False leaves the candidates in retrieval order.
-            fallback: "popular" answers a history without a known item with the most popular items.
-            only: what the items must be, see `recommend`.
-            exclude: what they must not be.
+            fallback: "popular" gives the most popular items where no item of the history is known.
+            only, exclude: as in `recommend`.
 
         Raises:
             NotFoundError: if no item of the history is known, or as in `recommend`.
@@ -238,7 +238,7 @@ class Recommender:
         return titled_list(self.system, ranked, 0, status="history", k=k, notes=request.notes, chosen=chosen)
 
     def similar_items(self, items: Sequence[Id] | NDArray[Any], k: int = 10) -> RecommendationLists:
-        """For each item the k others whose embeddings point most nearly the same way (cosine).
+        """For each item, find the k others with the largest cosine between the embeddings.
 
         Raises:
             NotFoundError: if an item is unknown.

@@ -1,1 +1,1 @@
-"""Adds items to a bundle and removes them, without training."""
+"""Adds items to a bundle and removes items from it, without training."""

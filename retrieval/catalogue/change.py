@@ -1,7 +1,7 @@
-"""A fitted system with other items: added, replaced or removed, nothing trained again.
+"""Adds, replaces and removes items of a fitted system; nothing is trained again.
 
-All that goes by items stays sorted by their ids, so that an id order and a row order are the same thing;
-only the FAISS index is appended to, see `AnnIndex.changed`.
+Every array with a row for each item stays sorted by id, so that id order and row order are the same. The
+FAISS index alone is appended to; its row map keeps the order, see `AnnIndex.changed`.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ from retrieval.serving.tower_vectors import TowerVectors
 
 @dataclass(frozen=True, eq=False)
 class NewItems:
-    """Items to add, or to put in place of those of the same id; see also `new_items.items_of_table`.
+    """Items to add; one with a known id replaces the item of that id. See `new_items.items_of_table`.
 
     Attributes:
-        ids: m of them, of the catalogue's type.
+        ids: m ids, of the catalogue's type.
         titles: shape (m,), unicode; empty where an item has none.
         vectors: shape (m, d + 1), float32; the last column is the bias.
-        histories: shape (m, d), float32: what each adds to the history it is in; None for the id tower.
-        attributes: what is known of them, to filter by; in columns it has it replaces what was known.
+        histories: shape (m, d), float32: their rows of the history table; None for the id tower.
+        attributes: their categories, for filters; a column given here replaces what was known in it.
 
     Raises:
         ValueError: if the parts are of different lengths.
@@ -53,7 +53,7 @@ class NewItems:
         return len(self.ids)
 
     def take(self, chosen: NDArray[np.bool_]) -> "NewItems":
-        """Some of them, told by a bool for each."""
+        """The items that are True in a mask of shape (m,)."""
         places = np.where(chosen, np.cumsum(chosen) - 1, -1)
         return NewItems(
             IdMap(self.ids.ids[chosen]),
@@ -65,11 +65,10 @@ class NewItems:
 
 
 def with_items(system: FittedSystem, new: NewItems) -> FittedSystem:
-    """The system with these items; one whose id is known already is replaced.
+    """Add these items to the system; an item with a known id is replaced.
 
-    A new item is in nobody's seen list and nobody's favourite: popularity and trend are 0, and NeuralMF
-    knows of it what a build has it know of items without ratings, the mean of the others. A replaced item
-    keeps all that. Users keep their vectors.
+    No user has seen a new item. Its popularity and trend are 0, and its row in NeuralMF is the mean of the
+    items with interactions, as in a build. A replaced item keeps all of that. Users keep their vectors.
 
     Raises:
         ValueError: if the ids are of another type than the catalogue's, or vectors do not fit.
@@ -80,7 +79,7 @@ def with_items(system: FittedSystem, new: NewItems) -> FittedSystem:
 
 
 def without_items(system: FittedSystem, ids: Sequence[Id] | NDArray[Any]) -> FittedSystem:
-    """The system without these items: nobody is recommended them, and nobody has seen them.
+    """Remove these items from the system: they leave the lists and the seen items of every user.
 
     Raises:
         NotFoundError: if an item is unknown.
@@ -104,10 +103,9 @@ def without_items(system: FittedSystem, ids: Sequence[Id] | NDArray[Any]) -> Fit
 
 
 def compacted(system: FittedSystem, *, seed: int, threads: int) -> FittedSystem:
-    """The system with its index built again from the items there are: without tombstones, newly trained.
+    """Build the system's index again from the current items, newly trained and without tombstones.
 
-    Of the same kind and with the same settings, if so few items as there are now allow it; else the
-    default kind.
+    It keeps its kind and settings if the number of items allows them, and is of the default kind if not.
 
     Args:
         seed, threads: see `AnnIndex.build`.
@@ -123,13 +121,14 @@ def compacted(system: FittedSystem, *, seed: int, threads: int) -> FittedSystem:
 
 
 def interactions_of(system: FittedSystem) -> NDArray[np.int64]:
-    """How many have met each item: shape (n_items,)."""
+    """The number of users who have seen each item: shape (n_items,), int64."""
     return np.bincount(system.model.seen.items, minlength=len(system.items)).astype(np.int64)
 
 
 def _changed(system: FittedSystem, items: IdMap, new: NewItems | None) -> FittedSystem:
-    """Everything moved to the rows of `items`, and the new ones put in."""
+    """Move every part to the rows of `items`, and put in the new ones."""
     model = system.model
+    # Old row of each new one, and new row of each old one; -1 where there is none.
     source, kept = system.items.rows(items.ids), items.rows(system.items.ids)
     places = np.empty(0, dtype=np.int64) if new is None else items.rows(new.ids.ids)
     vectors = _moved_vectors(model.vectors, source, places, new)
@@ -163,7 +162,7 @@ def _changed(system: FittedSystem, items: IdMap, new: NewItems | None) -> Fitted
 
 
 def _moved(array: NDArray[Any], source: NDArray[np.int64], fill: Any) -> NDArray[Any]:
-    """The array in new rows, each from its old one; `fill` where there is none, -1."""
+    """The array in new rows: row i is old row source[i], or `fill` where source[i] is -1."""
     moved = array[source]
     moved[source < 0] = fill
     return moved
@@ -185,7 +184,7 @@ def _moved_vectors(
 def _moved_index(
     ann: AnnIndex, before: Matrix, after: Matrix, source: NDArray[np.int64], kept: NDArray[np.int64]
 ) -> AnnIndex:
-    """Appended are the vectors that are new in their rows; of the others the index knows already."""
+    """Append only changed vectors; the index has the others already."""
     is_known = source >= 0
     is_known[is_known] = (after[is_known] == before[source[is_known]]).all(axis=1)
     written = np.flatnonzero(~is_known)
@@ -196,7 +195,7 @@ def _moved_index(
 def _moved_attributes(
     attributes: ItemAttributes, kept: NDArray[np.int64], places: NDArray[np.int64], new: NewItems | None
 ) -> ItemAttributes:
-    """What is known of the items; of columns that the new ones have, theirs only."""
+    """The categories in new rows; a new item keeps nothing old in the columns that the new ones have."""
     moved = attributes.moved(kept)
     if new is None:
         return moved
@@ -207,15 +206,17 @@ def _moved_attributes(
 
 
 def _moved_lists(lists: ItemLists, kept: NDArray[np.int64]) -> ItemLists:
-    """Lists of items in their new rows, without those that are gone."""
+    """Lists of items in their new rows, without the removed items."""
     rows, users = kept[lists.items], lists.flat_users()
     indptr = np.searchsorted(users[rows >= 0], np.arange(len(lists) + 1)).astype(np.int64)
     items = rows[rows >= 0]
     return ItemLists(indptr, items.astype(np.int32) if lists.items.dtype == np.int32 else items)
 
 
-def _moved_neural_mf(weights: Weights, source: NDArray[np.int64], is_met: NDArray[np.bool_]) -> Weights:
-    """NeuralMF's table of items; new ones get what a build gives to items without ratings."""
+def _moved_neural_mf(
+    weights: Weights, source: NDArray[np.int64], has_interactions: NDArray[np.bool_]
+) -> Weights:
+    """NeuralMF's item table in new rows; a new item gets the mean row of the items with interactions."""
     table = weights["items.weight"]
-    fill = table[is_met].mean(axis=0) if is_met.any() else table.mean(axis=0)
+    fill = table[has_interactions].mean(axis=0) if has_interactions.any() else table.mean(axis=0)
     return {**weights, "items.weight": _moved(table, source, fill)}

@@ -1,4 +1,4 @@
-"""A table of items becomes what can be added to a fitted system: ids, titles, and a vector for each."""
+"""Turns a table of items into new items for a fitted system: ids, titles, vectors and categories."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +20,16 @@ from retrieval.serving.item_attributes import ItemAttributes
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What a table of items would change of a system.
+    """The changes that a table of items would make to a system.
 
     Attributes:
-        items: those that are new, or known and different.
-        added, replaced, updated, unchanged: how many are unknown so far, known with another vector, known
-            with another title or other categories only, and known as they are.
-        undescribed: how many of the added have no feature the system knows, and so a vector of zeros.
-        kept: how many are known by who met them, and keep the vectors they were trained to.
+        items: the items that are new, or known and different.
+        added: how many are new.
+        replaced: how many are known with another vector.
+        updated: how many are known with the same vector, but another title or other categories.
+        unchanged: how many are known and the same.
+        undescribed: how many of the added have no feature that the system knows, and so a vector of zeros.
+        kept: how many have interactions and therefore keep their trained vectors.
     """
 
     items: NewItems
@@ -40,22 +42,22 @@ class Update:
 
 
 def items_of_table(system: FittedSystem, table: ItemTable, vectors: Matrix | None = None) -> Update:
-    """What a table says of items, new or known, in the terms of a fitted system.
+    """Compare a table of items with a fitted system, and give each item its vectors.
 
-    Vectors come from the items' side features, as a build makes those of items that only its table knows.
-    Items that people have met keep the ones they were trained to, and in histories they do in any case.
+    Vectors come from side features, as in a build for items that only the item table knows. Items with
+    interactions keep their trained vectors, and their rows of the history table even if `vectors` are given.
 
     Args:
-        vectors: shape (len(table), d + 1), a row for each row of the table, instead of all that.
+        vectors: shape (len(table), d + 1): a vector for each row of the table, used instead.
 
     Raises:
-        DataError: if an id is none of the catalogue's type, or the vectors do not fit.
-        UsageError: if there are no vectors, and the system knows no features to make them of.
+        DataError: if an id is not of the catalogue's type, or the vectors do not fit.
+        UsageError: if no vectors are given and the system has no features to make them from.
     """
     own, (ids, order) = system.model.vectors, _sorted_ids(table, system.items)
     rows = system.items.rows(ids.ids)
-    is_met = rows >= 0
-    is_met[is_met] = interactions_of(system)[rows[is_met]] > 0
+    has_interactions = rows >= 0
+    has_interactions[has_interactions] = interactions_of(system)[rows[has_interactions]] > 0
     names = () if own.features is None else own.features.names
     described = SideFeatures.with_names(names, table, ids).lists
     histories = None
@@ -67,32 +69,32 @@ def items_of_table(system: FittedSystem, table: ItemTable, vectors: Matrix | Non
         histories = np.zeros((len(ids), own.dimension - 1), dtype=np.float32)
         _keep(histories, own.history_items, rows, rows >= 0)
     if vectors is None:
-        _keep(made, own.items, rows, is_met)
+        _keep(made, own.items, rows, has_interactions)
     else:
         made = _checked(vectors, len(table), own.dimension)[order]
     if histories is not None and own.history_items is not None:
-        _keep(histories, own.history_items, rows, is_met)
+        _keep(histories, own.history_items, rows, has_interactions)
     titles, attributes = _titles(system, table, ids), ItemAttributes.of(table, ids)
     update = _compared(system, NewItems(ids, titles, made, histories, attributes))
     return replace(
         update,
         undescribed=int(((rows < 0) & ~made.any(axis=1) & (described.lengths() == 0)).sum()),
-        kept=int(is_met.sum()) if vectors is None else 0,
+        kept=int(has_interactions.sum()) if vectors is None else 0,
     )
 
 
 def known_columns(system: FittedSystem) -> set[str]:
-    """The columns of a table of items that the system's features and filters know; for `read_items`."""
+    """The columns of an item table that the system's features and filters use, for `read_items`."""
     features = system.model.vectors.features
     names = () if features is None else features.names
     return {name.split("=")[0] for name in names} | set(system.attributes.columns)
 
 
 def read_vectors(path: Path) -> NDArray[Any]:
-    """An .npy file of a matrix of numbers.
+    """Read a matrix of numbers from an .npy file.
 
     Raises:
-        DataError: if it is missing or none.
+        DataError: if the file is missing, or holds something else.
     """
     try:
         with path.open("rb") as file:
@@ -109,18 +111,18 @@ def read_vectors(path: Path) -> NDArray[Any]:
 
 
 def _compared(system: FittedSystem, items: NewItems) -> Update:
-    """How the items differ from those there are; what is the same is left out."""
+    """Compare the items with the system's, and keep those that are new or different."""
     rows = system.items.rows(items.ids.ids)
     is_known = rows >= 0
     has_other_vector, has_other_title = ~is_known, ~is_known
-    is_told_otherwise = _told_otherwise(system.attributes, rows, items)
+    has_other_categories = _has_other_categories(system.attributes, rows, items)
     old = rows[is_known]
     own = system.model.vectors.items[old]
-    # A build sums up features in another order, which may differ in the last bits.
+    # A build adds the features up in another order, so that equal vectors may differ in the last bits.
     has_other_vector[is_known] = ~np.isclose(items.vectors[is_known], own, rtol=1e-5, atol=1e-6).all(axis=1)
     _keep(items.vectors, system.model.vectors.items, rows, is_known & ~has_other_vector)
     has_other_title[is_known] = items.titles[is_known] != system.titles[old]
-    differs = has_other_vector | has_other_title | is_told_otherwise
+    differs = has_other_vector | has_other_title | has_other_categories
     return Update(
         items=items.take(differs),
         added=int((~is_known).sum()),
@@ -130,10 +132,10 @@ def _compared(system: FittedSystem, items: NewItems) -> Update:
     )
 
 
-def _told_otherwise(
+def _has_other_categories(
     attributes: ItemAttributes, rows: NDArray[np.int64], items: NewItems
 ) -> NDArray[np.bool_]:
-    """Whether the items' own columns say something else than is known of them: shape (m,)."""
+    """Whether the categories of each item differ from the known ones: shape (m,)."""
     differs = np.zeros(len(items), dtype=np.bool_)
     place_of = np.full(max(int(rows.max(initial=-1)) + 1, _size(attributes)), -1, dtype=np.int64)
     place_of[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
@@ -145,7 +147,7 @@ def _told_otherwise(
             values.rows(each.values.ids)[each.rows.flat_users()] * len(items) + each.rows.items
             for each in both
         ]
-        # Each pair of a value and an item occurs once in either, so what occurs once in both differs.
+        # Each pair of value and item occurs at most once on either side, so a pair that occurs once differs.
         pair, count = np.unique(np.concatenate(pairs), return_counts=True)
         differs[pair[count == 1] % len(items)] = True
     return differs
@@ -156,12 +158,12 @@ def _size(attributes: ItemAttributes) -> int:
 
 
 def _keep(table: Matrix, own: Matrix, rows: NDArray[np.int64], is_kept: NDArray[np.bool_]) -> None:
-    """Put the system's own rows where they are to stay."""
+    """Copy the system's own rows into the table where `is_kept`."""
     table[is_kept] = own[rows[is_kept]]
 
 
 def _sorted_ids(table: ItemTable, catalogue: IdMap) -> tuple[IdMap, NDArray[np.int64]]:
-    """The table's ids in the catalogue's type, ascending, and the row of the table of each."""
+    """The table's ids in the catalogue's type, ascending, and the table row of each."""
     values = table.ids
     if catalogue.are_integers and values.dtype != pl.Int64:
         numbers = values.cast(pl.Int64, strict=False)
@@ -180,7 +182,7 @@ def _sorted_ids(table: ItemTable, catalogue: IdMap) -> tuple[IdMap, NDArray[np.i
 
 
 def _titles(system: FittedSystem, table: ItemTable, ids: IdMap) -> NDArray[Any]:
-    """The table's titles; where it has none, the ones there are."""
+    """The table's titles; known items without a title there keep their own."""
     titles, rows = title_array(table.titles_for(ids.ids)), system.items.rows(ids.ids)
     return np.where((titles == "") & (rows >= 0), system.titles[rows], titles)
 
@@ -203,7 +205,7 @@ def _no_features(system: FittedSystem) -> str:
     numbers = system.model.vectors.dimension
     why = "was built without a table of items that says what they are like"
     if system.model.vectors.history_items is None:
-        why = "has the id tower, which knows items by who met them only"
+        why = "has the id tower, which learns items from their interactions only"
     return (
         f"this bundle {why}, so it has no vectors for new ones; give them with `vectors=FILE.npy`, a row "
         f"of {numbers} numbers (the last is the bias) for each item"

@@ -1,4 +1,4 @@
-"""A changed catalogue on disk: the next bundle, which differs from the current one in what is served."""
+"""Publishes a changed catalogue as the next bundle; the evaluated part and its report stay the same."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,11 +22,11 @@ from retrieval.serving.fitted_system import FittedSystem
 
 @dataclass(frozen=True)
 class Changing:
-    """The current bundle of an artifacts folder, held while it is changed; see `changing_bundle`.
+    """The current bundle of an artifacts folder, locked while it is changed; see `changing_bundle`.
 
     Attributes:
-        bundle: as it is.
-        system: what it serves.
+        bundle: the current bundle.
+        system: its served system.
     """
 
     bundle: Bundle
@@ -35,7 +35,7 @@ class Changing:
 
     @property
     def changes(self) -> tuple[CatalogueChange, ...]:
-        """What was changed since the build, first to last."""
+        """The changes since the build, first to last."""
         return self.bundle.manifest.changes
 
     def publish(
@@ -48,13 +48,13 @@ class Changing:
     ) -> Path:
         """Write the next bundle and make it current; returns its folder. The current one stays as it is.
 
-        What was evaluated, and the report on it, are the same files again.
+        The evaluated part and the report are copied as they are.
 
         Args:
-            system: what it serves.
-            what: of the change, for the manifest.
-            table: of the items that are new or were replaced, for their genres.
-            before_publishing: called when every file is written and only the one step is left.
+            system: the changed system.
+            what: a description of the change, for the manifest.
+            table: the new and replaced items, for their genres.
+            before_publishing: called when every file is written, just before the bundle becomes current.
 
         Raises:
             ArtifactError: if a file of the current bundle is damaged.
@@ -75,20 +75,20 @@ class Changing:
 
 @contextmanager
 def changing_bundle(artifacts: Path) -> Iterator[Changing]:
-    """The current bundle, held so that no build and no other change comes between.
+    """Lock the artifacts folder against builds and other changes, and read its current bundle.
 
     Raises:
-        ArtifactError: if there is none, or it is damaged.
+        ArtifactError: if there is no bundle, or it is damaged.
         EnvironmentProblem: if the folder cannot be written, or another process holds it.
     """
-    read_current(artifacts, lambda _: None)  # where there is none, nothing is to be written
+    read_current(artifacts, lambda _: None)  # fails before anything is written where there is no bundle
     with new_bundle(artifacts) as writer:
         bundle, system = read_current(artifacts, lambda bundle: (bundle, read_system(bundle, SERVED)))
         yield Changing(bundle, system, writer)
 
 
 def _item_frame(old: pl.DataFrame, system: FittedSystem, table: ItemTable | None) -> pl.DataFrame:
-    """The served items, for people, as `Build.item_table` has them."""
+    """The served items as a table, with the columns of `Build.item_table`."""
     genres = [old.select("item", "genres")]
     if table is not None:
         ids = system.items.ids[system.items.rows(table.ids.to_list())]

@@ -1,4 +1,4 @@
-"""How much the predicted rating and the trend weigh in the blend, chosen on validation."""
+"""Chooses the weights of the predicted rating and of the trend in the blend, on validation."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,21 +19,20 @@ Groups = list[MetricValues]
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
-# Newcomers' fades with what is known of them, see `rerank.fading`.
+# A newcomer's trend weight fades as their history grows, see `rerank.fading`; so larger ones are tried.
 NEWCOMER_TRENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 
-def choose_alpha(model: FittedModel, slices: Sequence[Judgements], k: int) -> BlendChoice:
-    """The least weights whose gain in NDCG@k on validation is within a standard error of the best gain.
+def choose_user_weights(model: FittedModel, slices: Sequence[Judgements], k: int) -> BlendChoice:
+    """Choose the smallest weights whose gain in NDCG@k is within a standard error of the best gain.
 
     The one-standard-error rule (Breiman et al., 1984, section 3.4.3): a few dozen validation users
-    cannot tell neighbouring weights apart, and the best of many is best by luck as much as by merit;
-    so the retrieval order gives way only as far as the data insists, and the weights are 0 unless
-    re-ranking gains more than its own noise.
+    cannot tell neighbouring weights apart, and the best of many pairs is partly the luckiest. So the weights
+    stay as small as the data allows, and are 0 unless re-ranking gains more than its own noise.
 
     Args:
-        slices: of validation, all of the same users: stretches of time, each with what was relevant in
-            it. What pays in one of them only counts for less.
+        slices: stretches of validation's time, all with the same users; each has the items that were
+            relevant in it. A gain in one stretch alone counts for less.
 
     Raises:
         ValueError: if the model has no NeuralMF to weigh.
@@ -45,20 +44,21 @@ def choose_alpha(model: FittedModel, slices: Sequence[Judgements], k: int) -> Bl
 
     def ndcg(alpha: float, trend: float) -> Groups:
         lists = blend(found, predicted, alpha, model.trend_of(found.rows), trend).rows
-        # Each user's mean over the slices he has something relevant in: his slices are no independent lists.
+        # A user's slices are not independent lists, so each user counts once: by the mean over the slices
+        # in which they have a relevant item.
         return [_mean_of_known([_ndcg(lists, judged, k) for judged in slices])]
 
     return _least_within_a_standard_error(ndcg, k, model.trend is not None, TRENDS)
 
 
-def choose_newcomer_alpha(model: FittedModel, newcomers: Sequence[Newcomers], k: int) -> BlendChoice:
-    """As `choose_alpha`, for people the models have never met: NeuralMF's row of the unknown user speaks.
+def choose_newcomer_weights(model: FittedModel, newcomers: Sequence[Newcomers], k: int) -> BlendChoice:
+    """As `choose_user_weights`, for newcomers, whose ratings NeuralMF predicts as an unknown user's.
 
     Args:
-        newcomers: of validation, with histories of one length or another.
+        newcomers: groups of validation's new users, each with histories of one length.
 
     Raises:
-        ValueError: if the model has no NeuralMF to weigh, or nobody is there.
+        ValueError: if the model has no NeuralMF to weigh, or there is no group.
     """
     depth = max(k, model.n_candidates)
     found = [
@@ -83,12 +83,12 @@ def choose_newcomer_alpha(model: FittedModel, newcomers: Sequence[Newcomers], k:
 def _least_within_a_standard_error(
     ndcg: Callable[[float, float], Groups], k: int, has_trend: bool, weights: tuple[float, ...]
 ) -> BlendChoice:
-    """Try every pair of weights: alpha, and of the trend where the model has one."""
+    """Try every pair of alpha and trend weight; alpha alone where the model has no trend."""
     trends = weights if has_trend else (0.0,)
     scores = {(alpha, trend): ndcg(alpha, trend) for alpha in ALPHAS for trend in trends}
     gains = {pair: _minus(each, scores[0.0, 0.0]) for pair, each in scores.items()}
     best = max(gains.values(), key=_mean)
-    # As if the groups' errors went together: the same people are in them.
+    # The groups' errors are averaged as if they went together, since the same people are in all groups.
     enough = _mean(best) - float(np.mean([standard_error(group) for group in best]))
     good = [pair for pair, gain in gains.items() if _mean(gain) >= enough]
     alpha, trend = min(good, key=lambda pair: (round(sum(pair), 6), -_mean(gains[pair])))
@@ -105,19 +105,19 @@ def _minus(one: Groups, other: Groups) -> Groups:
 
 
 def _mean(groups: Groups) -> float:
-    """The mean of the groups' means."""
+    """The mean of the groups' means: each group counts alike."""
     return float(np.mean([group.mean() for group in groups]))
 
 
 def _ndcg(lists: Rows, judged: Judgements, k: int) -> MetricValues:
-    """NDCG of every user, NaN where nothing is relevant: shape (q,)."""
+    """NDCG of every user: shape (q,), NaN where nothing is relevant."""
     ndcg = np.full(len(judged), np.nan)
     ndcg[judged.n_relevant > 0] = score_lists(lists, judged, k).ndcg
     return ndcg
 
 
 def _mean_of_known(slices: Sequence[MetricValues]) -> MetricValues:
-    """Each user's mean over the slices that are not NaN; users with none are left out."""
+    """Each user's mean over the slices that are not NaN; users without such a slice are left out."""
     table = np.stack(slices)
     return np.asarray(np.nanmean(table[:, ~np.isnan(table).all(axis=0)], axis=0))
 

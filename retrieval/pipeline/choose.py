@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from retrieval.evaluation.choices import BlendChoice, IndexChoice
 from retrieval.evaluation.validation import CHOICE_K, ValidationLists
-from retrieval.pipeline.blend_weights import choose_alpha, choose_newcomer_alpha
+from retrieval.pipeline.blend_weights import choose_newcomer_weights, choose_user_weights
 from retrieval.pipeline.fit import FittedOnTrain
 from retrieval.pipeline.index_choice import choose_index
 from retrieval.pipeline.prepare import TrainingData
@@ -47,10 +47,10 @@ def choose(fitted: FittedOnTrain, training: TrainingData) -> Chosen:
 
 def choose_weights(model: FittedModel, lists: ValidationLists) -> BlendChoice:
     """The weights of the blend for users that the models know, and for newcomers."""
-    choice = choose_alpha(model, lists.stretches, CHOICE_K)
+    choice = choose_user_weights(model, lists.stretches, CHOICE_K)
     if model.vectors.history_items is None or not lists.newcomers:
         return choice
-    return replace(choice, newcomers=choose_newcomer_alpha(model, lists.newcomers, CHOICE_K))
+    return replace(choice, newcomers=choose_newcomer_weights(model, lists.newcomers, CHOICE_K))
 
 
 def with_weights(model: FittedModel, choice: BlendChoice | None) -> FittedModel:

@@ -1,1 +1,1 @@
-"""What answers a request: candidates, re-ranking, filters. NumPy only: no torch, no polars, no pandas."""
+"""Answers requests: candidates, re-ranking, filters. It loads no torch, polars or pandas."""

@@ -1,4 +1,4 @@
-"""What side features say of an item, as vectors: how items get theirs that nobody has met. No torch here."""
+"""Vectors of side features, from which items without interactions get their own. No torch here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from index import ItemLists
 class FeatureVectors:
     """The feature embeddings of history towers, in the space of the vectors they export; f features.
 
-    An item nobody has met is known by the mean of its features' embeddings alone, in both of the towers'
-    item tables. So whoever has these rows can add such items without the towers themselves.
+    In both of the towers' item tables, an item without interactions is the mean of its features' embeddings.
+    These rows are enough to add such items; the towers themselves are not needed.
 
     Attributes:
-        names: what the features are called, see `features.SideFeatures`.
-        items: shape (f, d + 1), float32: what each adds to an item's vector, bias included.
-        histories: shape (f, d), float32: what each adds to an item's row in the table of histories.
+        names: names of the features, such as "genre=Comedy", see `side_features.SideFeatures`.
+        items: shape (f, d + 1), float32: the part of each in an item's vector, bias included.
+        histories: shape (f, d), float32: the part of each in an item's row of the history table.
 
     Raises:
         ValueError: if shapes do not fit together, a value is NaN or infinite, or a name is no text.
@@ -42,11 +42,11 @@ class FeatureVectors:
                 raise ValueError("feature vectors must be finite float32 numbers")
 
     def means(self, features: ItemLists) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The vectors of items known by their features alone, and their rows in the table of histories.
+        """Vectors, and rows of the history table, for items that have nothing but features.
 
         Args:
-            features: for each of n items the numbers of its features; without any it gets zeros, as in
-                the towers.
+            features: for each of n items the rows of its features; an item without features gets zeros,
+                as in the towers.
 
         Returns:
             shapes (n, d + 1) and (n, d), float32.

@@ -1,4 +1,4 @@
-"""What is known of the items of a bundle, for filters: which have which genre, year and other category."""
+"""Categories of the items in a bundle, for filters: genre, year, decade and other columns."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ _LISTED = 12  # columns and values that a message names
 
 @dataclass(frozen=True, eq=False)
 class ItemColumn:
-    """One category column: its values and the items that have each.
+    """One category column: its values, and the items that have each value.
 
     Attributes:
         values: the different values, in the order of their text.
@@ -41,20 +41,20 @@ class ItemColumn:
 
     @cached_property
     def _places(self) -> dict[str, list[int]]:
-        """Where each value stands; those that differ by case only stand together."""
+        """The places of each value, by its folded text: values that differ only in case share an entry."""
         places: dict[str, list[int]] = {}
         for place, text in enumerate(self.values.ids.tolist()):
             places.setdefault(_folded(text), []).append(place)
         return places
 
     def places(self, value: str) -> NDArray[np.int64]:
-        """Where `value`, in any case, stands among the values; empty where it is none."""
+        """Places of `value` among the values, in any case of letters; empty where there is no such value."""
         return np.array(self._places.get(_folded(value), ()), dtype=np.int64)
 
     def parted(self, text: str) -> list[str]:
-        """The values in a text with commas between them; a value that has commas itself is found whole.
+        """Split a text at commas into values; a value that itself has commas stays whole.
 
-        From the left, the longest part that is a value counts as one; a part that is none stays as it is.
+        From the left, the longest part that is a value is taken; a part that is no value stays as it is.
 
         >>> column = ItemColumn(IdMap.from_values(["Pop", "Rock, hard"]), ItemLists.empty(2))
         >>> column.parted("pop,rock, hard,x")
@@ -73,17 +73,17 @@ class ItemColumn:
 
 @dataclass(frozen=True, eq=False)
 class ItemAttributes:
-    """The category columns of a catalogue; none where there was no table of items.
+    """The category columns of a catalogue; empty where there was no table of items.
 
     Attributes:
-        columns: by name, such as "genre", "year", "decade" and whatever else the table had.
+        columns: by name, such as "genre", "year", "decade" and other columns of the table.
     """
 
     columns: Mapping[str, ItemColumn] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: "ItemTable | None", ids: IdMap) -> "ItemAttributes":
-        """What the table says of the items `ids`, by their rows; with the decade of each year.
+        """Read the categories of the items `ids` from a table, and add the decade of each year.
 
         >>> import polars as pl
         >>> from retrieval.data.items import ItemTable
@@ -111,7 +111,7 @@ class ItemAttributes:
             pairs = pl.DataFrame({"row": rows, "value": cells}).filter(pl.col("row") >= 0)
             pairs = pairs.explode("value").drop_nulls().filter(pl.col("value") != "")
             if pairs.height:
-                # Not as they are: numpy drops zero bytes at the end of a text.
+                # As numpy texts, which drop zero bytes at the end: equal texts must be one value.
                 texts = pairs["value"].to_numpy().astype(np.str_)
                 values = IdMap.from_values(texts)
                 places = np.searchsorted(values.ids, texts)
@@ -123,7 +123,7 @@ class ItemAttributes:
         """A column by its name, in any case.
 
         Raises:
-            UsageError: with the columns there are, if there is none of this name.
+            UsageError: if there is no such column; the message names those there are.
         """
         column = self.columns.get(_folded(name))
         if column is not None:
@@ -144,7 +144,7 @@ class ItemAttributes:
 
         Raises:
             UsageError: if there is no such column.
-            NotFoundError: with the nearest values, if a value is not there.
+            NotFoundError: if no item has a value; the message names the nearest values.
         """
         column, found = self.column(name), [np.empty(0, dtype=np.int64)]
         for value in values:
@@ -155,7 +155,7 @@ class ItemAttributes:
         return np.unique(np.concatenate(found))
 
     def moved(self, rows: NDArray[np.int64]) -> "ItemAttributes":
-        """The same of a catalogue whose rows are others.
+        """The same attributes for a catalogue with other rows.
 
         Args:
             rows: shape (n_items,): the new row of each old one, -1 where it is gone.
@@ -167,7 +167,7 @@ class ItemAttributes:
         return ItemAttributes({name: column for name, column in columns.items() if len(column.values)})
 
     def with_more(self, other: "ItemAttributes") -> "ItemAttributes":
-        """These and what `other` says, in the same rows."""
+        """These attributes and those of `other`, which has the same rows."""
         columns = dict(self.columns)
         for name, more in other.columns.items():
             mine = columns.get(name)
@@ -194,7 +194,7 @@ class ItemAttributes:
                 raise ValueError(f"an item with a {name} has row {largest}, but there are {n_items} items")
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """What a bundle keeps: a document of the columns, and arrays by name."""
+        """The form that a bundle keeps: a document of the columns, and arrays by name."""
         columns = self.columns.values()
         lists = [column.rows for column in columns]
         lengths = np.concatenate([[0], *(each.lengths() for each in lists)])
@@ -208,7 +208,7 @@ class ItemAttributes:
 
     @classmethod
     def from_arrays(cls, document: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> "ItemAttributes":
-        """What `to_arrays` gave.
+        """Read back what `to_arrays` gave.
 
         Raises:
             ValueError: if the document is another one, or the parts do not fit together.
@@ -244,13 +244,13 @@ def _columns(document: Any) -> list[tuple[str, int]]:
 
 
 def _without_empty(values: IdMap, places: NDArray[np.int64], items: NDArray[np.int64]) -> ItemColumn:
-    """A column of those values that any item has."""
+    """A column with only those values that some item has."""
     used, numbers = np.unique(places, return_inverse=True)
     return ItemColumn(IdMap(values.ids[used]), ItemLists.from_pairs(numbers, items, len(used)))
 
 
 def _folded(value: str) -> str:
-    """As values are compared: without case, and without spaces around."""
+    """The form in which values are compared: case folded, and without spaces around."""
     return value.strip().casefold()
 
 

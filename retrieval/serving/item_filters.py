@@ -1,4 +1,4 @@
-"""What a list may hold: the rules of whoever asks, and the rows of the items that pass them all."""
+"""Filters: the rules of a request, and the rows of the items that pass all of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from retrieval.data.ids import Id, IdMap, known_instead, shown
 from retrieval.errors import NotFoundError, UsageError
 from retrieval.serving.item_attributes import ItemAttributes
 
-# {"genre": "Comedy"}, {"genre": ["Comedy", "Drama"], "decade": "1990s"}, or ids of items.
+# A rule is {"genre": "Comedy"}, {"genre": ["Comedy", "Drama"], "decade": "1990s"}, or a list of item ids.
 Rule = Mapping[str, Any] | Sequence[Id] | NDArray[Any]
 Rules = Rule | Sequence[Rule]
 _LISTED = 10  # unknown ids that a note names
@@ -20,13 +20,13 @@ _VERBS = {"only": "choose from", "exclude": "leave out"}
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that was asked of the items.
+    """One condition on the items.
 
     Attributes:
-        by: name of the column, "item" for ids.
-        values: those of the column; empty for ids, which may be very many.
-        items: of how many items of the catalogue it is true.
-        unknown: ids that are none of this bundle's.
+        by: name of the column; "item" for a list of ids.
+        values: the values asked for; empty for ids, of which there may be very many.
+        items: how many items of the catalogue meet it.
+        unknown: ids that the bundle does not know.
     """
 
     by: str
@@ -42,12 +42,12 @@ class Condition:
 
 @dataclass(frozen=True)
 class AppliedFilters:
-    """What was asked of the items of a list.
+    """The filters that a list was made with.
 
     Attributes:
-        only: all of these are true of them.
-        exclude: none of these is.
-        leaves: number of items of the catalogue that pass.
+        only: every item meets all of these.
+        exclude: no item meets any of these.
+        leaves: how many items of the catalogue pass.
     """
 
     only: tuple[Condition, ...]
@@ -56,7 +56,7 @@ class AppliedFilters:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know: ids that said nothing."""
+        """Notes on the unknown ids, which were ignored."""
         found = []
         for name, conditions in (("only", self.only), ("exclude", self.exclude)):
             for unknown in (condition.unknown for condition in conditions if condition.unknown):
@@ -95,7 +95,7 @@ class ItemFilter:
         Args:
             only: a mapping of columns to a value or several, every column to be met by any of its values;
                 or ids of items; or a list of such rules, all to be met.
-            exclude: likewise; whatever meets a column or is among the ids of any rule is left out.
+            exclude: likewise; an item that meets any column, or is among the ids, of any rule is left out.
 
         Raises:
             UsageError: if a rule is none, or there is no such column.
@@ -118,7 +118,7 @@ class ItemFilter:
 def _conditions(
     rules: Rules | None, name: str, items: IdMap, attributes: ItemAttributes
 ) -> Iterator[tuple[Condition, NDArray[np.int64]]]:
-    """The conditions of all rules, and the items each is true of."""
+    """The conditions of all rules, each with the rows of the items that meet it."""
     for rule in _single(rules, name):
         if not isinstance(rule, Mapping):
             yield _among(_listed(rule), name, items)
@@ -135,7 +135,7 @@ def _conditions(
 
 
 def _single(rules: Rules | None, name: str) -> list[Any]:
-    """Each rule by itself; a list counts as one of ids unless it holds rules."""
+    """The rules as a list. A list of ids is one rule; a list of mappings or of lists is several."""
     if rules is None:
         return []
     if isinstance(rules, Mapping):

@@ -1,4 +1,4 @@
-"""NeuralMF at query time: the forward pass in plain numpy on saved weights. No torch here."""
+"""NeuralMF at query time: the forward pass in NumPy, on saved weights. No torch here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from retrieval.arrays import Matrix
 
-PAIRS_A_BLOCK = 65_536
+PAIRS_A_BLOCK = 65_536  # pairs predicted at a time, so that memory stays bounded
 
 WEIGHTS = (
     "users.weight",
@@ -24,15 +24,14 @@ WEIGHTS = (
 
 @dataclass(frozen=True)
 class RatingModel:
-    """A trained NeuralMF as arrays; e the width of an embedding, h1 and h2 of the hidden layers.
+    """A trained NeuralMF as arrays; h1 and h2 are the widths of its hidden layers.
 
-    The first layer is linear in the concatenated embeddings, so its user half and item half are
-    multiplied out once, when the model is exported: what is left for a pair is one addition and
-    two small products.
+    The first layer is linear in the concatenated embeddings. Its user half and its item half are therefore
+    multiplied out once, when the model is loaded; a pair then costs one addition and two small products.
 
     Attributes:
         users: shape (n_users + 1, h1), float32: user embedding times its half of the first layer; the
-            last row is anybody unknown, see `NeuralMF`.
+            last row is the unknown user, see `NeuralMF`.
         items: shape (n_items, h1), float32: item embedding times its half, first bias added.
         hidden_weight, hidden_bias: shapes (h2, h1) and (h2,), float32.
         output_weight, output_bias: shapes (h2,) and (1,), float32.
@@ -68,12 +67,12 @@ class RatingModel:
 
     @property
     def unknown_user(self) -> int:
-        """The row that speaks for people the model has never met."""
+        """The row of `users` for people the model was not trained on."""
         return len(self.users) - 1
 
     @classmethod
     def from_weights(cls, weights: Mapping[str, Matrix]) -> "RatingModel":
-        """The numpy twin of a trained NeuralMF, from its `state_dict` as float32 arrays.
+        """From the `state_dict` of a trained NeuralMF, as float32 arrays.
 
         Raises:
             ValueError: if a weight is missing or of the wrong shape.
@@ -107,6 +106,7 @@ class RatingModel:
         step = max(1, PAIRS_A_BLOCK // max(1, items.shape[1]))
         for start in range(0, len(users), step):
             block = slice(start, start + step)
+            # (b, 1, h1) + (b, c, h1) -> (b, c, h1) -> (b, c, h2) -> (b, c)
             first = np.maximum(self.users[users[block]][:, None, :] + self.items[items[block]], 0)
             second = np.maximum(first @ self.hidden_weight.T + self.hidden_bias, 0)
             predicted[block] = second @ self.output_weight + self.output_bias
@@ -118,7 +118,7 @@ class RatingModel:
 
 
 def _check_shapes(weights: Mapping[str, Matrix]) -> None:
-    """Refuse what the products would broadcast or cut instead, such as a bias of one number."""
+    """Refuse shapes that NumPy would broadcast or cut without a word, such as a bias of one number."""
     shapes = {name: weights[name].shape for name in WEIGHTS}
     width = shapes["first.weight"][-1] // 2
     first, second = shapes["second.weight"][-1], shapes["output.weight"][-1]

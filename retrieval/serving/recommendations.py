@@ -1,4 +1,4 @@
-"""What comes out: titled lists, as values, as JSON and as frames."""
+"""Titled lists, the result of a request: as values, as JSON and as frames."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,11 +22,11 @@ class RecommendedItem:
     Attributes:
         item: its id.
         title: None where the data has none.
-        score: what the list is ordered by: the blend where it was re-ranked, else the retrieval score.
+        score: by which the list is ordered: the blend where it was re-ranked, else the retrieval score.
         retrieval_rank: place among the candidates, from 1.
         retrieval_score: inner product of user and item vector, as the index gives it; the cosine for
             similar items.
-        predicted_rating: NeuralMF's; None where the list was not re-ranked.
+        predicted_rating: by NeuralMF; None where the list was not re-ranked.
     """
 
     item: Id
@@ -45,11 +45,11 @@ class Recommendations:
         user: id of the user; None for a history or for similar items.
         status: "warm" for a known user, "cold" for an unknown one who gets popular items, "history", or
             "similar".
-        k: how many were asked for.
+        k: how many items were asked for.
         items: at most k.
-        notes: what a reader should know about this list, a sentence each.
-        similar_to: id of the item that these are similar to, else None.
-        filters: what was asked of the items, None where nothing was.
+        notes: for the reader of this list, a sentence each.
+        similar_to: id of the item that these are similar to; None for other lists.
+        filters: the filters of the request; None where there were none.
     """
 
     user: Id | None
@@ -61,7 +61,7 @@ class Recommendations:
     filters: AppliedFilters | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A document of plain JSON types; ids as text, as they are asked for on the command line."""
+        """A document of plain JSON types, with ids as text."""
         document = asdict(self)
         document["user"] = None if self.user is None else str(self.user)
         if self.similar_to is None:
@@ -79,7 +79,7 @@ class Recommendations:
 
 @dataclass(frozen=True)
 class RecommendationLists(Sequence[Recommendations]):
-    """Lists in the order of the users asked for; turn them into a frame with `to_pandas` or `to_polars`."""
+    """Lists in the order of the request; `to_pandas` and `to_polars` turn them into a frame."""
 
     lists: tuple[Recommendations, ...]
 
@@ -99,7 +99,10 @@ class RecommendationLists(Sequence[Recommendations]):
         return self.lists[index]
 
     def to_columns(self) -> dict[str, list[Any]]:
-        """One row a place: user (or similar_to), rank (from 1) and the fields of `RecommendedItem`."""
+        """Columns with a row for each item of each list.
+
+        They are user (or similar_to), rank (from 1) and the fields of `RecommendedItem`.
+        """
         subject = "similar_to" if any(each.status == "similar" for each in self.lists) else "user"
         places = [
             {subject: getattr(each, subject), "rank": rank, **vars(item)}

@@ -1,4 +1,4 @@
-"""The second stage: candidates in retrieval order -> the final order, by a blend of two scores."""
+"""The second stage: orders the candidates by a blend of retrieval score, predicted rating and trend."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -75,10 +75,10 @@ class RankedItems:
 
     Attributes:
         rows: shape (q, c), int64, item rows, best first.
-        scores: shape (q, c), float32, what the order is by.
-        retrieval_ranks: shape (q, c), int64, place of the item among the candidates, from 1; 0 in padding.
+        scores: shape (q, c), float32, by which the lists are ordered.
+        retrieval_ranks: shape (q, c), int64, place of each item among the candidates, from 1; 0 in padding.
         retrieval_scores: shape (q, c), float32, inner products as the index gives them.
-        predicted_ratings: shape (q, c), float32; NaN throughout where nothing was predicted.
+        predicted_ratings: shape (q, c), float32; all NaN where the lists were not re-ranked.
     """
 
     rows: NDArray[np.int64]
@@ -99,7 +99,7 @@ class RankedItems:
 
 
 def in_retrieval_order(candidates: SearchResult) -> RankedItems:
-    """The candidates as they came: the score is the inner product, no rating is predicted."""
+    """Lists in the order of retrieval: the score is the inner product, and no rating is predicted."""
     rows, scores = candidates.rows, candidates.scores
     ranks = np.where(rows >= 0, np.arange(1, rows.shape[1] + 1), 0)
     return RankedItems(rows, scores, ranks, scores, np.full_like(scores, np.nan))
@@ -114,24 +114,24 @@ def blend(
 ) -> RankedItems:
     """Order candidates by z(retrieval score) + alpha * z(predicted rating) + trend_weight * z(trend).
 
-    The z-scores, over each user's candidates, make the three comparable whatever their scales; weights
-    of 0 leave the retrieval order. Equal blends are ordered by item row.
+    z-scores over each user's own candidates make the three comparable, whatever their scales. Weights of 0
+    leave the retrieval order. Equal blends are ordered by item row.
 
     Args:
         candidates: (q, c), padded at the end.
         predicted: shape (q, c), predicted ratings of the candidates; ignored in padding.
-        alpha: 0 or more.
-        trend: shape (q, c): how much the candidates are in demand of late; ignored in padding.
-        trend_weight: 0 or more, for everybody or, shape (q,), for each user.
+        alpha: weight of the predicted rating, 0 or more.
+        trend: shape (q, c): the trend of the candidates; ignored in padding.
+        trend_weight: weight of the trend, 0 or more: one for all users or, shape (q,), one for each.
     """
-    real = candidates.rows >= 0
+    real = candidates.rows >= 0  # (q, c), False in padding
     ratings = np.where(real, predicted, np.nan).astype(np.float32)
     blended = standardise(candidates.scores, real) + alpha * standardise(predicted, real)
     if trend is not None:
         blended += np.reshape(trend_weight, (-1, 1)) * standardise(trend, real)
     scores = np.where(real, blended, -np.inf)
     weighted = alpha or np.any(trend_weight)
-    # At weights of 0 candidates may not change places even where their z-scores round to the same number.
+    # With weights of 0 the order must stay, even where z-scores of different scores round to the same number.
     order = np.lexsort((candidates.rows, -scores), axis=1) if weighted else np.indices(scores.shape)[1]
     ranks = np.where(real, np.arange(1, real.shape[1] + 1), 0)
 
@@ -143,9 +143,9 @@ def blend(
 
 
 def standardise(values: Scores, real: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """z-scores of each line over its real entries: zero mean, unit deviation; 0 where all are equal.
+    """z-scores of each line over its real entries: mean 0, deviation 1; all 0 where the entries are equal.
 
-    In float64, because taking the mean off makes close float32 scores equal.
+    They are computed in float64: in float32, subtracting the mean makes close scores equal.
 
     >>> standardise(np.array([[1.0, 3.0, 9.0]], np.float32), np.array([[True, True, False]])).tolist()
     [[-1.0, 1.0, 0.0]]
@@ -159,7 +159,7 @@ def standardise(values: Scores, real: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def fading(weight: float, liked: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The trend's weight for each newcomer: the less is known of someone, the more recent demand says.
+    """The trend's weight for each newcomer, weight / (liked + 1): it fades as their history grows.
 
     >>> fading(0.6, np.array([0, 1, 5])).round(2).tolist()
     [0.6, 0.3, 0.1]

@@ -1,4 +1,4 @@
-"""What the towers leave behind: vectors whose inner product is the model's score. No torch here."""
+"""The exported towers: vectors whose inner product is the model's score. No torch here."""
 
 from collections.abc import Collection
 from dataclasses import InitVar, dataclass
@@ -16,7 +16,7 @@ HISTORY_TABLE, PRIOR = "history.weight", "history.prior"
 
 @dataclass(frozen=True)
 class TowerVectors:
-    """Exported towers, d the towers' dimension.
+    """The exported towers; d is their dimension.
 
     Attributes:
         items: shape (n_items, d + 1), float32; the last column is the item's bias.
@@ -24,8 +24,9 @@ class TowerVectors:
             ``users @ items.T`` is the model's score, bias included.
         history_items: shape (n_items, d), float32: the history tower's own item table, from which
             anyone with a history gets a vector; None for the id tower, which knows only its users.
-        prior: shape (d,), float32: the vector of a user without a history; None likewise.
-        features: how an item nobody has met gets its rows in both; None where nothing is known of items.
+        prior: shape (d,), float32: the vector of a user without a history; None for the id tower.
+        features: from which items without interactions get their rows in `items` and `history_items`;
+            None where the towers have no side features.
 
     Args:
         finite: names of matrices that the caller has found finite; they are not read again.
@@ -70,7 +71,7 @@ class TowerVectors:
 
     @cached_property
     def exact(self) -> ExactIndex:
-        """Exact search over `items`, whose numbers are checked here already."""
+        """Exact search over `items`, whose numbers have been checked above and are not read again."""
         return ExactIndex.trusted(self.items)
 
     @cached_property
@@ -85,14 +86,14 @@ class TowerVectors:
         return ExactIndex((embeddings / np.maximum(lengths, 1e-12)).astype(np.float32))
 
     def weights(self) -> Weights:
-        """The towers' tables by name: what has to be kept to make these vectors again from histories."""
+        """The towers' tables by name, as a bundle keeps them."""
         tables: Weights = {"items.weight": self.items}
         if self.history_items is None or self.prior is None:
             return tables | {"users.weight": self.users}
         return tables | {HISTORY_TABLE: self.history_items, PRIOR: self.prior}
 
     def for_histories(self, histories: ItemLists) -> Matrix:
-        """User vectors of people known only by what they liked: shape (len(histories), d + 1).
+        """User vectors of people known only by a history: shape (len(histories), d + 1).
 
         Raises:
             ValueError: if the towers were trained with the id user tower.
@@ -103,11 +104,11 @@ class TowerVectors:
 
 
 def pool_histories(table: Matrix, histories: ItemLists) -> Matrix:
-    """Sum of each history's rows over the square root of their number plus one; zero for an empty history.
+    """Pool each history: the sum of its n rows, divided by sqrt(n + 1); zero for an empty history.
 
-    Dividing by the root keeps the length of the result comparable for short and long histories,
-    where a mean would shrink long ones and a sum let them explode (SVD++: Koren, KDD 2008). The one
-    more holds short histories back: a single item says less of a user than its vector claims.
+    The root keeps vectors of short and long histories comparable in length, where a mean would shrink the
+    long ones and a sum would let them explode (SVD++: Koren, KDD 2008). The "+ 1" shrinks short histories:
+    one item says less about a user than its vector claims.
 
     Args:
         table: shape (n_items, d), float32.
@@ -120,7 +121,7 @@ def pool_histories(table: Matrix, histories: ItemLists) -> Matrix:
     pooled = np.zeros((len(lengths), table.shape[1]), dtype=np.float32)
     filled = np.flatnonzero(lengths)
     if len(filled):
-        # In blocks of whole histories, so that memory stays bounded however many there are.
+        # Blocks of whole histories keep memory bounded: each gathers about 500,000 rows.
         blocks = min(len(filled), max(1, int(lengths.sum()) // 500_000))
         for block in np.array_split(filled, blocks):
             start, stop = histories.indptr[block[0]], histories.indptr[block[-1] + 1]

@@ -7,7 +7,7 @@ from index import AnnIndex, ItemLists, standard_error
 from retrieval.evaluation.choices import BlendChoice
 from retrieval.evaluation.judgements import Judgements, score_lists
 from retrieval.evaluation.uncertainty import Estimate
-from retrieval.pipeline.blend_weights import ALPHAS, choose_alpha
+from retrieval.pipeline.blend_weights import ALPHAS, choose_user_weights
 from retrieval.serving.fitted_model import FittedModel
 from retrieval.serving.rating_model import RatingModel
 from retrieval.serving.rerank import blend
@@ -58,7 +58,9 @@ def relevant() -> np.ndarray:
 @pytest.fixture(scope="module")
 def helpful(relevant: np.ndarray) -> BlendChoice:
     """Retrieval knows a little, the ratings know more."""
-    return choose_alpha(planted(noise(1) + relevant, noise(2) + 2 * relevant), [judged_by(relevant)], K)
+    return choose_user_weights(
+        planted(noise(1) + relevant, noise(2) + 2 * relevant), [judged_by(relevant)], K
+    )
 
 
 def test_ratings_that_know_what_is_relevant_get_weight(helpful: BlendChoice) -> None:
@@ -69,7 +71,7 @@ def test_ratings_that_know_what_is_relevant_get_weight(helpful: BlendChoice) -> 
 
 
 def test_ratings_that_are_noise_beside_a_perfect_retrieval_get_none(relevant: np.ndarray) -> None:
-    choice = choose_alpha(planted(noise(10) + 4 * relevant, noise(11)), [judged_by(relevant)], K)
+    choice = choose_user_weights(planted(noise(10) + 4 * relevant, noise(11)), [judged_by(relevant)], K)
     assert choice.curve[0][1] == 1
     assert choice.curve[-1][2].high < 0
     assert choice.alpha == 0
@@ -78,7 +80,7 @@ def test_ratings_that_are_noise_beside_a_perfect_retrieval_get_none(relevant: np
 def test_ratings_that_are_noise_beside_a_fair_retrieval_mostly_get_none(relevant: np.ndarray) -> None:
     judgements = judged_by(relevant)
     alphas = [
-        choose_alpha(planted(noise(seed) + 2 * relevant, noise(seed + 100)), [judgements], K).alpha
+        choose_user_weights(planted(noise(seed) + 2 * relevant, noise(seed + 100)), [judgements], K).alpha
         for seed in range(10, 20)
     ]
     assert np.median(alphas) == 0
@@ -86,7 +88,9 @@ def test_ratings_that_are_noise_beside_a_fair_retrieval_mostly_get_none(relevant
 
 
 def test_ratings_that_say_nothing_leave_every_gain_at_0(relevant: np.ndarray) -> None:
-    choice = choose_alpha(planted(noise(1), np.full((N_USERS, N_ITEMS), 3.5)), [judged_by(relevant)], K)
+    choice = choose_user_weights(
+        planted(noise(1), np.full((N_USERS, N_ITEMS), 3.5)), [judged_by(relevant)], K
+    )
     assert choice.alpha == 0
     assert all(gain == Estimate(0, 0, 0) for _, _, gain in choice.curve)
 
@@ -99,13 +103,13 @@ def test_a_gain_below_its_standard_error_is_not_believed() -> None:
     relevant[:3, 1] = True
     relevant[3:5, 0] = True
     relevant[5:, 20] = True
-    choice = choose_alpha(planted(scores, ratings), [judged_by(relevant)], 3)
+    choice = choose_user_weights(planted(scores, ratings), [judged_by(relevant)], 3)
     gains = [gain.value for _, _, gain in choice.curve]
     assert max(gains) > 0.02
     assert choice.alpha == 0
     # The same gains from a hundred times the users are believed.
     many = [np.tile(table, (100, 1)) for table in (scores, ratings, relevant)]
-    believed = choose_alpha(planted(many[0], many[1]), [judged_by(many[2])], 3)
+    believed = choose_user_weights(planted(many[0], many[1]), [judged_by(many[2])], 3)
     assert [gain.value for _, _, gain in believed.curve] == pytest.approx(gains)
     assert believed.alpha > 0
 
@@ -114,7 +118,7 @@ def test_a_single_user_is_taken_at_their_word() -> None:
     scores, ratings = np.zeros((1, N_ITEMS)), np.ones((1, N_ITEMS))
     scores[0, :3], ratings[0, 1] = [3, 2, 1], 5
     relevant = np.arange(N_ITEMS)[None, :] == 1
-    assert choose_alpha(planted(scores, ratings), [judged_by(relevant)], K).alpha > 0
+    assert choose_user_weights(planted(scores, ratings), [judged_by(relevant)], K).alpha > 0
 
 
 def test_the_curve_starts_at_alpha_0_with_a_gain_of_exactly_0(helpful: BlendChoice) -> None:
@@ -133,9 +137,11 @@ def test_a_gain_is_the_difference_to_alpha_0(helpful: BlendChoice) -> None:
 def test_the_curve_is_of_re_ranked_candidates_not_of_the_catalogue(relevant: np.ndarray) -> None:
     # With k candidates re-ranking can change their order only, so no relevant item can enter the list.
     scores = noise(1) - 10 * relevant
-    choice = choose_alpha(planted(scores, noise(2) + 5 * relevant, n_candidates=1), [judged_by(relevant)], K)
+    choice = choose_user_weights(
+        planted(scores, noise(2) + 5 * relevant, n_candidates=1), [judged_by(relevant)], K
+    )
     assert [ndcg for _, ndcg, _ in choice.curve] == [0] * len(ALPHAS)
-    deep = choose_alpha(planted(scores, noise(2) + 5 * relevant), [judged_by(relevant)], K)
+    deep = choose_user_weights(planted(scores, noise(2) + 5 * relevant), [judged_by(relevant)], K)
     assert deep.curve[-1][1] > 0
 
 
@@ -144,8 +150,8 @@ def test_what_a_user_has_seen_is_no_candidate_on_validation(relevant: np.ndarray
     pairs = np.argwhere(relevant)
     seen = ItemLists.from_pairs(pairs[:, 0], pairs[:, 1], N_USERS)
     blocked = FittedModel(model.vectors, model.rating_model, seen, N_ITEMS)
-    assert choose_alpha(blocked, [judged_by(relevant)], K).curve[0][1] == 0
-    assert choose_alpha(model, [judged_by(relevant)], K).curve[0][1] > 0.9
+    assert choose_user_weights(blocked, [judged_by(relevant)], K).curve[0][1] == 0
+    assert choose_user_weights(model, [judged_by(relevant)], K).curve[0][1] > 0.9
 
 
 def test_the_smallest_weight_within_a_standard_error_of_the_best_is_taken() -> None:
@@ -156,7 +162,7 @@ def test_the_smallest_weight_within_a_standard_error_of_the_best_is_taken() -> N
         liked = rng.random((N_USERS, N_ITEMS)) < 0.2
         model = planted(liked + rng.normal(size=liked.shape), noise(100 + seed) + 0.4 * liked)
         judgements = judged_by(liked)
-        choice = choose_alpha(model, [judgements], k=5)
+        choice = choose_user_weights(model, [judgements], k=5)
         found = model.candidates(model.vectors.users, model.seen, N_ITEMS, "exact")
         predicted = model.rating_model.predict(np.arange(N_USERS), found.rows)
         ndcg = [score_lists(blend(found, predicted, a).rows, judgements, 5).ndcg for a in ALPHAS]

@@ -9,7 +9,7 @@ import torch
 from index import ItemLists
 from retrieval.data.ids import IdMap
 from retrieval.evaluation.judgements import Judgements
-from retrieval.pipeline.blend_weights import choose_alpha
+from retrieval.pipeline.blend_weights import choose_user_weights
 from retrieval.pipeline.build import Build
 from retrieval.serving.fitted_system import FittedSystem, title_array
 from retrieval.serving.rating_model import RatingModel
@@ -97,7 +97,7 @@ def test_without_neural_mf_nothing_can_be_re_ranked(unrated: TwoStageModel) -> N
 def test_without_neural_mf_there_is_no_alpha_to_choose(tiny_build: Build, unrated: TwoStageModel) -> None:
     data = tiny_build.evaluation.data
     with pytest.raises(ValueError, match="there is no NeuralMF to weigh"):
-        choose_alpha(unrated, [Judgements.of(data.validation, data.train, 4.0)], 10)
+        choose_user_weights(unrated, [Judgements.of(data.validation, data.train, 4.0)], 10)
 
 
 def test_without_ratings_no_neural_mf_is_trained(tiny_build: Build) -> None:

@@ -12,7 +12,12 @@ from retrieval.data.items import ItemTable
 from retrieval.evaluation.baselines import ties_by
 from retrieval.evaluation.cold_users import Newcomers
 from retrieval.evaluation.judgements import Judgements
-from retrieval.pipeline.blend_weights import NEWCOMER_TRENDS, TRENDS, choose_alpha, choose_newcomer_alpha
+from retrieval.pipeline.blend_weights import (
+    NEWCOMER_TRENDS,
+    TRENDS,
+    choose_newcomer_weights,
+    choose_user_weights,
+)
 from retrieval.pipeline.build import Build, build
 from retrieval.recommender import Recommender
 from retrieval.serving.rerank import BlendWeights, blend, fading
@@ -51,16 +56,16 @@ def test_every_user_may_have_a_weight_of_its_own() -> None:
 def test_demand_that_knows_what_comes_next_gets_weight_and_chance_gets_none() -> None:
     relevant = np.tile(in_demand() > 0, (N_USERS, 1))
     model = planted(noise(1), noise(2))
-    told = choose_alpha(with_trend(model, in_demand()), [judged_by(relevant)], 10)
+    told = choose_user_weights(with_trend(model, in_demand()), [judged_by(relevant)], 10)
     assert told.trend >= 0.5 and told.reranks
     assert [weight for weight, _, _ in told.trend_curve] == list(TRENDS)
     by_chance = with_trend(planted(noise(3) + 4 * relevant, noise(4)), noise(5)[0])
-    assert choose_alpha(by_chance, [judged_by(relevant)], 10).trend == 0
+    assert choose_user_weights(by_chance, [judged_by(relevant)], 10).trend == 0
 
 
 def test_a_model_without_a_trend_has_no_weight_for_it() -> None:
     relevant = np.tile(in_demand() > 0, (N_USERS, 1))
-    choice = choose_alpha(planted(noise(1), noise(2)), [judged_by(relevant)], 10)
+    choice = choose_user_weights(planted(noise(1), noise(2)), [judged_by(relevant)], 10)
     assert (choice.trend, choice.trend_curve) == (0, ())
 
 
@@ -68,7 +73,7 @@ def test_the_stretches_of_a_user_are_no_independent_users() -> None:
     """The same stretch three times is one: weights and curves stay what they were."""
     liked = np.random.default_rng(0).random((N_USERS, N_ITEMS)) < 0.2
     model = planted(noise(1) + liked, noise(2) + 0.5 * liked)
-    one, three = (choose_alpha(model, [judged_by(liked)] * count, 10) for count in (1, 3))
+    one, three = (choose_user_weights(model, [judged_by(liked)] * count, 10) for count in (1, 3))
     assert one.alpha == three.alpha
     for mine, theirs in zip(one.curve, three.curve, strict=True):
         assert astuple(mine[2]) == pytest.approx(astuple(theirs[2]))
@@ -91,7 +96,7 @@ def test_newcomers_have_a_choice_of_their_own(tiny_build: Build) -> None:
         item=pl.col("item").map_elements(lambda row: int(items.ids[row]), return_dtype=pl.Int64)
     )
     people = [Newcomers.of(frame, [], items, 4.0, 1)]
-    choice = choose_newcomer_alpha(with_trend(model, trend), people, 10)
+    choice = choose_newcomer_weights(with_trend(model, trend), people, 10)
     assert choice.trend > 0
     assert [weight for weight, _, _ in choice.trend_curve] == list(NEWCOMER_TRENDS)
     served = with_weights(with_trend(model, trend), newcomer_trend_weight=3.0)
