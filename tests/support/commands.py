@@ -18,7 +18,7 @@ from typing import Any
 
 from retrieval.bundles.lock import LOCK
 from tests.support.checkout import ROOT
-from tests.support.warm_commands import SECONDS, WarmCommands
+from tests.support.warm_commands import PROGRAMS, SECONDS, WarmCommands
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 NOWHERE = "http://127.0.0.1:9"  # the discard port, where nobody listens
@@ -64,15 +64,16 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(program: str, *arguments: object, cwd: Path | None = None, whole: bool = False, **more: str) -> Ran:
-    """A console script in a process of its own; `more` goes into its environment.
+    """A program in a process of its own; `more` goes into its environment.
 
-    The process comes from a warm one (see `warm_commands`), unless `more` may change what imports do.
+    The process of one of our commands comes from a warm one (see `warm_commands`), unless `more` may change
+    what imports do.
 
     Args:
         whole: whether a build's report has pictures and many timed queries, which takes seconds.
     """
     words, chosen = [str(SCRIPTS / program), *map(str, arguments)], environment(**more)
-    if not _warm().takes(chosen):
+    if program not in PROGRAMS or not _warm().takes(chosen):
         return run_cold(words, chosen, cwd)
     return Ran(*_warm().run(words, chosen, cwd, whole))
 

@@ -12,9 +12,9 @@ from retrieval.bundles.writer import new_bundle
 
 
 def npy(array: Any) -> bytes:
-    """The bytes of an .npy file."""
+    """The bytes of an .npy file; an array of objects is pickled, as NumPy would for who allows it."""
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
+    np.save(buffer, array, allow_pickle=array.dtype.hasobject)
     return buffer.getvalue()
 
 

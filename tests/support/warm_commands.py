@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from tests.support.checkout import ROOT
 
+PROGRAMS = ("retrieval", "build-index", "query")
 SECONDS = 180.0  # a command that takes longer hangs
 # Variables that commands ask for while they run. Of any other, Python or a library may want to know when it
 # is loaded: then it takes a process that loads it.
