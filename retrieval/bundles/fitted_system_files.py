@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from retrieval.arrays import Matrix, Weights
 from retrieval.bundles import layout
 from retrieval.bundles.bundle import Bundle, refusing
 from retrieval.bundles.memory import check_memory
-from retrieval.bundles.writer import BundleWriter
 from retrieval.data.ids import IdMap
 from retrieval.errors import DamagedBundle
 from retrieval.json_document import JsonObject
@@ -25,14 +24,16 @@ from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import HISTORY_TABLE, PRIOR, TowerVectors
 from retrieval.serving.two_stage import SearchKind, TwoStageModel
 
+if TYPE_CHECKING:
+    from retrieval.bundles.writer import BundleWriter
+
 MADE_WITH = "made_with"  # in model.json: the digests of the system's other files
 KINDS: tuple[SearchKind, ...] = ("exact", "ann")
 # Element types of the arrays; ids and texts have fixed-width unicode of any width.
 FLOATS, OFFSETS, ROWS, IDS, TEXTS = ("<f4",), ("<i8",), ("<i4", "<i8"), ("<i8", "<U"), ("<U",)
 
 
-@dataclass(frozen=True)
-class SystemSettings:
+class SystemSettings(NamedTuple):
     """The content of a system's model.json; see `TwoStageModel` for the numbers.
 
     Attributes:
@@ -87,7 +88,7 @@ def search_settings(part: JsonObject) -> SearchSettings:
     )
 
 
-def write_system(writer: BundleWriter, part: str, system: FittedSystem) -> None:
+def write_system(writer: "BundleWriter", part: str, system: FittedSystem) -> None:
     """Write one fitted system into the folder `part` of a bundle."""
     model, index = system.model, system.model.ann
     features = model.vectors.features

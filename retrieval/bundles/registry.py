@@ -23,7 +23,6 @@ from retrieval.bundles.current import (
 from retrieval.bundles.layout import MANIFEST
 from retrieval.bundles.lock import build_lock
 from retrieval.bundles.manifest import Manifest
-from retrieval.bundles.writer import remove_folder, remove_leftovers
 from retrieval.disk import writing_to
 from retrieval.errors import ArtifactError, DamagedBundle, NotFoundError
 
@@ -221,6 +220,8 @@ def prune(artifacts: Path, keep: int, *, rehearse: bool = False) -> tuple[Entry,
     Raises:
         EnvironmentProblem: if they cannot be removed, or a build is running there.
     """
+    from retrieval.bundles.writer import remove_folder, remove_leftovers  # `query` needs no writer
+
     _published(artifacts)
     with build_lock(artifacts):
         names = _published(artifacts)

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from retrieval.cli.flags import with_flags
 from retrieval.cli.process import READER_GONE, discard, ignore_signals, report
 from retrieval.errors import EnvironmentProblem, RetrievalError, UsageError
 
@@ -69,6 +68,8 @@ def run(command: click.Command, name: str) -> int:
     except click.ClickException as error:
         return _failed(error, _usage_message(error, name), error.exit_code)
     except RetrievalError as error:
+        from retrieval.cli.flags import with_flags  # only an error needs the table
+
         return _failed(error, with_flags(str(error)), error.exit_code)
     except (MemoryError, RuntimeError) as error:
         # torch raises a RuntimeError for lack of memory.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,7 @@ class ListOptions:
         return cls(checked_k(k), "exact" if exact else None, rerank, fallback)
 
 
-@dataclass(frozen=True, eq=False)
-class UserRequest:
+class UserRequest(NamedTuple):
     """A request for the lists of some users.
 
     Attributes:
@@ -92,8 +91,7 @@ class UserRequest:
         return cls(options, ids, rows, chosen)
 
 
-@dataclass(frozen=True, eq=False)
-class HistoryRequest:
+class HistoryRequest(NamedTuple):
     """A request for the list of someone who is known only by the items they liked.
 
     Attributes:

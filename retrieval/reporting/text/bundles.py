@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from retrieval.bundles.manifest import Manifest
@@ -19,8 +18,8 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "state": entry.state,
         "created": manifest and manifest.created,
-        "data": manifest and asdict(manifest.data),
-        "validation": manifest and asdict(manifest.validation),
+        "data": manifest and manifest.data._asdict(),
+        "validation": manifest and manifest.validation._asdict(),
         "changes": 0 if manifest is None else len(manifest.changes),
         "bytes": entry.n_bytes,
         "problem": entry.problem,

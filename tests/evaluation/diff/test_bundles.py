@@ -251,7 +251,7 @@ def test_long_names_and_titles_that_terminals_obey_fit_80_columns(diffs: dict[st
     long = "千と千尋の神隠し\x1b[31m " * 20
     moved = tuple(replace(each, item=long, title=long) for each in diff.overlap.more_in_one)
     other = replace(
-        diff.other, data=replace(diff.other.data, name=long), changes=({"what": "add", "added": 3},) * 20
+        diff.other, data=diff.other.data._replace(name=long), changes=({"what": "add", "added": 3},) * 20
     )
     text = diff_text(
         replace(
