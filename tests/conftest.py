@@ -57,6 +57,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.nodeid.split("::")[0], len(ranks)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_reports() -> Iterator[None]:
+    """Reports without pictures and with latencies of few queries, as in warm commands.
+
+    A folder whose tests look at the pictures overrides this.
+    """
+    from tests.support.warm_commands import leave_out_what_takes_long
+
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_what_takes_long(patch.setattr)
+        yield
+
+
 @pytest.fixture(scope="session")
 def sample_set() -> "Dataset":
     """The tracked sample: 4,822 ratings of 150 users and 120 items."""

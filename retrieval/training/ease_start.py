@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import ArpackError, svds
 
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.training.linear_models import EASE_MAX_ITEMS, Ease
@@ -45,10 +45,20 @@ def closed_form_start(positives: EncodedInteractions, dimension: int, seed: int)
     histories, items = (np.zeros((positives.n_items, dimension), dtype=np.float32) for _ in range(2))
     rank = min(dimension, positives.n_items - 1)
     if rank > 0 and weights.any():
-        # ARPACK needs a start vector: a seeded one, so that builds repeat.
-        start = np.random.default_rng(seed).standard_normal(positives.n_items).astype(np.float32)
-        # (n_items, n_items) ~ (n_items, rank) * (rank,) * (rank, n_items)
-        left, sizes, right = svds(weights, k=rank, v0=start)
+        left, sizes, right = _truncated_svd(weights, rank, seed)
         root = SCALE * np.sqrt(sizes)
         histories[:, :rank], items[:, :rank] = left * root, right.T * root
     return TowerStart(histories, items)
+
+
+def _truncated_svd(matrix: Table, rank: int, seed: int) -> tuple[Table, Table, Table]:
+    """The largest singular values with their vectors: (n, n) ~ (n, rank) * (rank,) * (rank, n)."""
+    # ARPACK needs a start vector: a seeded one, so that builds repeat.
+    start = np.random.default_rng(seed).standard_normal(len(matrix)).astype(np.float32)
+    try:
+        found: tuple[Table, Table, Table] = svds(matrix, k=rank, v0=start)
+    except ArpackError:
+        # Many equal singular values, as where users fall into groups that all like the same items, can leave
+        # ARPACK with no direction to go on in. PROPACK takes them.
+        found = svds(matrix, k=rank, v0=start, solver="propack", rng=np.random.default_rng(seed))
+    return found

@@ -285,7 +285,7 @@ def test_a_bundle_that_takes_more_than_the_process_may_have_is_not_loaded(
     with new_bundle(own) as writer:
         for file in old.manifest.files:
             writer.write(file, old.read(file))
-        writer._files["served/index.faiss"] = replace(writer._files["served/index.faiss"], size=huge)
+        writer._files["served/index.faiss"] = writer._files["served/index.faiss"]._replace(size=huge)
         folder = writer.publish(old.manifest.description)
     os.truncate(folder / "served/index.faiss", huge)  # nearly all of it a hole
     bench = Bench(tmp_path / "work", own)

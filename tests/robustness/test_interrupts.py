@@ -186,7 +186,7 @@ from retrieval.cli.progress import TerminalProgress
 from retrieval.bundles.writer import BundleWriter
 
 torch.set_num_threads(1)
-leave_out_what_takes_long()
+leave_out_what_takes_long(setattr)
 arguments, folder, cases = json.loads(sys.argv[1])
 show, publish = TerminalProgress.phase, BundleWriter.publish
 

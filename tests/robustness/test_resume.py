@@ -39,7 +39,7 @@ from retrieval.cli import build_index_main
 from tests.support.warm_commands import leave_out_what_takes_long
 
 torch.set_num_threads(1)
-leave_out_what_takes_long()
+leave_out_what_takes_long(setattr)
 checkpoints.SECONDS, uncertainty.RESAMPLES = 0.0, 200
 arguments, folder, cases = json.loads(sys.argv[1])
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)

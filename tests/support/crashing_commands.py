@@ -38,19 +38,18 @@ from tests.support.states import bundle_names, state_of
 
 # What the commands would load, each time, before they write.
 LOADED = (
-    *(
-        "safetensors.numpy",
-        "retrieval.catalogue.publish",
-        "retrieval.data.datasets",
-        "retrieval.pipeline.gate",
-    ),
-    *(
-        "retrieval.catalogue.new_items",
-        "retrieval.data.users",
-        "retrieval.cli.build_index",
-        "retrieval.cli.bundles",
-    ),
-    *("retrieval.cli.commands", "retrieval.cli.index", "retrieval.reporting.text.report"),
+    "safetensors.numpy",
+    "scipy.stats",
+    "retrieval.catalogue.new_items",
+    "retrieval.catalogue.publish",
+    "retrieval.cli.build_index",
+    "retrieval.cli.bundles",
+    "retrieval.cli.commands",
+    "retrieval.cli.index",
+    "retrieval.data.datasets",
+    "retrieval.data.users",
+    "retrieval.pipeline.gate",
+    "retrieval.reporting.text.report",
 )
 WHAT = {"kill": "kills", "disk": "failures of the disk", "both": "kills and failures of the disk"}
 SEED, SHOWN = 6, 20

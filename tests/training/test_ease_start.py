@@ -1,5 +1,8 @@
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy.sparse.linalg import ArpackError, svds
 
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.training import ease_start
@@ -32,6 +35,26 @@ def test_a_narrow_start_is_the_best_of_its_width() -> None:
     left, sizes, right = np.linalg.svd(weights)
     best = (left[:, :4] * sizes[:4]) @ right[:4]
     np.testing.assert_allclose(start.histories @ start.items.T / SCALE**2, best, atol=1e-5)
+
+
+def test_where_arpack_finds_no_way_on_another_method_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ARPACK gives up by chance, on about one of 60 starts, where users fall into two groups of one taste."""
+    users, items = np.divmod(np.arange(40 * 40), 40)
+    liked = (users - items) % 2 == 0
+    groups = EncodedInteractions(users[liked], items[liked], None, None, 40, 40)
+
+    def gives_up(matrix: object, *, solver: str = "arpack", **rest: Any) -> Any:
+        if solver == "arpack":
+            raise ArpackError(3)
+        return svds(matrix, solver=solver, **rest)
+
+    monkeypatch.setattr(ease_start, "svds", gives_up)
+    one, two = (closed_form_start(groups, 8, seed=0) for _ in range(2))
+    assert one is not None and two is not None and one.items.tobytes() == two.items.tobytes()
+    sizes = np.linalg.svd(one.histories @ one.items.T / SCALE**2, compute_uv=False)
+    np.testing.assert_allclose(
+        sizes[:8], np.linalg.svd(Ease.fit(groups, L2).weights, compute_uv=False)[:8], rtol=1e-4
+    )
 
 
 def test_a_catalogue_narrower_than_the_towers_leaves_columns_of_0() -> None:

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from retrieval.bundles.bundle import open_bundle
+from retrieval.bundles.writer import new_bundle
+from retrieval.pipeline.build import Build
+from retrieval.pipeline.save import write_build
 from retrieval.reporting.page.plots import Dot, Line, Panel, dot_plot, line_panels, stacked_bar
 from retrieval.reporting.page.rendering import page_sections, render_page
 from retrieval.reporting.page.svg import VARIABLES, Plot, inline_svg
@@ -547,8 +550,10 @@ def test_plots_have_the_pages_colours_and_no_others(html: str) -> None:
 # in the bundle
 
 
-def test_every_build_writes_the_page_of_its_report(artifacts: Path) -> None:
-    bundle = open_bundle(artifacts)
+def test_every_build_writes_the_page_of_its_report(tiny_build: Build, tmp_path: Path) -> None:
+    with new_bundle(tmp_path) as writer:
+        write_build(writer, tiny_build)
+    bundle = open_bundle(tmp_path)
     html = bundle.read("report.html").decode()
     document = bundle.json("report.json")
     assert html == render_page(document, bundle.manifest.settings.document)
