@@ -1,8 +1,9 @@
 """Prints the test files for what has changed, for `scripts/test --changed`.
 
-For a module in a room: the tests of that room that import it or have its name, or else all of the room's; and
-the examples in its docstrings. For any other file that tests import: those tests, if they are few, else the
-one of its name. Always: the test of the rooms' arrows. The rest is for the whole of scripts/test.
+For a module in a room: the tests of that room that import it or have its name; or else the two that name it
+most often, as a command; or else all of the room's. With them the examples in its docstrings. For any other
+file that tests import: those tests, if they are few, else the one of its name. Always: the test of the rooms'
+arrows. The rest is for the whole of scripts/test.
 
     python scripts/changed_tests.py [BASE]     against HEAD, or against a branch or commit
 """
@@ -45,7 +46,14 @@ def tests_of(path: Path, imports: list[Import]) -> set[Path]:
     named = {room / f"test_{path.stem}.py"} & set(room.glob("*.py"))
     if parts[0] not in ("retrieval", "index") or room.name == "tests":
         return tests if len(tests) <= FEW else named
-    return {each for each in tests if room in each.parents} | named or set(room.glob("test_*.py"))
+    near = {each for each in tests if room in each.parents} | named
+    return near or set(naming(f'"{path.stem.replace("_", "-")}"', room)[:2]) or set(room.glob("test_*.py"))
+
+
+def naming(word: str, room: Path) -> list[Path]:
+    """The room's test files in which a word stands, the one with most of it first."""
+    counts = {path: path.read_text(encoding="utf-8").count(word) for path in sorted(room.glob("test_*.py"))}
+    return sorted(filter(counts.get, counts), key=lambda path: -counts[path])
 
 
 def chosen(base: str) -> list[str]:
