@@ -67,4 +67,10 @@ def chosen(base: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(chosen(sys.argv[1] if len(sys.argv) > 1 else "HEAD")))
+    base = sys.argv[1] if len(sys.argv) > 1 else "HEAD"
+    try:
+        print("\n".join(chosen(base)))
+    except subprocess.CalledProcessError:
+        sys.exit(
+            f"error: git finds no differences from {base!r}; name a branch or a commit of this repository"
+        )
