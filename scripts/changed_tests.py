@@ -10,6 +10,7 @@ arrows. The rest is for the whole of scripts/test.
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from import_graph import Import, imports_of, module_name, modules_of
@@ -43,17 +44,18 @@ def tests_of(path: Path, imports: list[Import]) -> set[Path]:
     if parts[0] == "tests" and path.name.startswith("test_"):
         return {path}
     room = ROOT.joinpath("tests", *parts[parts[0] == "retrieval" : -1])
-    named = {room / f"test_{path.stem}.py"} & set(room.glob("*.py"))
+    own = room / f"test_{path.stem}.py"
+    named = {own} if own.exists() else set()
     if parts[0] not in ("retrieval", "index") or room.name == "tests":
         return tests if len(tests) <= FEW else named
     near = {each for each in tests if room in each.parents} | named
-    return near or set(naming(f'"{path.stem.replace("_", "-")}"', room)[:2]) or set(room.glob("test_*.py"))
-
-
-def naming(word: str, room: Path) -> list[Path]:
-    """The room's test files in which a word stands, the one with most of it first."""
-    counts = {path: path.read_text(encoding="utf-8").count(word) for path in sorted(room.glob("test_*.py"))}
-    return sorted(filter(counts.get, counts), key=lambda path: -counts[path])
+    if near:
+        return near
+    command = f'"{path.stem.replace("_", "-")}"'
+    mentions = Counter(
+        {each: each.read_text(encoding="utf-8").count(command) for each in room.glob("test_*.py")}
+    )
+    return {each for each, number in mentions.most_common(2) if number} or set(mentions)
 
 
 def chosen(base: str) -> list[str]:

@@ -85,16 +85,3 @@ def loaded_by(module: str, imports: list[Import]) -> dict[str, str]:
                 loaded[name] = importer
                 waiting.append(name)
     return loaded
-
-
-def importers_of(changed: set[str], imports: list[Import]) -> set[str]:
-    """The modules that import one of the changed ones anywhere, directly or by others; and the changed."""
-    importers: dict[str, set[str]] = {}
-    for each in imports:
-        importers.setdefault(each.imported, set()).add(each.importer)
-    found, waiting = set(changed), list(changed)
-    while waiting:
-        new = importers.get(waiting.pop(), set()) - found
-        found |= new
-        waiting += new
-    return found

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,16 +58,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.nodeid.split("::")[0], len(ranks)))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_reports() -> Iterator[None]:
-    """Reports without pictures and with latencies of few queries, as in warm commands.
-
-    A folder whose tests look at the pictures overrides this.
-    """
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Reports without pictures and with latencies of few queries, as in warm commands."""
     from tests.support.warm_commands import leave_out_what_takes_long
 
     with pytest.MonkeyPatch.context() as patch:
         leave_out_what_takes_long(patch.setattr)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_reports() -> Iterator[None]:
+    """What tests build is built `quickly`. A folder whose tests look at the pictures overrides this."""
+    with quickly():
         yield
 
 
@@ -89,9 +94,10 @@ def tiny_build(sample_set: "Dataset", tiny_settings: "BuildSettings") -> "Build"
     """The sample, built with the tiny settings. Leave it as it is."""
     from retrieval.pipeline.build import build
 
-    return build(
-        sample_set.interactions, items=sample_set.items, settings=tiny_settings, name=sample_set.name
-    )
+    with quickly():  # whichever module asks first
+        return build(
+            sample_set.interactions, items=sample_set.items, settings=tiny_settings, name=sample_set.name
+        )
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +107,7 @@ def artifacts(tiny_build: "Build", tmp_path_factory: pytest.TempPathFactory) -> 
     from retrieval.pipeline.save import write_build
 
     folder = tmp_path_factory.mktemp("built") / "artifacts"
-    with new_bundle(folder) as writer:
+    with quickly(), new_bundle(folder) as writer:
         write_build(writer, tiny_build)
     return folder
 

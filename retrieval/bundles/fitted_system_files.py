@@ -33,6 +33,7 @@ KINDS: tuple[SearchKind, ...] = ("exact", "ann")
 FLOATS, OFFSETS, ROWS, IDS, TEXTS = ("<f4",), ("<i8",), ("<i4", "<i8"), ("<i8", "<U"), ("<U",)
 
 
+# A named tuple for the reason of those in manifest.py.
 class SystemSettings(NamedTuple):
     """The content of a system's model.json; see `TwoStageModel` for the numbers.
 

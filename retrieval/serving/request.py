@@ -46,6 +46,9 @@ class ListOptions:
         return cls(checked_k(k), "exact" if exact else None, rerank, fallback)
 
 
+# Named tuples, as the parts of bundles/manifest.py are: every `query` makes these classes when it starts.
+
+
 class UserRequest(NamedTuple):
     """A request for the lists of some users.
 

@@ -24,7 +24,11 @@ from typing import Any, NoReturn
 
 from tests.support.checkout import ROOT
 
-PROGRAMS = ("retrieval", "build-index", "query")
+PROGRAMS = {
+    "retrieval": "main",
+    "build-index": "build_index_main",
+    "query": "query_main",
+}  # functions of the cli
 SECONDS = 180.0  # a command that takes longer hangs
 # Variables that commands ask for while they run. Of any other, Python or a library may want to know when it
 # is loaded: then it takes a process that loads it.
@@ -156,7 +160,8 @@ def entry_point(program: str) -> Callable[[], None]:
     """The function that an installed program calls."""
     from retrieval import cli
 
-    return {"retrieval": cli.main, "build-index": cli.build_index_main, "query": cli.query_main}[program]
+    entry: Callable[[], None] = getattr(cli, PROGRAMS[program])
+    return entry
 
 
 def leave_out_what_takes_long(put: Callable[[Any, str, Any], None]) -> None:
