@@ -9,23 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrieval.data.interactions import Interactions
+    from retrieval.data.reading.columns import ColumnNames
     from retrieval.recommender import Recommender
-    from retrieval.settings import BuildSettings, NeuralMFSettings, TowerSettings, TuneSettings
+    from retrieval.settings import (
+        BuildSettings,
+        NeuralMFSettings,
+        SplitSettings,
+        TowerSettings,
+        TuneSettings,
+    )
 
 __all__ = [
     "BuildSettings",
+    "ColumnNames",
     "Interactions",
     "NeuralMFSettings",
     "Recommender",
+    "SplitSettings",
     "TowerSettings",
     "TuneSettings",
 ]
 
 _HOMES = {
     "BuildSettings": "retrieval.settings",
+    "ColumnNames": "retrieval.data.reading.columns",
     "Interactions": "retrieval.data.interactions",
     "NeuralMFSettings": "retrieval.settings",
     "Recommender": "retrieval.recommender",
+    "SplitSettings": "retrieval.settings",
     "TowerSettings": "retrieval.settings",
     "TuneSettings": "retrieval.settings",
 }
@@ -38,3 +49,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*(name for name in globals() if name.startswith("__")), *__all__]

@@ -1,6 +1,7 @@
 """Recommender: takes users or a history, returns titled lists. It works in ids; all below work in rows."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from retrieval.bundles.bundle import Bundle, Verification
     from retrieval.data.interactions import Interactions
     from retrieval.data.items import ItemTable
+    from retrieval.data.reading.columns import ColumnNames
     from retrieval.data.users import UserTable
     from retrieval.pipeline.build import Build
     from retrieval.progress import Progress
@@ -49,6 +51,7 @@ class Recommender:
         *,
         items: "ItemTable | pd.DataFrame | pl.DataFrame | None" = None,
         users: "UserTable | pd.DataFrame | pl.DataFrame | None" = None,
+        columns: "ColumnNames | None" = None,
         settings: "BuildSettings | None" = None,
         progress: "Progress | None" = None,
     ) -> "Recommender":
@@ -58,17 +61,27 @@ class Recommender:
             interactions: columns user, item, rating and timestamp (or the usual variants of the names).
             items: titles and categories: columns item, title and perhaps genres, year and others.
             users: features of users: columns user and perhaps gender, age, occupation and others.
+            columns: the names of the columns of `interactions`, where they are unusual.
 
         Raises:
-            DataError: if the table cannot be read, split or trained on.
+            DataError: if a table cannot be read, split or trained on.
+            UsageError: if `settings` are no `BuildSettings`, or `columns` are given beside `Interactions`.
         """
         from retrieval.data.interactions import Interactions
         from retrieval.data.items import ItemTable
+        from retrieval.data.reading.columns import ColumnNames
         from retrieval.data.users import UserTable
         from retrieval.pipeline.build import build
+        from retrieval.settings import BuildSettings
 
+        _check_type("settings", settings, BuildSettings)
+        _check_type("columns", columns, ColumnNames)
         if not isinstance(interactions, Interactions):
-            interactions = Interactions.from_frame(interactions)
+            interactions = Interactions.from_frame(interactions, columns=columns)
+        elif columns is not None:
+            raise UsageError(
+                "columns are given, but Interactions have theirs already", "give a frame, or no columns"
+            )
         if items is not None and not isinstance(items, ItemTable):
             items = ItemTable.from_frame(items)
         if users is not None and not isinstance(users, UserTable):
@@ -102,7 +115,7 @@ class Recommender:
             memory_limit: bytes that the part may take at most.
 
         Raises:
-            UsageError: if there is no such part.
+            UsageError: if there is no such part, or an argument is of another type.
             ArtifactError: if there is no bundle, or it is damaged.
             EnvironmentProblem: if the part takes more memory than allowed.
         """
@@ -112,10 +125,15 @@ class Recommender:
         if part not in ("served", "evaluated"):
             raise UsageError(f"a bundle has the parts served and evaluated, not {part!r}")
 
+        if verify not in ("full", "fast"):
+            raise UsageError(f"verify must be full or fast, not {verify!r}")
+        if memory_limit is not None and (not isinstance(memory_limit, int) or memory_limit < 1):
+            raise UsageError(f"`memory_limit` must be a number of bytes, not {memory_limit!r}")
+
         def read(bundle: "Bundle") -> "Recommender":
             return cls(read_system(bundle, part, memory_limit), bundle.folder)
 
-        return read_current(Path(artifacts), read, verify)
+        return read_current(_folder(artifacts), read, verify)
 
     def __repr__(self) -> str:
         return f"<Recommender: {len(self.system.users):,} users, {len(self.system.items):,} items>"
@@ -132,10 +150,10 @@ class Recommender:
         if self._origin is None:
             raise ValueError("only a recommender made by fit or load can be saved")
         if isinstance(self._origin, Path):
-            return copy_bundle(self._origin, Path(artifacts))
+            return copy_bundle(self._origin, _folder(artifacts))
         from retrieval.pipeline.save import write_build
 
-        with new_bundle(Path(artifacts)) as writer:
+        with new_bundle(_folder(artifacts)) as writer:
             return write_build(writer, self._origin)
 
     @property
@@ -255,3 +273,14 @@ class Recommender:
                 for line, item in enumerate(ids)
             )
         )
+
+
+def _folder(artifacts: str | Path) -> Path:
+    if not isinstance(artifacts, (str, PathLike)):
+        raise UsageError(f"`artifacts` must be the path of a folder, not {artifacts!r}")
+    return Path(artifacts)
+
+
+def _check_type(name: str, value: object, wanted: type) -> None:
+    if value is not None and not isinstance(value, wanted):
+        raise UsageError(f"{name} must be {wanted.__name__}(name=value, ...), not {value!r}")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from retrieval.errors import UsageError
 from retrieval.machine import usable_cores
+from retrieval.setting_types import check_types
 
 MOST_THREADS = 1024
 # The libraries count in 32-bit integers and compute in 32-bit floats.
@@ -38,6 +39,7 @@ class SplitSettings:
     kind: SplitKind = "time"
 
     def __post_init__(self) -> None:
+        check_types("split", self)
         _check_choice("split.kind", self.kind, "time", "random")
         for name, value in (("test", self.test_fraction), ("validation", self.validation_fraction)):
             if not 0 < value < 1:
@@ -122,6 +124,7 @@ class TowerSettings:
     recency_half_life_days: float | None = 30.0
 
     def __post_init__(self) -> None:
+        check_types("towers", self)
         counts = ("members", "dimension", "negatives", "catalogue_sample")
         _check_counts("towers", self, (*counts, "batch_size", "max_epochs", "patience"))
         _check_rate("towers.learning_rate", self.learning_rate)
@@ -197,6 +200,7 @@ class NeuralMFSettings:
     averaging_decay: float = 0.5
 
     def __post_init__(self) -> None:
+        check_types("neural_mf", self)
         _check_counts("neural_mf", self, ("dimension", "batch_size", "max_epochs", "patience"))
         if len(self.hidden) != 2 or min(self.hidden) < 1:
             raise UsageError(f"`neural_mf.hidden` must be two layers of at least one unit, not {self.hidden}")
@@ -225,6 +229,7 @@ class TuneSettings:
     trials: int | None = None
 
     def __post_init__(self) -> None:
+        check_types("tune", self)
         if not (math.isfinite(self.minutes) and self.minutes > 0):
             raise UsageError(
                 f"`tune.minutes` must be a positive number of minutes, not {self.minutes}", "try 10"
@@ -276,6 +281,7 @@ class BuildSettings:
     tune: TuneSettings | None = None
 
     def __post_init__(self) -> None:
+        check_types("", self)
         if self.memory_limit is not None and self.memory_limit < 1:
             raise UsageError(
                 f"`memory_limit` must be at least one byte, not {self.memory_limit}", "500M or 2G are usual"

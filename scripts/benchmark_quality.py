@@ -33,17 +33,15 @@ from typing import Any
 
 import click
 import numpy as np
+from benchmark_input import read, say, seeds_of
 from peers import PEERS, Peer, Setting, Space, set_lenskit_threads, settings_to_try
 from quality_tables import Paired, Row, Trial, installed_versions, mean_ndcg, text
 
 from retrieval.arrays import Scorer
-from retrieval.data.datasets import Dataset, load_dataset
+from retrieval.data.datasets import Dataset
 from retrieval.data.encoded import ids_of
-from retrieval.data.interactions import read_interactions
-from retrieval.data.items import find_items_beside, read_items
 from retrieval.data.split import Split, split_interactions
-from retrieval.data.users import find_users_beside, read_users
-from retrieval.errors import RetrievalError, UsageError
+from retrieval.errors import RetrievalError
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.evaluated import EvaluationData
 from retrieval.evaluation.judgements import Judgements, StageScores, rank_by_scores, score_lists
@@ -239,31 +237,6 @@ def document(arena: Arena, ours: list[Row], others: list[Row]) -> dict[str, Any]
         "models": {row.name: row.to_json(arena.k, arena.seeds) for row in (*ours, *others)},
         "comparisons": [asdict(Paired.of(row, against)) for row in ours for against in others],
     }
-
-
-def read(ratings: Path | None, dataset: str, data: Path) -> Dataset:
-    """Read a named set, or a table of one's own with the items and users beside it."""
-    if ratings is None:
-        return load_dataset(dataset, data, say)
-    items, users = find_items_beside(ratings), find_users_beside(ratings)
-    return Dataset(
-        ratings.name, read_interactions(ratings), items and read_items(items), users and read_users(users)
-    )
-
-
-def say(line: str) -> None:
-    """Print a line of progress on stderr."""
-    click.echo(line, err=True)
-
-
-def seeds_of(text: str) -> list[int]:
-    """Parse numbers separated by commas."""
-    try:
-        return [int(seed) for seed in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"--seeds must be whole numbers between commas, such as 42,1,2, not {text}"
-        ) from None
 
 
 @click.command(context_settings={"show_default": True})

@@ -1,10 +1,13 @@
 """Settings: every value is checked where it is made."""
 
 import dataclasses
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from retrieval.errors import UsageError
@@ -14,6 +17,7 @@ from retrieval.settings import (
     NeuralMFSettings,
     SplitSettings,
     TowerSettings,
+    TuneSettings,
     id_towers,
 )
 
@@ -156,6 +160,42 @@ def test_build_settings_are_checked(name: str, refused: list[Any], accepted: lis
             BuildSettings(**{name: value})
     for value in accepted:
         assert getattr(BuildSettings(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: BuildSettings(threads="1"), "`threads` must be a whole number or None, not '1'"),
+        (lambda: BuildSettings(seed=True), "`seed` must be a whole number, not True"),
+        (lambda: BuildSettings(seed=None), "`seed` must be a whole number, not None"),
+        (lambda: BuildSettings(candidates=50.0), "`candidates` must be a whole number, not 50.0"),
+        (lambda: BuildSettings(refit=1), "`refit` must be True or False, not 1"),
+        (lambda: BuildSettings(index=None), "`index` must be text, not None"),
+        (lambda: BuildSettings(recall_target="high"), "`recall_target` must be a number or None, not 'high'"),
+        (lambda: BuildSettings(towers={}), "`towers` must be a TowerSettings, not {}; write TowerSettings("),
+        (lambda: BuildSettings(split="random"), "`split` must be a SplitSettings, not 'random'; write Sp"),
+        (lambda: TowerSettings(max_epochs=2.5), "`towers.max_epochs` must be a whole number, not 2.5"),
+        (lambda: TowerSettings(learning_rate="1"), "`towers.learning_rate` must be a number, not '1'"),
+        (lambda: TowerSettings(loss=["bpr"]), "`towers.loss` must be bpr or softmax, not ['bpr']"),
+        (lambda: NeuralMFSettings(hidden=64), "`neural_mf.hidden` must be a tuple, not 64"),
+        (lambda: NeuralMFSettings(hidden=(8, "4")), "`neural_mf.hidden` must be a whole number, not '4'"),
+        (lambda: SplitSettings(test_fraction=None), "`split.test_fraction` must be a number, not None"),
+        (lambda: TuneSettings(minutes="10"), "`tune.minutes` must be a number, not '10'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make()
+    assert str(caught.value).startswith(says)
+
+
+def test_numbers_of_numpy_become_those_of_the_manifest() -> None:
+    given: Any = {"dimension": np.int64(8), "learning_rate": np.float32(0.5), "l2": 1}
+    towers = TowerSettings(**given)
+    assert [type(value) for value in (towers.dimension, towers.learning_rate, towers.l2)] == [int, float, int]
+    hidden: Any = [np.int32(8), 4]
+    assert NeuralMFSettings(hidden=hidden).hidden == (8, 4)
+    assert json.dumps(dataclasses.asdict(towers)) and json.dumps(dataclasses.asdict(NeuralMFSettings()))
 
 
 @pytest.mark.parametrize("kind", [SplitSettings, TowerSettings, NeuralMFSettings, BuildSettings])

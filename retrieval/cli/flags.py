@@ -42,9 +42,11 @@ FLAGS = {
     "ratings": "--ratings",
     "items": "--items",
     "vectors": "--vectors",
-    "history": "--history",
+    "fallback": "--fallback",
     "resume": "--resume",
 }
+# Methods of `Recommender` that a flag calls.
+METHODS = {"recommend_for_history": "--history ITEM,ITEM"}
 # `name` or `name=value`; a command in backticks has spaces and stays as it is.
 NAMED = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)(?:=([^`\s]+))?`")
 
@@ -63,5 +65,5 @@ def with_flags(message: str) -> str:
 def _flag(named: re.Match[str]) -> str:
     name, value = named.groups()
     if name not in FLAGS:
-        return named[0]
+        return METHODS.get(name, named[0])
     return FLAGS[name] if value is None else f"{FLAGS[name]} {value}"

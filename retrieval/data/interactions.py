@@ -5,7 +5,6 @@ a cell that cannot be read is a `DataError` that says where the cell is.
 """
 
 import hashlib
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from retrieval.data.reading.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USE
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.ratings_header import headerless_note, ratings_layout
 from retrieval.data.reading.text_tables import TextTable
-from retrieval.data.reading.typed_columns import frame_cells, typed_frame
+from retrieval.data.reading.typed_columns import column_names, frame_cells, typed_frame
 from retrieval.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,9 +89,7 @@ class Interactions:
         >>> Interactions.from_frame(frame).frame.row(0)
         (7, 50, 5.0, 881250949)
         """
-        if not isinstance(frame, pl.DataFrame):
-            _check_is_pandas(frame)
-        names = [str(name) for name in frame.columns]
+        names = column_names(frame)
         columns = columns or ColumnNames()
         positions = columns.require(names, source)
         cells = frame_cells(frame)
@@ -185,9 +182,3 @@ def _id_text(column: str, dtype: pl.DataType) -> pl.Expr:
         for raw, written in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
             text = text.str.replace_all(raw, written, literal=True)
     return text
-
-
-def _check_is_pandas(frame: object) -> None:
-    pandas = sys.modules.get("pandas")
-    if pandas is None or not isinstance(frame, pandas.DataFrame):
-        raise DataError(f"expected a polars or pandas DataFrame, not {type(frame).__name__}")

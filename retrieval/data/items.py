@@ -19,7 +19,7 @@ from retrieval.data.reading.item_columns import GENRES, TITLE, item_columns, ite
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.sibling_files import find_beside
 from retrieval.data.reading.text_tables import TextTable
-from retrieval.data.reading.typed_columns import frame_cells
+from retrieval.data.reading.typed_columns import column_names, frame_cells
 from retrieval.errors import DataError
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ class ItemTable:
         >>> ItemTable.from_frame(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).titles_for([1])
         ['Heat (1995)']
         """
-        names = [str(name) for name in frame.columns]
-        columns = item_columns(names, "DataFrame")
+        columns = item_columns(column_names(frame), "DataFrame")
         try:
             found, categories = item_frame(frame_cells(frame), columns)
         except BadRowError as bad:

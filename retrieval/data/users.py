@@ -12,7 +12,7 @@ from retrieval.data.reading.columns import USER
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.sibling_files import find_beside
 from retrieval.data.reading.text_tables import TextTable
-from retrieval.data.reading.typed_columns import frame_cells
+from retrieval.data.reading.typed_columns import column_names, frame_cells
 from retrieval.data.reading.user_columns import user_columns, user_frame, users_layout
 from retrieval.errors import DataError
 
@@ -59,7 +59,7 @@ class UserTable:
         >>> UserTable.from_frame(pl.DataFrame({"userId": [7], "Gender": ["F"]})).categories.to_dicts()
         [{'gender': ['F']}]
         """
-        columns = user_columns([str(name) for name in frame.columns], "DataFrame")
+        columns = user_columns(column_names(frame), "DataFrame")
         try:
             found, categories = user_frame(frame_cells(frame), columns)
         except BadRowError as bad:

@@ -87,7 +87,10 @@ class UserRequest(NamedTuple):
         chosen = ItemFilter.of(only, exclude, system.items, system.attributes)
         rows = system.users.rows(ids)
         if options.fallback is None:
-            advice = "; ask for someone new by items they liked, with `history=ITEM,ITEM`"
+            advice = (
+                "; ask for someone new by items they liked, with `recommend_for_history`, "
+                "or give `fallback=popular`"
+            )
             if system.model.vectors.history_items is None:
                 advice = "; with `towers.user_tower=id` a bundle serves only the users it was built on"
             refuse_unknown("user", ids, rows, system.users, advice)
@@ -159,7 +162,7 @@ def checked_k(k: int) -> int:
     Raises:
         UsageError: unless it is an integer from 1 on.
     """
-    if not isinstance(k, (int, np.integer)) or k < 1:
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
         raise UsageError(f"k must be an integer from 1 on, not {k!r}")
     return int(k)
 
@@ -175,7 +178,11 @@ def id_list(kind: str, ids: Sequence[Id] | NDArray[Any]) -> list[Id]:
     """
     if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
         raise UsageError(f"expected a list of {kind} ids, not {ids!r}; put it in a list: [{ids!r}]")
-    return ids.tolist() if isinstance(ids, np.ndarray) and ids.ndim else list(ids)
+    listed: list[Id] = ids.tolist() if isinstance(ids, np.ndarray) and ids.ndim else list(ids)
+    nested = next((each for each in listed if isinstance(each, (list, tuple, set, dict, np.ndarray))), None)
+    if nested is not None:
+        raise UsageError(f"expected a flat list of {kind} ids, but it holds {nested!r}")
+    return listed
 
 
 def known_rows(kind: str, ids: Sequence[Id] | NDArray[Any], known: IdMap) -> NDArray[np.int64]:

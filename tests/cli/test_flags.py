@@ -12,10 +12,11 @@ import pytest
 
 from retrieval.cli.app import run
 from retrieval.cli.commands import retrieval
-from retrieval.cli.flags import FLAGS, NAMED, with_flags
+from retrieval.cli.flags import FLAGS, METHODS, NAMED, with_flags
 from retrieval.cli.progress import TerminalProgress
 from retrieval.data.reading.columns import ColumnNames
 from retrieval.errors import DataError
+from retrieval.recommender import Recommender
 from retrieval.settings import BuildSettings, NeuralMFSettings, SplitSettings, TowerSettings, TuneSettings
 from tests.support.checkout import ROOT
 
@@ -131,7 +132,7 @@ def arguments() -> set[str]:
 def test_every_setting_that_a_message_names_exists_and_has_a_flag_where_it_can_be_given() -> None:
     named = {name for _, tree in sources() for name in names_in(tree)}
     assert {"positive_threshold", "split.kind", "columns.*", "artifacts"} <= named
-    without = {name for name in named - set(FLAGS) if "*" not in name}
+    without = {name for name in named - set(FLAGS) - set(METHODS) if "*" not in name}
     assert all(is_setting(name) for name in without), "no flag, and no setting either"
     # What build-index cannot be told, so that no message about it reaches a terminal.
     assert without == {
@@ -156,6 +157,8 @@ def test_every_flag_of_the_table_exists_and_so_does_what_it_stands_for() -> None
     for name in FLAGS:
         assert is_setting(name) or name in known, name
     assert set(FLAGS.values()) <= flags_of(retrieval)
+    assert {shown.split()[0] for shown in METHODS.values()} <= flags_of(retrieval)
+    assert all(callable(getattr(Recommender, name)) for name in METHODS)
 
 
 def flags_of(command: click.Command) -> set[str]:
@@ -174,6 +177,11 @@ def test_a_name_becomes_its_flag_and_a_value_follows_it(name: str) -> None:
     assert with_flags(f"a: `{name}` must be 1") == f"a: {FLAGS[name]} must be 1"
     assert with_flags(f"give `{name}=1,2.5`") == f"give {FLAGS[name]} 1,2.5"
     assert NAMED.fullmatch(f"`{name}`")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_becomes_the_flag_that_calls_it(name: str) -> None:
+    assert with_flags(f"ask with `{name}`, please") == f"ask with {METHODS[name]}, please"
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,9 @@ def test_the_python_code_does_what_it_shows(
         first = whole.count("\n", 0, block.start(2))
         text[first : first + block[2].count("\n")] = block[2].splitlines(keepends=True)
     for table in ("ratings.csv", "movies.csv"):
-        shutil.copy(ROOT / "data" / "sample" / table, tmp_path)
+        for folder in (tmp_path, tmp_path / "data" / "sample"):  # README stands in the checkout's root
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "data" / "sample" / table, folder)
     monkeypatch.chdir(tmp_path)
     test = doctest.DocTestParser().get_doctest("".join(text), {}, name, str(ROOT / name), 0)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

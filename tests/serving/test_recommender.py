@@ -2,19 +2,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from retrieval import Recommender
+from retrieval import ColumnNames, Recommender
 from retrieval.data.datasets import Dataset
 from retrieval.data.interactions import Interactions
 from retrieval.errors import ArtifactError, DataError, NotFoundError, UsageError
 from retrieval.pipeline.build import Build, build
 from retrieval.serving.recommendations import RecommendationLists, Recommendations
-from retrieval.settings import BuildSettings, id_towers
+from retrieval.settings import BuildSettings, TowerSettings, id_towers
 from tests.support.reports import with_alpha
 
 
@@ -161,13 +162,15 @@ def test_json_has_the_keys_of_the_design_and_text_ids(recommender: Recommender) 
 def test_an_unknown_user_is_answered_with_what_is_known(
     recommender: Recommender, user: int | str, instead: str
 ) -> None:
-    with pytest.raises(NotFoundError, match=f"{instead}.*`history=ITEM,ITEM`") as caught:
+    with pytest.raises(
+        NotFoundError, match=f"{instead}.*`recommend_for_history`.*`fallback=popular`"
+    ) as caught:
         recommender.recommend([42, user])
     shown = repr(user) if user in ("", "43.5") else str(user)
     assert f"user {shown} is not among the 150 users" in str(caught.value)
 
 
-@pytest.mark.parametrize("k", [0, -1, 2.5, "10", None])
+@pytest.mark.parametrize("k", [0, -1, 2.5, "10", None, True])
 def test_k_must_be_a_whole_number_from_one_on(recommender: Recommender, k: int) -> None:
     for call in (recommender.recommend, recommender.recommend_for_history, recommender.similar_items):
         with pytest.raises(UsageError, match="k must be"):
@@ -180,6 +183,68 @@ def test_one_id_in_place_of_a_list_is_refused(recommender: Recommender, single: 
     for call in (recommender.recommend, recommender.recommend_for_history, recommender.similar_items):
         with pytest.raises(UsageError, match=r"expected a list of .* ids"):
             call(single, 5)
+
+
+@pytest.mark.parametrize("nested", [[[42], [7]], [(42, 7)], np.array([[42], [7]]), [{"user": 42}]])
+def test_a_list_inside_the_list_of_ids_is_refused(recommender: Recommender, nested: Any) -> None:
+    for call in (recommender.recommend, recommender.recommend_for_history, recommender.similar_items):
+        with pytest.raises(UsageError, match=r"expected a flat list of (user|item) ids"):
+            call(nested, 5)
+
+
+# What `fit`, `load` and `save` refuse
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"items": "movies.csv"}, "expected a polars or pandas DataFrame, not str; read a file first"),
+        ({"users": Path("users.csv")}, "expected a polars or pandas DataFrame, not PosixPath; read a file"),
+        ({"items": [1, 2]}, "expected a polars or pandas DataFrame, not list"),
+        ({"settings": {"seed": 1}}, "settings must be BuildSettings(name=value, ...), not {'seed': 1}"),
+        ({"settings": TowerSettings()}, "settings must be BuildSettings("),
+        ({"columns": {"user": "who"}}, "columns must be ColumnNames(name=value, ...), not {'user': 'who'}"),
+        (
+            {"columns": ColumnNames(user="who")},
+            "columns are given, but Interactions have theirs already; give a frame",
+        ),
+    ],
+)
+def test_fit_refuses_what_is_of_another_type(sample_set: Dataset, given: Any, says: str) -> None:
+    with pytest.raises((UsageError, DataError)) as caught:
+        Recommender.fit(sample_set.interactions, **given)
+    assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"artifacts": 5}, "`artifacts` must be the path of a folder, not 5"),
+        ({"artifacts": None}, "`artifacts` must be the path of a folder, not None"),
+        ({"part": "best"}, "a bundle has the parts served and evaluated, not 'best'"),
+        ({"verify": "no"}, "verify must be full or fast, not 'no'"),
+        ({"memory_limit": "2G"}, "`memory_limit` must be a number of bytes, not '2G'"),
+        ({"memory_limit": 0}, "`memory_limit` must be a number of bytes, not 0"),
+    ],
+)
+def test_load_refuses_what_is_of_another_type(given: Any, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Recommender.load(**given)
+    assert str(caught.value) == says
+
+
+def test_save_refuses_what_is_no_path(tiny_build: Build) -> None:
+    with pytest.raises(UsageError, match=r"^`artifacts` must be the path of a folder, not 5$"):
+        Recommender(tiny_build.served, tiny_build).save(5)  # type: ignore[arg-type]
+
+
+def test_fit_takes_the_names_of_unusual_columns(sample_set: Dataset, tiny_settings: BuildSettings) -> None:
+    plain = sample_set.interactions.frame
+    named = plain.rename({"user": "who", "item": "what"})
+    with pytest.raises(DataError, match=r"no user column: .*; name it with `columns\.user`"):
+        Recommender.fit(named, settings=tiny_settings)
+    fitted = Recommender.fit(named, columns=ColumnNames("who", "what"), settings=tiny_settings)
+    assert fitted.recommend([42]) == Recommender.fit(plain, settings=tiny_settings).recommend([42])
 
 
 # Histories

@@ -1,6 +1,8 @@
 """Converts columns of any type to the typed columns of a table of interactions."""
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -104,6 +106,19 @@ def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple
     note_problem(problems, zeros, lambda row: f"{column} {shorten(texts[row])} holds a zero character")
     ids = canonical_ids(texts)
     return ids, _id_notes(ids, column) if ids.dtype == pl.String and not ids.null_count() else []
+
+
+def column_names(frame: "pl.DataFrame | pd.DataFrame") -> list[str]:
+    """The names of a frame's columns, as text.
+
+    Raises:
+        DataError: unless it is a polars or pandas frame.
+    """
+    pandas = sys.modules.get("pandas")
+    if isinstance(frame, pl.DataFrame) or (pandas is not None and isinstance(frame, pandas.DataFrame)):
+        return [str(name) for name in frame.columns]
+    advice = "read a file first, such as with pandas.read_csv" if isinstance(frame, (str, Path)) else None
+    raise DataError(f"expected a polars or pandas DataFrame, not {type(frame).__name__}", advice)
 
 
 def frame_cells(frame: "pl.DataFrame | pd.DataFrame") -> Callable[[int], pl.Series]:
