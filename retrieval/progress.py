@@ -9,8 +9,16 @@ class Progress(Protocol):
     def phase(self, text: str) -> None:
         """A phase begins, and the one before it ends."""
 
-    def epoch(self, epoch: int, of: int, text: str) -> None:
-        """An epoch of the current phase ends; `text` has its figures."""
+    def plan(self, phases: int) -> None:
+        """The job will have about so many phases in all, those before included."""
+
+    def epoch(self, epoch: int, of: int, text: str, member: int = 1, members: int = 1) -> None:
+        """An epoch of the current phase ends; `text` has its figures.
+
+        Args:
+            of: the number of epochs at most, of each member.
+            member, members: which of several models that are trained one by one, from 1.
+        """
 
     def downloaded(self, received: int, total: int | None) -> None:
         """A download of the current phase has `received` bytes of `total`; None: the total is unknown."""
@@ -25,7 +33,10 @@ class Silent:
     def phase(self, text: str) -> None:
         """Do nothing."""
 
-    def epoch(self, epoch: int, of: int, text: str) -> None:
+    def plan(self, phases: int) -> None:
+        """Do nothing."""
+
+    def epoch(self, epoch: int, of: int, text: str, member: int = 1, members: int = 1) -> None:
         """Do nothing."""
 
     def downloaded(self, received: int, total: int | None) -> None:

@@ -79,7 +79,10 @@ def tables(builds: list[Build]) -> str:
     ]
     if all(each is not None for each in errors):
         rmse = [
-            [f"{np.mean([getattr(each, name).value for each in errors]):.3f}" for name in ("rmse", "bias_rmse")]
+            [
+                f"{np.mean([getattr(each, name).value for each in errors]):.3f}"
+                for name in ("rmse", "bias_rmse")
+            ]
         ]
         found.append(format_table(["RMSE of NeuralMF", "of biases"], rmse))
     return "\n\n".join(found)

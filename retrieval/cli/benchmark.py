@@ -92,7 +92,7 @@ def benchmark(
         _write(output / PICTURE, benchmark_png(found))
     if as_json:
         click.echo(json.dumps(document))
-    else:
+    elif progress_mode != "never":
         click.echo(f"{benchmark_text(found)}\n\nWrote {printable(str(output))}: {DOCUMENT}, {PICTURE}")
 
 

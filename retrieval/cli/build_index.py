@@ -40,6 +40,7 @@ def build_index(options: BuildOptions) -> None:
     # Nothing heavy is imported before the flags are known to be right.
     options.check()
     settings = options.settings()
+    options.require_source()
     if settings.tune is not None:
         from retrieval.pipeline.tuning_trials import require_optuna
 
@@ -54,6 +55,8 @@ def build_index(options: BuildOptions) -> None:
     with progress_for(options.progress_mode) as progress:
         progress.phase("Reading the data")
         table = _read(options, progress)
+        if settings.tune is None:
+            progress.plan(_phases(table.interactions.has_ratings, settings.refit))
         with new_bundle(options.artifacts) as writer:
             kept = options.artifacts / CHECKPOINTS
             _advise(kept, options.resume)
@@ -89,21 +92,32 @@ def build_index(options: BuildOptions) -> None:
             )
             with suppress(EnvironmentProblem):  # it is published; the next build removes them
                 remove_checkpoints(kept)
-    _finish(built, folder, gate, options.as_json)
+    _finish(built, folder, gate, options)
 
 
-def _finish(built: "Build", folder: Path, gate: "GateVerdict | None", as_json: bool) -> None:
+def _phases(rated: bool, refits: bool) -> int:
+    """The number of phases of a build, `Reading the data` and `Publishing the bundle` included."""
+    fits = 2 if rated else 1
+    # reading, torch, split, baselines, fits, weights of the re-ranker, index, evaluation, refits, publishing
+    return 4 + fits + (1 if rated else 0) + 2 + (fits + 1 if refits else 0) + 1
+
+
+def _finish(built: "Build", folder: Path, gate: "GateVerdict | None", options: BuildOptions) -> None:
     """Print the report, and whether the build was published.
 
     Raises:
         HeldBack: if the gate said no.
     """
     held = gate is not None and gate.held
-    document, text = _report(built)
+    document, text = _report(built, options.full)
     document |= {"bundle": str(folder), "published": not held, "gate": gate and gate.to_json()}
     told = f"\n{wrap(f'Gate: {gate.text()}.')}" if gate else ""
     where = f"{'Kept, not published:' if held else 'Published'} {folder}"
-    click.echo(json.dumps(document) if as_json else f"{text}\n{told}\n{where}")
+    more = "\nreport.html there shows every figure" + ("" if options.full else "; --full prints them") + "."
+    if options.as_json:
+        click.echo(json.dumps(document))
+    elif options.progress_mode != "never":
+        click.echo(f"{text}\n{told}\n{where}{more}")
     if gate is not None and held:
         from retrieval.bundles.manifest import ID_LENGTH
 
@@ -126,11 +140,12 @@ def _advise(checkpoints: Path, resume: bool) -> None:
     advise_when_stopped(advice)
 
 
-def _report(built: "Build") -> tuple[dict[str, Any], str]:
+def _report(built: "Build", full: bool) -> tuple[dict[str, Any], str]:
     """The report as a JSON document and as text for the terminal."""
     from retrieval.reporting.text.report import report_text
+    from retrieval.reporting.text.summary import summary_text
 
-    document, text = built.report.to_json(), report_text(built.report)
+    document, text = built.report.to_json(), (report_text if full else summary_text)(built.report)
     if built.settings.preset == "notebook":
         from retrieval.evaluation.evaluate import evaluate
         from retrieval.reporting.text.notebook import Curves, notebook_json, notebook_text
@@ -148,8 +163,8 @@ def _read(options: BuildOptions, progress: "Progress") -> "Dataset":
         return _read_own(options.ratings, options, progress)
     from retrieval.data.datasets import load_dataset
 
-    name = options.dataset or "ml-100k"
-    return load_dataset(name, options.data, progress.note, on_bytes=progress.downloaded)
+    assert options.dataset is not None  # `require_source` saw to it
+    return load_dataset(options.dataset, options.data, progress.note, on_bytes=progress.downloaded)
 
 
 def _read_own(ratings: Path, options: BuildOptions, progress: "Progress") -> "Dataset":

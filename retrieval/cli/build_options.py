@@ -15,6 +15,7 @@ from retrieval.cli.options import (
     complete_set_name,
     data_option,
     debug_option,
+    full_option,
     json_option,
     progress_option,
 )
@@ -103,6 +104,7 @@ class BuildOptions:
     resume: bool
     max_regression: float | None
     no_refit: bool
+    full: bool
     progress_mode: ProgressMode
     as_json: bool
     given: frozenset[str]
@@ -129,6 +131,18 @@ class BuildOptions:
         if self.max_regression is not None and not 0 <= self.max_regression <= 1:
             raise UsageError(
                 f"--max-regression must be from 0 to 1, not {self.max_regression:g}; 0.01 is usual"
+            )
+
+    def require_source(self) -> None:
+        """Refuse a call that names no data.
+
+        Raises:
+            UsageError: with the two ways to name some.
+        """
+        if not (self.dataset or self.ratings):
+            raise UsageError(
+                "no data named: give --ratings FILE for your own table, or --dataset NAME for a public one, "
+                "such as ml-100k or sample"
             )
 
     def settings(self) -> BuildSettings:
@@ -194,7 +208,7 @@ FLAGS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
         "--dataset",
         metavar="NAME",
         shell_complete=complete_set_name,
-        help="A named data set, see `retrieval datasets`; sample is made up and small.  [default: ml-100k]",
+        help="A named data set, see `retrieval datasets`; sample is made up and small.",
     ),
     click.option(
         "--ratings", type=PATH, help="Your own file or folder of interactions, instead of a named data set."
@@ -351,6 +365,7 @@ FLAGS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.option(
         "--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything."
     ),
+    full_option,
     progress_option,
     json_option,
     debug_option,

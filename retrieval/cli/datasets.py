@@ -84,7 +84,7 @@ def datasets(
             progress.phase(f"Reading {named.name}")
             found = obtain(named.name, data, progress.note, on_bytes=progress.downloaded, timeout=timeout)
         documents.append(_verified(named, found))
-        if not as_json:
+        if not as_json and progress_mode != "never":
             click.echo(_whole(documents[-1]))
     if as_json:
         click.echo(json.dumps({"data": str(data), "datasets": documents}))

@@ -42,6 +42,10 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
 
+full_option = click.option(
+    "--full", is_flag=True, help="Print all tables and findings, not only the verdict."
+)
+
 
 def complete_set_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Completion for the shell: names of data sets that begin with `incomplete` and are not given yet."""

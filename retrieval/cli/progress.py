@@ -1,9 +1,10 @@
-"""Shows progress on stderr: a live line on a terminal; elsewhere, on request, a line for each phase."""
+"""Shows progress on stderr: a live line on a terminal; elsewhere, on request, lines for phases."""
 
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from retrieval.cli.options import ProgressMode
 
 REDRAW_SECONDS = 0.1
+SILENT_SECONDS = 30.0  # a log gets a line at least so often
 
 
 def progress_for(mode: "ProgressMode") -> AbstractContextManager[Progress]:
@@ -24,7 +26,7 @@ def progress_for(mode: "ProgressMode") -> AbstractContextManager[Progress]:
 
     Args:
         mode: "auto" shows notes, and phases only where stderr is a terminal; "always" prints the line of a
-            finished phase everywhere; "never" shows nothing.
+            finished phase everywhere, and in a log what a long phase is at; "never" shows nothing.
     """
     return nullcontext(Silent()) if mode == "never" else TerminalProgress(tell_phases=mode == "always")
 
@@ -41,13 +43,19 @@ class TerminalProgress:
     def __init__(self, tell_phases: bool = False) -> None:
         self._tells_phases = tell_phases or (sys.stderr is not None and sys.stderr.isatty())
         self._line = _LiveLine() if is_live(sys.stderr) else None
+        self._pulse = None if self._line is not None or not self._tells_phases else _Pulse(self._tell)
         self._phase = ""
         self._last = ""
         self._started = 0.0
+        self._begun = 0
+        self._planned: int | None = None
+        self._done = 0.0  # share of the phase's epochs
 
     def __enter__(self) -> "TerminalProgress":
         if self._line is not None:
             self._line.start()
+        if self._pulse is not None:
+            self._pulse.start()
         return self
 
     def __exit__(
@@ -65,11 +73,17 @@ class TerminalProgress:
         """Print the time of the phase before, and show the new one."""
         self._finish()
         self._phase, self._last, self._started = text, "", time.perf_counter()
+        self._begun, self._done = self._begun + 1, 0.0
         self._show(text)
 
-    def epoch(self, epoch: int, of: int, text: str) -> None:
+    def plan(self, phases: int) -> None:
+        """Show from now on which of so many phases runs."""
+        self._planned = phases
+
+    def epoch(self, epoch: int, of: int, text: str, member: int = 1, members: int = 1) -> None:
         """Show the epoch beside the phase."""
         self._last = f"epoch {epoch}, {text}"
+        self._done = (member - 1 + epoch / of) / members
         self._show(f"{self._phase}: epoch {epoch} of at most {of}, {text}")
 
     def downloaded(self, received: int, total: int | None) -> None:
@@ -85,7 +99,24 @@ class TerminalProgress:
 
     def _show(self, text: str) -> None:
         if self._line is not None:
-            self._line.show(text, self._started)
+            self._line.show(f"{self._where()}{text}" if text else "", self._started)
+
+    def _where(self) -> str:
+        """How far the job is: the phase among the planned ones, the share of its epochs, the time left."""
+        parts = []
+        if self._planned is not None:
+            parts.append(f"{self._begun}/{max(self._planned, self._begun)}")
+        if 0 < self._done < 1:
+            seconds = (time.perf_counter() - self._started) * (1 / self._done - 1)
+            parts.append(f"{self._done:.0%}, {_rounded(seconds)} left at most")
+        return f"[{': '.join(parts)}] " if parts else ""
+
+    def _tell(self) -> None:
+        """Print what the running phase is at."""
+        if self._phase:
+            seconds = time.perf_counter() - self._started
+            last = f": {self._last}" if self._last else ""
+            self._print(printable(f"{seconds:5.1f} s  so far: {self._where()}{self._phase}{last}"))
 
     def _finish(self) -> None:
         self._show("")
@@ -96,14 +127,48 @@ class TerminalProgress:
         self._phase = ""
 
     def _print(self, line: str) -> None:
+        if self._pulse is not None:
+            self._pulse.beat()
         if self._line is None:
             write_stderr(f"{line}\n")
         else:
             self._line.print_above(line)
 
     def _end(self) -> None:
+        if self._pulse is not None:
+            self._pulse.end()
         if self._line is not None:
             self._line.end()
+
+
+def _rounded(seconds: float) -> str:
+    """Seconds up to two minutes, then minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+class _Pulse:
+    """Calls a function whenever `SILENT_SECONDS` have passed without a beat."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._beat = time.perf_counter()
+        self._ended = threading.Event()
+        self._clock = threading.Thread(target=self._tick, daemon=True)
+
+    def start(self) -> None:
+        self._clock.start()
+
+    def beat(self) -> None:
+        self._beat = time.perf_counter()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(max(0.0, self._beat + SILENT_SECONDS - time.perf_counter())):
+            if time.perf_counter() >= self._beat + SILENT_SECONDS:
+                self.beat()
+                self._call()
 
 
 class _LiveLine:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from retrieval.evaluation.uncertainty import Estimate, mean_estimate, sign_flip_p_value
 
+DECIMALS = 4  # of a difference in a report
+LEVEL = 0.05
+
 Verdict = Literal["better", "worse", "the same", "no clear difference", "not measured"]
 
 
@@ -31,7 +34,7 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """Whether `stage` is better than `against`."""
-        return verdict(self.difference)
+        return verdict(self.difference, p_value=self.p_value)
 
     def to_json(self, k: int) -> dict[str, Any]:
         """A document of plain JSON types."""
@@ -43,23 +46,30 @@ class Comparison:
         }
 
 
-def verdict(difference: Estimate, lower_is_better: bool = False) -> Verdict:
-    """Read the verdict off the 95 % interval of a difference: clear only where the interval excludes 0.
+def verdict(difference: Estimate, lower_is_better: bool = False, *, p_value: float | None = None) -> Verdict:
+    """Read the verdict off the 95 % interval of a difference and its p-value, which must agree.
+
+    It is clear only where the interval, to the four decimals that reports print, excludes 0 and p is below
+    .05. Of few users the percentile interval alone is too narrow.
 
     Args:
         difference: one figure minus the other.
         lower_is_better: whether the figures are errors.
+        p_value: of the difference; None: there is none.
 
     >>> verdict(Estimate(0.2, 0.1, 0.3)), verdict(Estimate(0.2, -0.1, 0.3))
     ('better', 'no clear difference')
+    >>> verdict(Estimate(0.2, 0.1, 0.3), p_value=0.07), verdict(Estimate(-0.0001, -0.0002, -3.5e-07))
+    ('no clear difference', 'no clear difference')
     """
     if not all(map(math.isfinite, (difference.value, difference.low, difference.high))):
         return "not measured"
     if difference.low == difference.high == 0:
         return "the same"
-    if not difference.excludes_zero:
+    above, below = round(difference.low, DECIMALS) > 0, round(difference.high, DECIMALS) < 0
+    if not (above or below) or (p_value is not None and not p_value < LEVEL):
         return "no clear difference"
-    return "better" if (difference.low > 0) != lower_is_better else "worse"
+    return "better" if above != lower_is_better else "worse"
 
 
 def compare(

@@ -69,4 +69,4 @@ def served_stage_in(document: Mapping[str, Any]) -> str | None:
 def served_pairs(served: str | None) -> list[tuple[str, str]]:
     """The comparisons of a group of users: the served stage, then exact search, with every baseline."""
     stages = [stage for stage in (served, "exact") if stage is not None]
-    return [(stage, base) for stage in stages for base in BASELINES if stage != base]
+    return [(stage, base) for stage in dict.fromkeys(stages) for base in BASELINES if stage != base]

@@ -10,18 +10,20 @@ OnEpoch = Callable[[EpochRecord], None]
 OnMemberEpoch = Callable[[int, EpochRecord], None]  # the member, from 0, and its epoch
 
 
-def tell_epochs(progress: Progress, of: int, metric: str, name: str = "") -> OnEpoch:
+def tell_epochs(progress: Progress, of: int, metric: str, member: int = 1, members: int = 1) -> OnEpoch:
     """A listener that tells the progress about every epoch.
 
     Args:
         of: the number of epochs at most.
         metric: name of the validation figure.
-        name: stands before the figures.
+        member, members: which of several models that are trained one by one, from 1.
     """
 
     def tell(record: EpochRecord) -> None:
         validated = "" if record.validation is None else f", {metric} {record.validation:.4f}"
-        progress.epoch(record.epoch, of, f"{name}loss {record.loss:.4f}{validated}")
+        name = f"member {member}/{members}, " if members > 1 else ""
+        figures = f"{name}loss {record.loss:.4f}{validated}"
+        progress.epoch(record.epoch, of, figures, member, members)
 
     return tell
 
@@ -37,7 +39,6 @@ def tell_member_epochs(
 
     def tell(member: int, record: EpochRecord) -> None:
         of = settings.max_epochs if epochs is None else epochs[member]
-        name = f"member {member + 1}/{settings.members}, " if settings.members > 1 else ""
-        tell_epochs(progress, of, "NDCG@10", name)(record)
+        tell_epochs(progress, of, "NDCG@10", member + 1, settings.members)(record)
 
     return tell

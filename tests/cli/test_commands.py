@@ -73,13 +73,29 @@ def test_the_built_bundle_answers_by_its_own_command_and_by_environment(cli_buil
     assert len(json.loads(ran.out)["items"]) == 10
 
 
-def test_build_index_by_its_own_command_prints_a_table_for_people(tmp_path: Path) -> None:
-    ran = run(*TINY, "--no-refit", "--artifacts", tmp_path / "a", program="build-index")
+def test_build_index_by_its_own_command_prints_all_tables_if_asked(tmp_path: Path) -> None:
+    ran = run(*TINY, "--no-refit", "--full", "--artifacts", tmp_path / "a", program="build-index")
     assert (ran.code, ran.err) == (0, "")  # no terminal, no progress
     for stage in ("popularity", "EASE", "exact", "ann", "exact+rerank", "ann+rerank"):
         assert re.search(rf"^{re.escape(stage)} .*\.\d", ran.out, re.M), stage
     assert str(open_bundle(tmp_path / "a").folder) in ran.out
     assert open_bundle(tmp_path / "a").manifest.settings.document["refit"] is False
+
+
+def test_a_build_ends_with_the_first_screen_and_a_quiet_one_with_nothing(tmp_path: Path) -> None:
+    plain = run(*TINY, "--no-refit", "--artifacts", tmp_path / "a", program="build-index")
+    assert plain.code == 0
+    first, _, last = plain.out.rstrip().partition("\n\nPublished ")
+    assert first.startswith(
+        "sample: trained on the oldest 3,375 rows, judged on the newest 965\n\nShip it?\n"
+    )
+    assert (
+        last
+        == f"{open_bundle(tmp_path / 'a').folder}\nreport.html there shows every figure; --full prints them."
+    )
+    quiet = run(*TINY, "--no-refit", "--quiet", "--artifacts", tmp_path / "a", program="build-index")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    assert len(list((tmp_path / "a" / "builds").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -113,6 +129,7 @@ def test_build_index_by_its_own_command_prints_a_table_for_people(tmp_path: Path
         (["--users", "x"], "--users goes with --ratings"),
         (["--dimensoin", "8"], "--dimension"),
         (["sample"], "sample"),
+        ([], "no data named: give --ratings FILE .* --dataset NAME"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -187,10 +187,10 @@ def test_a_set_is_downloaded_verified_and_then_here(server: FileServer, small: b
     )
 
 
-def test_quiet_says_nothing_but_the_result(server: FileServer, small: bytes, tmp_path: Path) -> None:
+def test_quiet_says_nothing_at_all(server: FileServer, small: bytes, tmp_path: Path) -> None:
     server.files["/ml-latest-small.zip"] = small
     done = run("ml-latest-small", "--quiet", data=tmp_path, mirror=server.url)
-    assert done.returncode == 0 and done.stderr == ""
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_without_a_network_one_line_says_what_was_tried_and_what_to_do(tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ def commands(
 ALL = dict(commands())
 SAID_DEFAULTS = {
     "progress_mode": "tell a terminal",
-    "dataset": "ml-100k",
     "threads": "all cores",
     "members": "3; id tower: 1",
     "negatives": "128; id tower: 16",

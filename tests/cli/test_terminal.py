@@ -136,14 +136,54 @@ def test_a_terminal_keeps_a_line_a_phase_and_the_live_line_is_gone() -> None:
     code, out, written = on_terminal(working("auto"), columns=120)
     assert (code, out) == (0, "done\n")
     assert untimed(screen(written, 120)) == untimed([NOTE, *PHASES, ""])
-    assert "Training TwoTowerBPR on 1,000 positives: epoch 2 of at most 20, loss 0.2234" in written
+    assert "Training TwoTowerBPR on 1,000 positives: epoch 2 of at most 20, loss 0.2" in written
+    assert re.search(r"\d s  \[10%, \d s left at most\] Training", written)
     assert "Downloading: 2.0 MB of 4.0 MB" in written
 
 
 def test_the_seconds_of_the_live_line_go_on() -> None:
     _, _, written = on_terminal(working("auto"), columns=120)
-    shown = re.findall(r"(\d\.\d) s  Training TwoTowerBPR on 1,000 positives: epoch", written)
+    shown = re.findall(r"(\d\.\d) s  \[.*?\] Training TwoTowerBPR on 1,000 positives: epoch", written)
     assert len(set(shown)) >= 3, written
+
+
+PLANNED = """
+import time
+from retrieval.cli import progress as shown
+from retrieval.cli.process import start
+
+shown.SILENT_SECONDS = 0.3
+
+def work():
+    with shown.progress_for("always") as progress:
+        progress.phase("Reading the data")
+        progress.plan(13)
+        progress.phase("Training TwoTowerBPR on 1,000,000,000 positives of a shop with a long name")
+        progress.epoch(10, 20, "loss 0.1234", 2, 3)
+        time.sleep(1.0)
+        progress.phase("Publishing the bundle")
+        time.sleep(0.1)
+    return 0
+
+start(work)
+"""
+
+
+def test_a_terminal_of_60_columns_shows_how_far_the_whole_is_and_the_time_left() -> None:
+    _, _, written = on_terminal([sys.executable, "-c", PLANNED], columns=60)
+    # The second of three members is half way: half of the phase is done.
+    assert re.search(r"\d s  \[2/13: 50%, \d s left at most\] Training Two\w*…", written), written
+
+
+def test_a_log_hears_of_a_long_phase_while_it_runs() -> None:
+    ran = run([sys.executable, "-c", PLANNED])
+    lines = untimed(ran.stderr.splitlines())
+    training = "Training TwoTowerBPR on 1,000,000,000 positives of a shop with a long name"
+    assert lines[0] == "  0.0 s  Reading the data"
+    told = [re.sub(r"\d s left", "N s left", line) for line in lines[1:-2]]
+    assert set(told) == {f"  0.0 s  so far: [2/13: 50%, N s left at most] {training}: epoch 10, loss 0.1234"}
+    assert 2 <= len(told) <= 3  # every .3 of a second of 1.0
+    assert lines[-2:] == [f"  0.0 s  {training} (epoch 10, loss 0.1234)", "  0.0 s  Publishing the bundle"]
 
 
 def test_a_narrow_terminal_is_no_mess() -> None:

@@ -327,7 +327,7 @@ def test_evaluating_the_bundle_keeps_the_label_and_the_figures(
     report = evaluate(read_evaluated(open_bundle(built_artifacts)), 10)
     assert without_times(report.to_json()) == without_times(built[0].report.to_json())
     assert report.split_kind == "random"
-    arguments = ["--artifacts", str(built_artifacts), "--k", "5"]
+    arguments = ["--artifacts", str(built_artifacts), "--k", "5", "--full"]
     runner = CliRunner()
     text = runner.invoke(evaluate_command, arguments, catch_exceptions=False).stdout
     assert text.startswith("shop.csv, split AT RANDOM, standard protocol\n") and TOO_KIND in text

@@ -143,7 +143,7 @@ def without_ratings(report: Report) -> Report:
     return replace(
         report,
         stages={name: report.stages[name] for name in [*baselines, *served]},
-        comparisons=tuple(Comparison(a, b, differences[b], 0.5) for a, b in pairs),
+        comparisons=tuple(Comparison(a, b, differences[b], 0.01) for a, b in pairs),
         funnel=report.funnel and below_top(report.funnel),
         groups=with_stages(report.groups, STAGES[:6]),
         rating=None,
@@ -423,14 +423,14 @@ def test_groups_are_lines_of_a_table_with_the_best_stage_marked() -> None:
     assert ties[1] == ["warm", "1.2M", *["1.00*"] * 8]
 
 
-def test_where_the_served_list_is_below_a_baseline_is_said_and_whether_beyond_the_interval() -> None:
+def test_where_the_served_list_is_below_a_baseline_is_said_and_how_clearly() -> None:
     """By group: warm +.10, then +.01, +.03, +.05, +.10; less .04 on recent popularity, .11 on EASE."""
     words = " ".join(" ".join(groups_block(make_report())).split())
     served, found = words[words.index("Served:") :].split(". ", 1)
     assert served == "Served: ann+rerank to warm and cold, recent popularity to brand new"
     assert found == (
-        "BELOW a baseline, beyond the 95% interval: cold, first 1 (EASE -.1000); cold, first 3 "
-        "(EASE -.0800); cold, first 5 (EASE -.0600). Below a baseline, within the interval: warm "
+        "BELOW a baseline, clearly: cold, first 1 (EASE -.1000); cold, first 3 "
+        "(EASE -.0800); cold, first 5 (EASE -.0600). Below a baseline, not clearly: warm "
         "(EASE -.0100); cold, first 1 (recent popularity -.0300); cold, first 3 (recent popularity -.0100); "
         "cold, first 10 (EASE -.0100)."
     )

@@ -45,5 +45,6 @@ def test_a_report_document_says_what_is_served_and_older_ones_imply_it(
 def test_a_group_compares_what_it_is_served_and_exact_search_with_the_baselines() -> None:
     baselines = ["popularity", "recent_popularity", "ease", "item_knn"]
     assert served_pairs("ann") == [(stage, base) for stage in ("ann", "exact") for base in baselines]
+    assert served_pairs("exact") == [("exact", base) for base in baselines]  # once, not twice
     assert served_pairs(None) == [("exact", base) for base in baselines]
     assert ("popularity", "popularity") not in served_pairs("popularity")

@@ -30,7 +30,9 @@ class Record:
     def phase(self, text: str) -> None:
         self.phases.append(text)
 
-    def epoch(self, epoch: int, of: int, text: str) -> None:
+    def plan(self, phases: int) -> None: ...
+
+    def epoch(self, epoch: int, of: int, text: str, member: int = 1, members: int = 1) -> None:
         self.epochs.append((self.phases[-1].split()[1], epoch, of, text))
 
     def note(self, text: str) -> None:

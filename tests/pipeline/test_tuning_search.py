@@ -184,7 +184,9 @@ def test_a_trial_behind_the_others_is_given_up_in_its_first_member() -> None:
         def phase(self, text: str) -> None:
             self.text = text
 
-        def epoch(self, epoch: int, of: int, text: str) -> None:
+        def plan(self, phases: int) -> None: ...
+
+        def epoch(self, epoch: int, of: int, text: str, member: int = 1, members: int = 1) -> None:
             shown.append((self.text, epoch, text))
 
     _, result = search(scripted, trials=30, progress=Watching())

@@ -289,15 +289,7 @@ def test_the_defaults_are_those_of_the_commands(path: str) -> None:
         shown = documented[option.opts[0]]
         with contextlib.suppress(ValueError):  # 4 for 4.0
             shown, default = str(float(shown)), str(float(default))
-        assert shown == default or option.opts == ["--dataset"], option.opts
-
-
-def test_the_default_data_set_is_the_documented_one() -> None:
-    (option,) = (each for each in tree_of_commands()["build-index"].params if each.opts == ["--dataset"])
-    assert isinstance(option, click.Option)
-    assert "default: ml-100k" in " ".join((option.help or "").split())
-    (row,) = (row for row in rows_of(own_section("build-index")) if "--dataset" in row[0])
-    assert row[1] == "`ml-100k`"
+        assert shown == default, option.opts
 
 
 def test_the_json_of_a_query_has_the_documented_keys(artifacts: Path) -> None:

@@ -11,7 +11,9 @@ class Record:
     def phase(self, text: str) -> None:
         self.phases.append(text)
 
-    def epoch(self, epoch: int, of: int, text: str) -> None:
+    def plan(self, phases: int) -> None: ...
+
+    def epoch(self, epoch: int, of: int, text: str, member: int = 1, members: int = 1) -> None:
         pass
 
     def downloaded(self, received: int, total: int | None) -> None:

@@ -177,7 +177,7 @@ def _difference_dot(entry: Document, k: int | None) -> Dot:
     estimate, label, kind = ndcg(entry, k), stage_name(entry["against"]), kind_of(entry["stage"])
     if estimate is None or not measured(estimate):
         return Dot(label, kind=kind)
-    hollow = verdict(estimate) in ("no clear difference", "the same")
+    hollow = verdict(estimate, p_value=entry.get("p_value")) in ("no clear difference", "the same")
     return Dot(
         label=label,
         value=estimate["value"],
@@ -192,7 +192,7 @@ def _difference(entry: Document, k: int | None) -> tuple[str, ...]:
     """Cells of a comparison: mean, interval, p-value and verdict."""
     estimate = ndcg(entry, k)
     mean, ends = signed(value(estimate)), signed_interval(estimate)
-    return mean, ends, p_value(entry.get("p_value")), verdict(estimate)
+    return mean, ends, p_value(entry.get("p_value")), verdict(estimate, p_value=entry.get("p_value"))
 
 
 def _with_interval(estimate: Document | None) -> str:

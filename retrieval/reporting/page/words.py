@@ -98,7 +98,9 @@ def ndcg(entry: Document, k: int | None) -> Document | None:
     return None
 
 
-def verdict(difference: Document | None, lower_is_better: bool = False) -> Verdict:
+def verdict(
+    difference: Document | None, lower_is_better: bool = False, *, p_value: float | None = None
+) -> Verdict:
     """The verdict of a difference, by `comparisons.verdict`.
 
     >>> verdict({"value": 0.2, "low": 0.1, "high": 0.3})
@@ -107,7 +109,7 @@ def verdict(difference: Document | None, lower_is_better: bool = False) -> Verdi
     if difference is None or not measured(difference):
         return "not measured"
     estimate = Estimate(difference["value"], difference["low"], difference["high"])
-    return comparisons.verdict(estimate, lower_is_better)
+    return comparisons.verdict(estimate, lower_is_better, p_value=p_value)
 
 
 def headline(document: Document) -> str:
@@ -115,8 +117,8 @@ def headline(document: Document) -> str:
     k, stages, served = document.get("k"), document.get("stages") or {}, served_stage_in(document)
     if document.get("judged_users") == 0:
         return "No test user has a relevant item, so no list can be compared with another."
-    rivals: dict[str, Document] = {
-        each["against"]: difference
+    rivals: dict[str, tuple[Document, float | None]] = {
+        each["against"]: (difference, each.get("p_value"))
         for each in document.get("comparisons") or ()
         if each["stage"] == served and each["against"] in BASELINES
         if (difference := ndcg(each, k)) is not None and measured(difference)
@@ -128,12 +130,12 @@ def headline(document: Document) -> str:
         return value(ndcg(stages.get(stage) or {}, k)) or 0.0
 
     strongest = max(rivals, key=height)
-    difference = rivals[strongest]
+    difference, p = rivals[strongest]
     name = stage_name(strongest)
     title = f"{name}, the strongest baseline here," if len(rivals) > 1 else name
     size = number(abs(difference["value"]), 4)
     by = f"{size} NDCG@{k} (95% interval of the difference {signed_interval(difference)})"
-    match verdict(difference):
+    match verdict(difference, p_value=p):
         case "better":
             return f"The served list, {served}, beats {title} by {by}."
         case "worse":

@@ -103,9 +103,11 @@ def _choice(ann: AnnReport) -> list[str]:
             f"Chosen from {len(choice.points):,} settings of {kinds} kinds in {choice.seconds:.0f} s{proved}."
         )
     if ann.serves == "exact":
-        words.append("Exact search answers, it is as fast here.")
+        words.append("Exact search answers, as no index is faster here.")
         if choice.pays_from is not None:
-            words.append(f"An index would pay from about {choice.pays_from:,} such items on this machine.")
+            words.append(
+                f"On a catalogue enlarged to {choice.pays_from:,} such items an index was faster on this machine."
+            )
     return words
 
 
@@ -119,9 +121,10 @@ def _reranking(report: Report) -> list[str]:
             f"the predicted rating or the trend gained more NDCG@{choice.k} than its standard error."
         )
     else:
-        gain = _find(report, "exact+rerank", "exact").difference
+        found = _find(report, "exact+rerank", "exact")
         words = (
-            f"Re-ranking: {_weights(choice)}; on test {signed(gain.value)} over exact, {verdict(gain)}. "
+            f"Re-ranking: {_weights(choice)}; on test {signed(found.difference.value)} over exact, "
+            f"{found.verdict}. "
             f"The least weights within a standard error of the best validation NDCG@{choice.k}."
         )
     if choice.newcomers is not None:

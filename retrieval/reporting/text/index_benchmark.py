@@ -124,7 +124,7 @@ def _verdict(found: Benchmark) -> str:
     served = " Exact search is what this bundle answers by." if found.serves == "exact" else ""
     pays_from = ""
     if found.pays_from is not None and found.items < found.pays_from:
-        pays_from = f" An index would pay from about {found.pays_from:,} items on, where this was built."
+        pays_from = f" Enlarged to {found.pays_from:,} items, an index was faster where this was built."
     return f"{answer}{served}{pays_from} {finds}"
 
 

@@ -52,19 +52,19 @@ def _figures(group: "GroupReport", stages: list[str]) -> list[str]:
 
 def _standing(groups: "tuple[GroupReport, ...]") -> str:
     """The stage served to each group, and the baselines that are better."""
-    clearly = _groups_below(groups, beyond_interval=True)
-    slightly = _groups_below(groups, beyond_interval=False)
+    clearly = _groups_below(groups, clearly=True)
+    slightly = _groups_below(groups, clearly=False)
     sentences = [_served(groups)]
     if clearly:
-        sentences.append(f"BELOW a baseline, beyond the 95% interval: {clearly}.")
+        sentences.append(f"BELOW a baseline, clearly: {clearly}.")
     if slightly:
-        sentences.append(f"Below a baseline, within the interval: {slightly}.")
+        sentences.append(f"Below a baseline, not clearly: {slightly}.")
     if not clearly and not slightly:
         sentences.append("That is below no baseline in any group.")
     return " ".join(sentences)
 
 
-def _groups_below(groups: "tuple[GroupReport, ...]", beyond_interval: bool) -> str:
+def _groups_below(groups: "tuple[GroupReport, ...]", clearly: bool) -> str:
     """The groups where the served list is below a baseline, and by how much; empty if there are none."""
     found = []
     for group in groups:
@@ -73,7 +73,7 @@ def _groups_below(groups: "tuple[GroupReport, ...]", beyond_interval: bool) -> s
             for each in group.comparisons
             if each.stage == group.served
             and round(each.difference.value, 4) < 0
-            and each.difference.excludes_zero == beyond_interval
+            and (each.verdict == "worse") == clearly
         ]
         if shortfalls:
             found.append(f"{group.name} ({', '.join(shortfalls)})")
