@@ -284,5 +284,7 @@ def index(document: Document) -> Section | None:
     if found.get("serves") == "exact":
         text += " Exact search answers, as the index is no faster here."
         if choice.get("pays_from"):
-            text += f" On a catalogue enlarged to {count(choice['pays_from'])} such items an index was faster on this machine."
+            text += (
+                f" On a catalogue enlarged to {count(choice['pays_from'])} such items an index was faster."
+            )
     return Section(key="index", title="Index", text=text, plots=(), tables=(table,))

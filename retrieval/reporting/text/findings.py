@@ -105,9 +105,7 @@ def _choice(ann: AnnReport) -> list[str]:
     if ann.serves == "exact":
         words.append("Exact search answers, as no index is faster here.")
         if choice.pays_from is not None:
-            words.append(
-                f"On a catalogue enlarged to {choice.pays_from:,} such items an index was faster on this machine."
-            )
+            words.append(f"On a catalogue enlarged to {choice.pays_from:,} such items an index was faster.")
     return words
 
 
