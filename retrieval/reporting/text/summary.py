@@ -12,7 +12,7 @@ from retrieval.reporting.text.figures import listed, share, short_count, signed,
 from retrieval.reporting.text.tables import WIDTH, format_table, shorten, wrap
 
 # Below so many people a difference says nothing, whatever its interval: a rule of thumb.
-FEW = 30
+FEW = 20
 # Baselines in words for someone who has not read the docs.
 IN_WORDS = {
     "popularity": "a list of the bestsellers",
