@@ -92,8 +92,8 @@ def comparisons(document: Document) -> Section | None:
         words=frozenset({4}),
     )
     text = (
-        "The same users, one list minus the other; right of 0 is better. Filled dots: the interval excludes "
-        "0. p: of a paired sign-flip permutation test."
+        "The same users, one list minus the other; right of 0 is better. Filled dots are clear: the "
+        "interval excludes 0, and p, of a paired sign-flip permutation test, is below .05."
     )
     return Section(key="comparisons", title="Paired comparisons", text=text, plots=(plot,), tables=(table,))
 
