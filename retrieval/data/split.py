@@ -7,7 +7,7 @@ import polars as pl
 
 from retrieval.data.interactions import Interactions
 from retrieval.data.reading.columns import ITEM, RATING, TIMESTAMP, USER
-from retrieval.data.split_counts import SplitCounts
+from retrieval.data.split_counts import SliceDates, SplitCounts
 from retrieval.errors import DataError
 from retrieval.settings import SplitKind, SplitSettings
 
@@ -37,6 +37,15 @@ class Split:
     def rows(self) -> int:
         """Rows of the whole table, before duplicates were dropped."""
         return self.counts.train + self.counts.validation + self.counts.test
+
+    @property
+    def dates(self) -> SliceDates | None:
+        """The first and last timestamp of train and test; None where the split is not by time."""
+        if self.kind != "time":
+            return None
+        times = (self.train["timestamp"], self.test["timestamp"])
+        ends = [int(end) for each in times for end in (each.min(), each.max())]  # type: ignore[arg-type]
+        return SliceDates(*ends)
 
     def labelled(self) -> pl.DataFrame:
         """All slices in one frame; its column `slice` names the slice of each row."""

@@ -68,6 +68,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         split=data.counts,
         split_kind=data.split_kind,
         judged_users=scored.judged_users,
+        dates=data.dates,
         cold_test_rows=data.counts.test - data.counts.warm_test,
         seen_test_rows=len(data.test) - len(data.test.without(data.train)),
         stages={name: stage_report(stage, popularity_rank) for name, stage in scored.scores.items()},

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from retrieval.data.encoded import EncodedInteractions
 from retrieval.data.ids import IdMap
 from retrieval.data.split import Split
-from retrieval.data.split_counts import SplitCounts
+from retrieval.data.split_counts import SliceDates, SplitCounts
 from retrieval.evaluation.baselines import BaselineSet
 from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
 from retrieval.evaluation.cold_users import Newcomers, newcomers_of_test
@@ -26,6 +26,7 @@ class EvaluationData:
         positive_threshold: ratings from here on are positive and relevant.
         split_kind: how the slices were cut.
         outside_catalogue: number of positive test rows of warm test users whose item train does not know.
+        dates: of train and test; None without timestamps.
         newcomers: the test users that neither train nor validation knows, by the length of their history.
     """
 
@@ -38,6 +39,7 @@ class EvaluationData:
     split_kind: SplitKind = "time"
     outside_catalogue: int = 0
     newcomers: tuple[Newcomers, ...] = ()
+    dates: SliceDates | None = None
 
     @classmethod
     def of(cls, dataset: str, split: Split, users: IdMap, items: IdMap, threshold: float) -> "EvaluationData":
@@ -61,6 +63,7 @@ class EvaluationData:
             split_kind=split.kind,
             outside_catalogue=outside_catalogue(split.test, users, items, threshold),
             newcomers=newcomers_of_test(split.test, split.validation, users, items, threshold),
+            dates=split.dates,
         )
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from retrieval.data.split_counts import SplitCounts
+from retrieval.data.split_counts import SliceDates, SplitCounts
 from retrieval.evaluation.choices import BlendChoice, IndexChoice, TuningResult
 from retrieval.evaluation.comparisons import Comparison
 from retrieval.evaluation.stages import served_stage, two_stage_name
@@ -238,6 +238,7 @@ class Report:
         groups: NDCG for warm users, for cold users by the length of their history, and for brand new users;
             groups without users are left out, and all of them under the notebook's protocol.
         tuning: result of the search over the towers' settings; None where there was none.
+        dates: of train and test; None without timestamps.
     """
 
     dataset: str
@@ -260,6 +261,7 @@ class Report:
     depth: DepthCurve | None = None
     groups: tuple[GroupReport, ...] = ()
     tuning: TuningResult | None = None
+    dates: SliceDates | None = None
 
     @property
     def served(self) -> str:
@@ -276,6 +278,7 @@ class Report:
             "served": self.served,
             "positive_threshold": self.positive_threshold,
             "split": {"kind": self.split_kind, **asdict(self.split)},
+            "dates": None if self.dates is None else asdict(self.dates),
             "judged_users": self.judged_users,
             "cold_test_rows": self.cold_test_rows,
             "seen_test_rows": self.seen_test_rows,

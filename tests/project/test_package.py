@@ -193,7 +193,7 @@ def main_job(scripts: Path, cwd: Path, *flags: str) -> None:
     if flags:  # the choice of an index is tried without
         settings += ["--index", "IVF8,Flat", "--candidates", "20"]
     built = ran([*python, scripts / "build-index", *settings], cwd).stdout
-    assert "ann+rerank" in built and f"Published {Path('artifacts', 'builds')}" in built
+    assert "Ship it?" in built and f"Published {Path('artifacts', 'builds')}" in built
     answer = ran([*python, scripts / "query", "--user", "42", "--k", "10"], cwd).stdout.splitlines()
     assert answer[0] == "10 recommendations for user 42"
     assert [line.split()[0] for line in answer[2:12]] == [str(rank) for rank in range(1, 11)]

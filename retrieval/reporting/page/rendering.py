@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from retrieval.data.split_counts import SliceDates
 from retrieval.evaluation.stages import served_stage_in
 from retrieval.reporting.page import ranking_sections, settings_section, stage_sections
 from retrieval.reporting.page.layout import Section
@@ -72,6 +73,9 @@ def _facts(document: Document) -> list[tuple[str, str]]:
             warm = split.get(f"warm_{name}")
             known = "" if warm is None else f", {count(warm)} warm"
             facts.append((name.capitalize(), f"{count(split[name])} rows{known}"))
+    if document.get("dates"):
+        first, last, test_first, test_last = SliceDates(**document["dates"]).days()
+        facts.append(("Times", f"train {first} to {last}, test {test_first} to {test_last}"))
     if "users" in split:
         facts.append(
             ("Catalogue", f"{count(split['users'])} users, {count(split.get('items'))} items in train")

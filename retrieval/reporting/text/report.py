@@ -47,6 +47,9 @@ def _heading(report: Report) -> str:
             f"{split.test_users:,} users, {report.judged_users:,} with a relevant item{relevant}",
         ],
     ]
+    if report.dates is not None:
+        first, last, test_first, test_last = report.dates.days()
+        rows.append(["times", f"train from {first} to {last}, test from {test_first} to {test_last}"])
     if split.duplicates:
         rows.append(["repeats", f"{split.duplicates:,} rows left out: the same pair again inside a slice"])
     if report.seen_test_rows:

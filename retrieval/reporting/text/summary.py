@@ -38,6 +38,9 @@ def _heading(report: Report) -> str:
     if report.split_kind == "random":
         rows = f": trained on {split.train:,} rows, judged on {split.test:,} others, drawn AT RANDOM"
     heading = shorten(report.dataset, WIDTH - len(rows)) + rows
+    if report.dates is not None:
+        first, last, test_first, test_last = report.dates.days()
+        heading += f"\n  from {first} to {last}, and from {test_first} to {test_last}"
     if report.split_kind == "random":
         heading += "\nTrain knows everybody's future, so all figures are too kind."
     return heading

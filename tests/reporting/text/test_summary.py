@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from retrieval.data.split_counts import SliceDates
 from retrieval.evaluation.comparisons import Comparison
 from retrieval.evaluation.report import GroupReport, Report
 from retrieval.evaluation.uncertainty import Estimate
@@ -164,3 +165,16 @@ def test_without_figures_there_is_still_a_screen() -> None:
     none = Estimate(math.nan, math.nan, math.nan)
     report = make_report(groups=(), comparisons=(Comparison("exact+rerank", "exact", none, math.nan),))
     assert "no clear gain" in summary_text(report)
+
+
+def test_the_days_of_train_and_test_stand_below_the_title() -> None:
+    # 20 September 1997, 03:05:10 UTC, and so on: MovieLens 100K's own.
+    dates = SliceDates(874_724_710, 887_000_000, 889_237_269, 893_286_638)
+    heading = summary_text(make_report(dates=dates)).splitlines()[:3]
+    assert heading == [
+        "ml-100k: trained on the oldest 70,001 rows, judged on the newest 19,997",
+        "  from 1997-09-20 to 1998-02-09, and from 1998-03-07 to 1998-04-22",
+        "",
+    ]
+    assert make_report(dates=dates).to_json()["dates"]["test_last"] == 893_286_638
+    assert make_report().to_json()["dates"] is None
