@@ -113,11 +113,11 @@ def _finish(built: "Build", folder: Path, gate: "GateVerdict | None", options: B
     document |= {"bundle": str(folder), "published": not held, "gate": gate and gate.to_json()}
     told = f"\n{wrap(f'Gate: {gate.text()}.')}" if gate else ""
     where = f"{'Kept, not published:' if held else 'Published'} {folder}"
-    more = "\nreport.html there shows every figure" + ("" if options.full else "; --full prints them") + "."
+    more = "" if options.full else "\n--full prints every figure, report.html in the bundle shows them.\n"
     if options.as_json:
         click.echo(json.dumps(document))
     elif options.progress_mode != "never":
-        click.echo(f"{text}\n{told}\n{where}{more}")
+        click.echo(f"{text}\n{told}{more}\n{where}")
     if gate is not None and held:
         from retrieval.bundles.manifest import ID_LENGTH
 

@@ -1,7 +1,7 @@
 """What two bundles differ in: the sample's own bundle, and one of each kind it may be compared with."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def test_swapping_the_bundles_swaps_every_sign_and_nothing_else(
     }
     assert (back.items.only_one, back.users.only_one) == (there.items.only_other, there.users.only_other)
     assert back.overlap.same == there.overlap.same
-    np.testing.assert_equal(back.overlap.overlap, there.overlap.overlap)
+    np.testing.assert_equal(asdict(back.overlap.overlap), asdict(there.overlap.overlap))
     for mine, theirs in zip(there.quality.stages, back.quality.stages, strict=True):
         assert (theirs.one, theirs.other) == (mine.other, mine.one)
         for metric, swapped in zip(mine.metrics, theirs.metrics, strict=True):
