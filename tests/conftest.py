@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 # Before anything imports torch or FAISS; the commands that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # on a busy machine two threads that spin take minutes
-# Python 3.12 and later warn of a fork where libraries have started threads, on the stderr that tests look at.
-os.environ["PYTHONWARNINGS"] = "ignore:This process:DeprecationWarning"
 for name in ("RETRIEVAL_DATA", "RETRIEVAL_ARTIFACTS", "RETRIEVAL_DEBUG", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
 

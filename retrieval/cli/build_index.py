@@ -191,7 +191,7 @@ def _read_own(ratings: Path, options: BuildOptions, progress: "Progress") -> "Da
     items, users = options.items, options.users
     return Dataset(
         ratings.name,
-        read_interactions(ratings, columns),
+        read_interactions(ratings, columns, skip_bad=options.skip_bad, time_format=options.time_format),
         read_items(items) if items else beside(find_items_beside(ratings), read_items, "titles"),
         read_users(users) if users else beside(find_users_beside(ratings), read_users, "users' features"),
     )

@@ -75,6 +75,8 @@ class BuildOptions:
     item_column: str | None
     rating_column: str | None
     time_column: str | None
+    time_format: str | None
+    skip_bad: int
     data: Path
     artifacts: Path
     index: str
@@ -124,6 +126,8 @@ class BuildOptions:
             "--item-column": self.item_column,
             "--rating-column": self.rating_column,
             "--time-column": self.time_column,
+            "--time-format": self.time_format,
+            "--skip-bad": self.skip_bad,
         }
         for flag, value in own.items():
             if value and not self.ratings:
@@ -219,6 +223,18 @@ FLAGS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.option("--item-column", metavar="NAME", help="Likewise."),
     click.option("--rating-column", metavar="NAME", help="Likewise; without one every row is a positive."),
     click.option("--time-column", metavar="NAME", help="Likewise; without one give --split random."),
+    click.option(
+        "--time-format",
+        metavar="FORMAT",
+        help="How times are written, where that cannot be told from them, such as %d/%m/%Y.",
+    ),
+    click.option(
+        "--skip-bad",
+        type=click.IntRange(0, LARGEST_COUNT),
+        metavar="N",
+        default=0,
+        help="Leave out up to N rows that cannot be used, and say which.",
+    ),
     data_option,
     artifacts_option,
     click.option(

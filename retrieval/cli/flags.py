@@ -33,6 +33,8 @@ FLAGS = {
     "threads": "--threads",
     "device": "--device",
     "preset": "--preset",
+    "skip_bad": "--skip-bad",
+    "time_format": "--time-format",
     "columns.user": "--user-column",
     "columns.item": "--item-column",
     "columns.rating": "--rating-column",

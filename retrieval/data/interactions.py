@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from retrieval.data.reading.bad_cells import MEND, BadRowError
+from retrieval.data.cells.bad_cells import TOLD
+from retrieval.data.cells.typed_columns import column_names, frame_cells
+from retrieval.data.cells.usable_rows import checked_skip, skipped_note, usable_rows
 from retrieval.data.reading.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, ColumnNames, rating_note
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.ratings_header import headerless_note, ratings_layout
 from retrieval.data.reading.text_tables import TextTable
-from retrieval.data.reading.typed_columns import column_names, frame_cells, typed_frame
-from retrieval.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,10 +76,18 @@ class Interactions:
         frame: "pl.DataFrame | pd.DataFrame",
         source: str = "DataFrame",
         columns: ColumnNames | None = None,
+        *,
+        skip_bad: int = 0,
+        time_format: str | None = None,
     ) -> "Interactions":
         """Check a polars or pandas frame and convert a copy of it.
 
         Timestamps may be numbers, text or datetimes, as in files.
+
+        Args:
+            columns: names of unusual columns.
+            skip_bad: so many rows that cannot be used may be left out; a note tells which.
+            time_format: how the timestamps are written, as for `datetime.strptime`; None: it is found out.
 
         Raises:
             DataError: missing columns, no rows, or the first row (counted from 0) with a null or empty id,
@@ -94,14 +102,17 @@ class Interactions:
         positions = columns.require(names, source)
         cells = frame_cells(frame)
         picked = {column: cells(position) for column, position in positions.items()}
-        try:
-            typed, notes = typed_frame(picked, source)
-        except BadRowError as bad:
-            raise DataError(f"{source}: row {bad.row} (counted from 0): {bad}", MEND) from None
-        notes = columns.notes(names) + notes
+        usable = usable_rows(
+            picked,
+            source,
+            lambda row: f"{source}: row {row} (counted from 0)",
+            checked_skip(skip_bad),
+            time_format,
+        )
+        notes = columns.notes(names) + usable.notes + skipped_note(usable.left_out, usable.told)
         if RATING not in positions:
             notes = (rating_note(names), *notes)
-        return cls(typed, source, notes, tuple(names))
+        return cls(usable.frame, source, notes, tuple(names))
 
     def digest(self) -> str:
         r"""SHA-256 (hex) of the canonical table; the same rows give the same digest in any order and format.
@@ -128,7 +139,12 @@ class Interactions:
 
 
 def read_interactions(
-    path: Path, columns: ColumnNames | None = None, *, label: str | None = None
+    path: Path,
+    columns: ColumnNames | None = None,
+    *,
+    label: str | None = None,
+    skip_bad: int = 0,
+    time_format: str | None = None,
 ) -> Interactions:
     """Read a file, or the ratings file of a folder; the content tells the format.
 
@@ -138,24 +154,24 @@ def read_interactions(
 
     Args:
         label: the name of a file in messages; None: its path.
+        skip_bad: so many rows that cannot be used may be left out; a note tells which.
+        time_format: how the timestamps are written, as for `datetime.strptime`; None: it is found out.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
         EnvironmentProblem: if it is a workbook and the optional package for workbooks is missing.
     """
-    columns = columns or ColumnNames()
+    columns, skip = columns or ColumnNames(), checked_skip(skip_bad)
     table = open_table(
         Path(path), RATINGS_FILES, "ratings", lambda lines, name: ratings_layout(lines, columns, name), label
     )
     positions = columns.require(table.names, table.label)
-    rows = table.read(list(positions.values()))
+    wanted = list(positions.values())
+    rows = table.read(wanted, skip) if isinstance(table, TextTable) else table.read(wanted)
     if rows.problem is not None and not rows.frame.height:
         raise rows.problem
     picked = {column: rows.frame[str(position)] for column, position in positions.items()}
-    try:
-        typed, understood = typed_frame(picked, table.label)
-    except BadRowError as bad:
-        raise DataError(f"{rows.where(bad.row)}: {bad}", MEND) from None
+    usable = usable_rows(picked, table.label, rows.where, skip - rows.left_out, time_format)
     if rows.problem is not None:
         raise rows.problem
     notes = table.notes
@@ -165,7 +181,9 @@ def read_interactions(
         notes += headerless_note(table.layout)
     if RATING not in positions:
         notes += (rating_note(table.names, has_header),)
-    return Interactions(typed, table.label, notes + columns.notes(table.names) + understood, table.names)
+    skipped = skipped_note(rows.left_out + usable.left_out, (*rows.told, *usable.told)[:TOLD])
+    notes += columns.notes(table.names) + usable.notes + skipped
+    return Interactions(usable.frame, table.label, notes, table.names)
 
 
 def _rating_text(rows: pl.DataFrame) -> pl.Expr:

@@ -11,15 +11,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from retrieval.data.cells.bad_cells import MEND, BadRowError
+from retrieval.data.cells.typed_columns import column_names, frame_cells
 from retrieval.data.ids import Id, IdMap
-from retrieval.data.reading.bad_cells import MEND, BadRowError
 from retrieval.data.reading.categories import check_categories, read_with
 from retrieval.data.reading.columns import ITEM
 from retrieval.data.reading.item_columns import GENRES, TITLE, item_columns, item_frame, items_layout
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.sibling_files import find_beside
 from retrieval.data.reading.text_tables import TextTable
-from retrieval.data.reading.typed_columns import column_names, frame_cells
 from retrieval.errors import DataError
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from retrieval.data.reading.bad_cells import MEND, BadRowError
+from retrieval.data.cells.bad_cells import MEND, BadRowError
+from retrieval.data.cells.typed_columns import column_names, frame_cells
 from retrieval.data.reading.categories import check_categories, read_with
 from retrieval.data.reading.columns import USER
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.sibling_files import find_beside
 from retrieval.data.reading.text_tables import TextTable
-from retrieval.data.reading.typed_columns import column_names, frame_cells
 from retrieval.data.reading.user_columns import user_columns, user_frame, users_layout
 from retrieval.errors import DataError
 

@@ -516,7 +516,7 @@ def test_the_whole_of_ml_1m_is_split_as_published() -> None:
 
 def test_titles_that_fit_hardly_any_item_are_noted() -> None:
     interactions = Interactions.from_frame(
-        pl.DataFrame({"user": [1, 1, 2], "item": [10, 11, 12], "rating": [5, 4, 3], "timestamp": [1, 2, 3]})
+        pl.DataFrame({"user": [1, 1, 2], "item": [10, 11, 12], "rating": [5, 4, 3], "timestamp": [10**9] * 3})
     )
     titles = ItemTable.from_frame(pl.DataFrame({"item": ["a", "10"], "title": ["A", "Ten"]}))
     notes = Dataset("x", interactions, titles).notes()

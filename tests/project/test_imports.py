@@ -421,12 +421,14 @@ def test_index_names_no_package_but_numpy_and_faiss() -> None:
 
 
 def test_reading_files_and_fetching_them_know_neither_each_other_nor_what_is_above() -> None:
-    for room in ("reading", "downloads"):
+    readers = ("retrieval.data.reading", "retrieval.data.cells")
+    rooms = {"reading": readers, "cells": readers, "downloads": ("retrieval.data.downloads",)}
+    for room, own in rooms.items():
         modules = modules_of(ROOT, f"retrieval/data/{room}")
         assert len(modules) >= 5
         for each in imports_of(modules):
             ours = each.imported.split(".")[0] in OURS
-            allowed = ("retrieval.errors", f"retrieval.data.{room}")
+            allowed = ("retrieval.errors", *own)
             assert not ours or each.imported.startswith(allowed), each
 
 

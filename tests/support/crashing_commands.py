@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,6 +37,8 @@ from tests.support.crash_scenarios import NEW_ITEMS, SCENARIOS, Scenario, make_b
 from tests.support.crashing import REFUSED, Point, Step, Steps
 from tests.support.states import bundle_names, state_of
 
+# Python 3.12 and later warn of a fork where libraries have started threads; the tests look at stderr.
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 # What the commands would load, each time, before they write.
 LOADED = (
     "safetensors.numpy",

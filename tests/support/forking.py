@@ -7,6 +7,9 @@ def redirect(name):
     for number, stream in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{folder}/{name}.{stream}", os.O_WRONLY | os.O_CREAT), number)
 
+import warnings
+# Python 3.12 and later warn of it where libraries have started threads; the tests look at stderr.
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 for case in cases:
     child = os.fork()
     if not child:

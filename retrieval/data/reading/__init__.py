@@ -1,1 +1,1 @@
-"""From a path to typed columns: finds the file, tells its format, reads its rows, interprets its columns."""
+"""From a path to the columns of a table: finds the file, tells its format, reads and names its columns."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from retrieval.data.cells.missing import is_missing
 from retrieval.data.reading.columns import plain_name
 from retrieval.data.reading.raw_table import Rows, Table
 from retrieval.errors import DataError
@@ -20,7 +21,6 @@ MOST_DISTINCT, JUDGED_FROM = 0.5, 50
 MOST_NUMBERS = 50
 AGE, YEAR = "age", "year"
 
-_MISSING = ("", "nan", "null", r"\n", "n/a", "<na>")
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _WHOLE = r"^([+-]?\d+)\.0*$"
 _DATE = r"^\d{4}-\d{2}-\d{2}|^\d{1,2}[-/.](\d{1,2}|[A-Za-z]{3})[-/.]\d{2,4}$"
@@ -121,7 +121,7 @@ def texts_of(series: pl.Series, separator: str = "|") -> pl.Series | None:
     else:
         return None
     cell = pl.element().str.replace_all("\0", "", literal=True).str.strip_chars().str.replace(_WHOLE, "$1")
-    lists = lists.list.eval(cell.filter(~cell.str.to_lowercase().is_in(_MISSING)))
+    lists = lists.list.eval(cell.filter(~is_missing(cell)))
     return lists.list.unique(maintain_order=True)
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from retrieval.data.reading.bad_cells import BadRowError
+from retrieval.data.cells.bad_cells import Problems
+from retrieval.data.cells.typed_columns import to_ids
 from retrieval.data.reading.categories import (
     YEAR,
     Candidate,
@@ -16,7 +17,6 @@ from retrieval.data.reading.categories import (
 )
 from retrieval.data.reading.columns import ITEM, ColumnNames, plain_name
 from retrieval.data.reading.delimiters import TextLayout, header_layout, shorten
-from retrieval.data.reading.typed_columns import to_ids
 from retrieval.errors import DataError
 
 TITLE, GENRES = "title", "genres"
@@ -115,10 +115,11 @@ def item_frame(
     Raises:
         BadRowError: at the first row without an item.
     """
-    problems: list[BadRowError] = []
-    ids, _ = to_ids(cells(columns.item), ITEM, problems)
+    found = cells(columns.item)
+    problems = Problems(len(found))
+    ids, _ = to_ids(found, ITEM, problems)
     if problems:
-        raise min(problems, key=lambda problem: problem.row)
+        raise problems.first()
     titles = _text(cells(columns.title))
     sources = [(titles, _ENDS_WITH_YEAR)]
     if columns.year is not None:

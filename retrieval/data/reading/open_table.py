@@ -45,7 +45,7 @@ def open_table(
     lines = delimiters.first_lines(data)
     if not lines:
         raise DataError(f"{label}: 0 {_ROWS.get(what, what)}: the file is empty", "give one with rows")
-    return TextTable(label, data, layout(lines, label), notes)
+    return TextTable(label, data, delimiters.with_empty_last(layout(lines, label), lines), notes)
 
 
 _ROWS = {"ratings": "interactions"}  # what the rows of a file are, where not as the file is called

@@ -17,11 +17,15 @@ class Rows:
         frame: the columns asked for, named by their position in the table: "0", "3".
         where: number of a row in `frame` -> its place for a message, such as ``ratings.csv:17``.
         problem: the malformed row after the last one of `frame`, None where there is none.
+        left_out: number of malformed rows before that were left out.
+        told: place and problem of the first of them.
     """
 
     frame: pl.DataFrame
     where: Callable[[int], str]
     problem: DataError | None = None
+    left_out: int = 0
+    told: tuple[str, ...] = ()
 
 
 class Table(Protocol):

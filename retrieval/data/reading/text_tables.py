@@ -1,14 +1,15 @@
 """Tables written as text: every field as it stands in the file, and the line of every row."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from retrieval.data.reading.bad_cells import MEND
+from retrieval.data.cells.bad_cells import MEND, TOLD, mend_or_skip, several
 from retrieval.data.reading.delimiters import TextLayout, shorten
 from retrieval.data.reading.raw_table import Rows
 from retrieval.data.reading.record_lines import Records, StrayQuoteError, find_records
@@ -40,37 +41,57 @@ class TextTable:
         """Names of all columns."""
         return self.layout.names
 
-    def read(self, positions: Sequence[int]) -> Rows:
+    def read(self, positions: Sequence[int], skip: int = 0) -> Rows:
         """Read the columns at `positions` as text, an empty field as null or "".
 
-        numpy finds the lines and polars reads them, so no Python code runs for a row. Only a file with quotes
-        in odd places (``5" disk``) goes to Python's csv module.
+        At most `skip` rows of another number of fields are left out. numpy finds the lines and polars reads
+        them, so no Python code runs for a row. Only a file with quotes in odd places (``5" disk``) goes to
+        Python's csv module.
         """
         try:
-            return self._read_in_blocks(sorted(set(positions)))
+            return self._read_in_blocks(sorted(set(positions)), skip)
         except StrayQuoteError:
-            return self._read_line_by_line(sorted(set(positions)))
+            return self._read_line_by_line(sorted(set(positions)), skip)
 
-    def _read_in_blocks(self, positions: list[int]) -> Rows:
+    def _read_in_blocks(self, positions: list[int], skip: int) -> Rows:
         data, separator = self.data, self.layout.separator.encode()
         if len(separator) > 1:
             spare = next((byte for byte in _SPARE_BYTES if byte not in data), None)
             if spare is None:
                 raise StrayQuoteError
             data, separator = data.replace(separator, spare), spare
-        frames, problem = [_no_rows(positions)], None
+        frames, malformed = [_no_rows(positions)], _Malformed()
         for records in self._records(data, separator):
-            wrong = ~records.blank & (records.fields != len(self.names))
-            stop = int(wrong.argmax()) if wrong.any() else len(wrong)
-            frames.append(_parse(data, records, stop, positions, self.layout, separator))
-            if wrong.any():
-                problem = self._malformed(data, records, stop, separator)
+            whole = self._whole(records)
+            wrong = ~records.blank & ~whole
+            if wrong.any() and not malformed.bad:
+                malformed = self._malformed_rows(data, separator)
+            if wrong.any() and malformed.too_many(skip):
+                kept = whole[: int(wrong.argmax())]
+                frames.append(_parse(data, records, kept, positions, self.layout, separator))
                 break
+            frames.append(_parse(data, records, whole, positions, self.layout, separator))
 
         def where(row: int) -> str:
-            return f"{self.label}:{_line_of(row, self._records(data, separator))}"
+            blocks = self._records(data, separator)
+            return f"{self.label}:{_line_of(row, (each.lines[self._whole(each)] for each in blocks))}"
 
-        return Rows(pl.concat(frames), where, problem)
+        return malformed.among(pl.concat(frames), where, skip)
+
+    def _whole(self, records: Records) -> NDArray[np.bool_]:
+        """Whether each record has as many fields as the table has columns."""
+        whole: NDArray[np.bool_] = ~records.blank & (records.fields == len(self.names))
+        return whole
+
+    def _malformed_rows(self, data: bytes, separator: bytes) -> "_Malformed":
+        """All malformed rows of the file."""
+        found = _Malformed()
+        for records in self._records(data, separator):
+            found.of += int((~records.blank).sum())
+            for row in np.flatnonzero(~records.blank & ~self._whole(records)).tolist():
+                found.add(partial(self._malformed, data, records, row, separator))
+                found.is_open |= not records.fields[row]
+        return found
 
     def _records(self, data: bytes, separator: bytes) -> Iterator[Records]:
         """The records below the header."""
@@ -86,55 +107,92 @@ class TextTable:
     def _wrong_number(self, line: int, found: int, text: str) -> DataError:
         return DataError(
             f"{self.label}:{line}: expected {len(self.names)} fields separated by "
-            f"{self.layout.separator!r}, found {found}: {shorten(text)}",
-            MEND,
+            f"{self.layout.separator!r}, found {found}: {shorten(text)}"
         )
 
     def _open_quote(self, line: int, text: str) -> DataError:
-        return DataError(
-            f"{self.label}:{line}: a double quote is opened and not closed: {shorten(text)}", MEND
-        )
+        return DataError(f"{self.label}:{line}: a double quote is opened and not closed: {shorten(text)}")
 
-    def _read_line_by_line(self, positions: list[int]) -> Rows:
-        frames, lines, problem = [_no_rows(positions)], list[int](), None
+    def _read_line_by_line(self, positions: list[int], skip: int) -> Rows:
+        frames, lines, malformed = [_no_rows(positions)], list[int](), _Malformed()
+        before = 0  # whole rows before the first malformed one
         chunk: list[list[str]] = []
         header = self.layout.header
         for line, fields in _lines(self.data.decode("utf-8"), self.layout):
             if isinstance(fields, str):
-                problem = self._open_quote(line, fields)
+                malformed.add(partial(self._open_quote, line, fields))
+                malformed.is_open = True
                 break
             if header:
                 header = False
                 continue
+            malformed.of += 1
             if len(fields) != len(self.names):
-                problem = self._wrong_number(line, len(fields), self.layout.separator.join(fields))
-                break
+                text = self.layout.separator.join(fields)
+                malformed.add(partial(self._wrong_number, line, len(fields), text))
+                continue
+            before += not malformed.bad
             chunk.append([fields[position] for position in positions])
             lines.append(line)
             if len(chunk) == _CHUNK:
                 frames.append(_text_frame(chunk, positions))
                 chunk = []
         frames.append(_text_frame(chunk, positions))
-        return Rows(pl.concat(frames), lambda row: f"{self.label}:{lines[row]}", problem)
+        frame = pl.concat(frames)
+        if malformed.too_many(skip):
+            frame = frame.head(before)
+        return malformed.among(frame, lambda row: f"{self.label}:{lines[row]}", skip)
+
+
+@dataclass
+class _Malformed:
+    """The malformed rows of a table.
+
+    Attributes:
+        bad, of: their number, and that of all rows.
+        first: the errors of the first of them.
+        is_open: whether a quote is never closed, so that nothing after it can be read.
+    """
+
+    bad: int = 0
+    of: int = 0
+    first: list[DataError] = field(default_factory=list)
+    is_open: bool = False
+
+    def add(self, error: Callable[[], DataError]) -> None:
+        """Count one more row, and keep its error if it is among the first."""
+        self.bad += 1
+        if len(self.first) < TOLD:
+            self.first.append(error())
+
+    def too_many(self, skip: int) -> bool:
+        """Whether there are more than `skip`, or one that cannot be left out."""
+        return self.is_open or self.bad > skip
+
+    def among(self, frame: pl.DataFrame, where: Callable[[int], str], skip: int) -> Rows:
+        """The whole rows with what became of these."""
+        if not self.too_many(skip):
+            return Rows(frame, where, None, self.bad, tuple(error.what for error in self.first))
+        advice = MEND if self.is_open else mend_or_skip(self.bad, self.of)
+        return Rows(frame, where, DataError(f"{self.first[0].what}{several(self.bad, self.of)}", advice))
 
 
 def _parse(
     data: bytes,
     records: Records,
-    stop: int,
+    keep: NDArray[np.bool_],
     positions: list[int],
     layout: TextLayout,
     separator: bytes,
 ) -> pl.DataFrame:
-    """Read the first `stop` records without the blank ones."""
-    keep = ~records.blank[:stop]
-    rows = int(keep.sum())
+    """Read the records to keep, among the first ``len(keep)``."""
+    rows, stop = int(keep.sum()), len(keep)
     if not rows:
         return _no_rows(positions)
     first, last = int(records.starts[0]), int(records.ends[stop - 1]) + 1
     text = data[first:last]
     if rows < stop:
-        text = _without_blank(text, records.starts[:stop] - first, keep)
+        text = _kept(text, records.starts[:stop] - first, keep)
     # With a header in front, polars cannot take text that begins like a zlib stream ("x...") for one.
     header = separator.join(str(position).encode() for position in range(len(layout.names)))
     try:
@@ -152,15 +210,18 @@ def _parse(
     return frame
 
 
-def _without_blank(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_]) -> bytes:
+def _kept(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_]) -> bytes:
     lengths = np.diff(starts, append=len(text))
     return np.frombuffer(text, np.uint8)[np.repeat(keep, lengths)].tobytes()
 
 
-def _line_of(row: int, blocks: Iterator[Records]) -> int:
-    """The line on which a row starts. Messages need few of them, so it is found again rather than kept."""
-    for records in blocks:
-        lines = records.lines[~records.blank]
+def _line_of(row: int, blocks: Iterator[NDArray[np.int64]]) -> int:
+    """The line on which a row starts. Messages need few of them, so it is found again rather than kept.
+
+    Args:
+        blocks: the lines of all rows, in blocks.
+    """
+    for lines in blocks:
         if row < len(lines):
             return int(lines[row])
         row -= len(lines)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from retrieval.data.reading.bad_cells import BadRowError
+from retrieval.data.cells.bad_cells import Problems
+from retrieval.data.cells.typed_columns import to_ids
 from retrieval.data.reading.categories import Candidate, candidates, category_frame, first_of_each
 from retrieval.data.reading.columns import USER, ColumnNames, plain_name
 from retrieval.data.reading.delimiters import TextLayout, header_layout, shorten
-from retrieval.data.reading.typed_columns import to_ids
 from retrieval.errors import DataError
 
 # The columns of MovieLens 1M and of MovieLens 100K; neither file has a header.
@@ -64,10 +64,11 @@ def user_frame(cells: Callable[[int], pl.Series], columns: UserColumns) -> tuple
     Raises:
         BadRowError: at the first row without a user.
     """
-    problems: list[BadRowError] = []
-    ids, _ = to_ids(cells(columns.user), USER, problems)
+    found = cells(columns.user)
+    problems = Problems(len(found))
+    ids, _ = to_ids(found, USER, problems)
     if problems:
-        raise min(problems, key=lambda problem: problem.row)
+        raise problems.first()
     categories = category_frame(cells, columns.others)
     frame, categories = first_of_each(ids, pl.DataFrame({USER: ids}), categories)
     return frame, categories

@@ -101,7 +101,7 @@ def test_parts_of_spark_are_one_table_and_a_bad_row_names_its_file(tmp_path: Pat
     (tmp_path / "t" / "_SUCCESS").touch()
     found = read_interactions(tmp_path / "t")
     assert found.frame.rows() == [(1, "a", 3.5, 10), (2, "b", 4.0, 20)] * 2
-    assert found.notes == ("2 Parquet files were read as one table",)
+    assert found.notes[0] == "2 Parquet files were read as one table"
     bad = parquet(tmp_path / "t" / "part-00002.parquet", FRAME.with_columns(rating=pl.Series([1.0, None])))
     with pytest.raises(DataError) as caught:
         read_interactions(tmp_path / "t")

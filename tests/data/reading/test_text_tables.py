@@ -41,7 +41,33 @@ def test_a_header_alone_or_nothing_is_no_row() -> None:
 def test_rows_end_before_the_first_malformed_line() -> None:
     found, problem = rows_of("1,2,3\n1,2\n1,2,3,4\n", CSV)
     assert found == [("t:1", "1", "2", "3")]
-    assert problem.startswith("t:2: expected 3 fields separated by ',', found 2: '1,2'; mend")
+    said = (
+        "t:2: expected 3 fields separated by ',', found 2: '1,2' (2 of 3 rows cannot be used); mend the rows"
+    )
+    assert problem.startswith(said)
+
+
+@pytest.mark.parametrize("quote", ["", '5" disk'], ids=["by numpy", "line by line"])
+def test_malformed_lines_are_left_out_up_to_the_number_allowed(quote: str) -> None:
+    lines = [f"{row},{row}{quote},3" for row in range(1, 7)]
+    lines[1], lines[3] = "1,2", f"4,4{quote},4,4"
+    table = TextTable("t", "\n".join(lines).encode(), CSV)
+    rows = table.read((0, 1), skip=2)
+    assert rows.frame["0"].to_list() == ["1", "3", "5", "6"]
+    assert [rows.where(row) for row in range(4)] == ["t:1", "t:3", "t:5", "t:6"]
+    assert (rows.problem, rows.left_out, len(rows.told)) == (None, 2, 2)
+    assert rows.told[0] == "t:2: expected 3 fields separated by ',', found 2: '1,2'"
+    for skip in (0, 1):
+        rows = table.read((0, 1), skip=skip)
+        assert rows.frame["0"].to_list() == ["1"] and rows.left_out == 0
+        assert "(2 of 6 rows cannot be used); mend the rows or remove them" in str(rows.problem)
+        assert str(rows.problem).endswith("`skip_bad=2`")
+
+
+def test_an_open_quote_is_never_left_out() -> None:
+    rows = TextTable("t", b'1,2,3\n4,"5,6\n7,8,9\n', CSV).read((0,), skip=9)
+    assert rows.frame["0"].to_list() == ["1"]
+    assert "a double quote is opened and not closed" in str(rows.problem)
 
 
 def test_a_double_colon_separates_and_may_stand_beside_any_other_byte() -> None:

@@ -1,9 +1,14 @@
 """Converts times, in the forms that tables use, to Unix seconds."""
 
+import time
+from datetime import UTC, datetime
+
 import polars as pl
 
-from retrieval.data.reading.bad_cells import BadRowError, is_empty, note_problem, shown, to_numbers
+from retrieval.data.cells.bad_cells import Problems, is_empty, note_problem, shown, to_numbers
+from retrieval.data.cells.local_dates import formatted_dates, local_dates
 from retrieval.data.reading.delimiters import shorten
+from retrieval.errors import UsageError
 
 # A number above the n-th bound is in the n-th unit below seconds: in that unit the bound is the year 1973, in
 # the unit above it the year 5138.
@@ -11,20 +16,32 @@ _BOUNDS = (10**11, 10**14, 10**17)
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _FIRST_DAY, _LAST_DAY = 19700101, 21001231  # read as Unix seconds, these are two weeks of August 1970
 
+_JANUARY_1970, _END = 31 * 86_400, 4_133_980_800  # the end of that month; the year 2101
 _ZONE = r"Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?"
 _ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}(?:[Tt ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?(?: ?(?:{_ZONE}))?)?$"
 _EXPECTED = "Unix seconds or ISO 8601, such as 2024-01-31 18:30:00"
 _FLOORED = "fractions of seconds in timestamps were floored"
 
 
-def to_seconds(series: pl.Series, problems: list[BadRowError]) -> tuple[pl.Series, list[str]]:
+def to_seconds(
+    series: pl.Series, problems: Problems, time_format: str | None = None
+) -> tuple[pl.Series, list[str]]:
     """Times as Unix seconds (Int64), with notes on how they were interpreted.
 
-    Numbers are seconds, milliseconds, microseconds or nanoseconds, all in one unit that their size tells, or
-    days written yyyymmdd. Text is numbers or ISO 8601 (UTC where it names no zone). The first cell that is
-    none of these, or lies before 1970, is added to `problems`; the value in its place is undefined.
+    Numbers are seconds, milliseconds, microseconds or nanoseconds, all in one unit that their size tells,
+    days written yyyymmdd, or years. Text is numbers, ISO 8601 (UTC where it names no zone) or dates such as
+    31/12/2024, all in one order. The cells that are none of these, or lie before 1970 or after 2100, are
+    added to `problems`; the values in their place are undefined.
+
+    Args:
+        time_format: how texts are written, as for `datetime.strptime`; None: it is found out.
+
+    Raises:
+        UsageError: if this is no such format.
     """
-    if series.dtype in (pl.Datetime, pl.Date):
+    if time_format is not None and series.dtype not in (pl.Datetime, pl.Date):
+        seconds, notes = _in_format(series.cast(pl.String), time_format, problems)
+    elif series.dtype in (pl.Datetime, pl.Date):
         note_problem(problems, series.is_null(), lambda row: "timestamp is empty")
         seconds, notes = _from_datetimes(series)
     else:
@@ -36,7 +53,43 @@ def to_seconds(series: pl.Series, problems: list[BadRowError]) -> tuple[pl.Serie
         else:
             seconds, notes = _from_numbers(series, numbers, problems)
     note_problem(problems, seconds < 0, lambda row: _no_time(series[row]))
-    return seconds, notes
+    note_problem(
+        problems, seconds >= _END, lambda row: f"timestamp {shown(series[row])} lies after the year 2100"
+    )
+    return seconds, notes + ([] if problems else _oddities(seconds))
+
+
+def _oddities(seconds: pl.Series) -> list[str]:
+    """Notes on times that are possible, but seldom meant."""
+    first, last = seconds.min(), seconds.max()
+    if not isinstance(first, int) or not isinstance(last, int):
+        return []
+    if last < _JANUARY_1970 and first != last:
+        return [
+            f"timestamps from {first} to {last} all lie in January 1970; if they are no seconds, only their "
+            "order counts"
+        ]
+    if last > time.time() + 86_400:
+        return [f"timestamps go up to {datetime.fromtimestamp(last, UTC).date()}, which lies in the future"]
+    return []
+
+
+def _in_format(texts: pl.Series, time_format: str, problems: Problems) -> tuple[pl.Series, list[str]]:
+    empty = is_empty(texts)
+    note_problem(problems, empty, lambda row: "timestamp is empty")
+    try:
+        seconds = formatted_dates(texts, time_format)
+    except ValueError as error:
+        raise UsageError(
+            f"`time_format` {time_format!r} is no format of times ({error})",
+            "31/12/2024 18:30 is %d/%m/%Y %H:%M",
+        ) from None
+    note_problem(
+        problems,
+        seconds.is_null() & ~empty,
+        lambda row: f"timestamp {shorten(texts[row])} is not written as {time_format}",
+    )
+    return seconds, [f"timestamps were read as {time_format}, UTC where they name no zone"]
 
 
 def _from_datetimes(series: pl.Series) -> tuple[pl.Series, list[str]]:
@@ -50,11 +103,26 @@ def _from_datetimes(series: pl.Series) -> tuple[pl.Series, list[str]]:
 
 
 def _from_text(
-    series: pl.Series, numbers: pl.Series, empty: pl.Series, problems: list[BadRowError]
+    series: pl.Series, numbers: pl.Series, empty: pl.Series, problems: Problems
 ) -> tuple[pl.Series, list[str]]:
     """Seconds from text that is not all numbers: ISO 8601, or wrong."""
     moments, has_fractions = _parse_iso(series.str.strip_chars())
     is_number, is_iso = numbers.is_not_null(), moments.is_not_null()
+    local = local_dates(series) if int((is_number | is_iso).sum()) * 2 < len(series) else None
+    if local is not None and local.order is None:
+        note_problem(
+            problems,
+            ~empty,
+            lambda row: f"timestamp {shorten(series[row])} may begin with the day or with the month",
+        )
+        return local.seconds, []
+    if local is not None:
+        note_problem(
+            problems,
+            local.seconds.is_null() & ~empty,
+            lambda row: f"timestamp {shorten(series[row])} is no date written {local.order}, as most are",
+        )
+        return local.seconds, [f"timestamps were read as {local.order}, UTC"]
     note_problem(problems, ~(is_number | is_iso | empty), lambda row: _unreadable(series[row]))
     if is_number.sum() > is_iso.sum():
         note_problem(
@@ -72,9 +140,7 @@ def _from_text(
     return moments, [*notes, _FLOORED] if has_fractions else notes
 
 
-def _from_numbers(
-    series: pl.Series, numbers: pl.Series, problems: list[BadRowError]
-) -> tuple[pl.Series, list[str]]:
+def _from_numbers(series: pl.Series, numbers: pl.Series, problems: Problems) -> tuple[pl.Series, list[str]]:
     notes = []
     whole = numbers
     if numbers.dtype.is_float():
@@ -89,6 +155,9 @@ def _from_numbers(
         if days.null_count() * 2 < len(days):
             note_problem(problems, days.is_null() & whole.is_not_null(), lambda row: _no_time(series[row]))
             return days.cast(pl.Int64) * 86_400, ["timestamps were read as days written yyyymmdd, UTC"]
+    if whole.is_between(1970, 2100).all() and whole.null_count() < len(whole):
+        days = (whole.cast(pl.String) + "0101").str.to_date("%Y%m%d", strict=False)
+        return days.cast(pl.Int64) * 86_400, [*notes, "timestamps were read as years, each as its 1 January"]
     unit = (whole > _BOUNDS[0]).cast(pl.Int8)
     for bound in _BOUNDS[1:]:
         unit = unit + (whole > bound).cast(pl.Int8)

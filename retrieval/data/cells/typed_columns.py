@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from retrieval.data.reading.bad_cells import (
-    BadRowError,
+from retrieval.data.cells.bad_cells import (
+    Problems,
     has_decimal_comma,
     has_truth_values,
     is_empty,
     note_problem,
     shown,
     to_numbers,
+    truth_values,
+    with_decimal_comma,
 )
+from retrieval.data.cells.missing import missing
+from retrieval.data.cells.timestamps import to_seconds
 from retrieval.data.reading.columns import ITEM, RATING, TIMESTAMP, USER
 from retrieval.data.reading.delimiters import shorten
-from retrieval.data.reading.timestamps import to_seconds
 from retrieval.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,16 +36,21 @@ _EXPECTED = {
 _WHOLE_NUMBER = r"^-?\d+\.0+$"
 
 
-def typed_frame(picked: dict[str, pl.Series], source: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
+def typed_frame(
+    picked: dict[str, pl.Series], source: str, problems: Problems, time_format: str | None = None
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Convert columns to the types of `Interactions`, with notes on how they were interpreted.
 
+    Rows that do not convert are added to `problems`; their cells are undefined.
+
+    Args:
+        time_format: how the timestamps are written, as for `datetime.strptime`; None: it is found out.
+
     Raises:
-        BadRowError: at the first row that does not convert.
         DataError: if there is no row, or a column is of a type that can never convert.
     """
     if not len(picked[USER]):
         raise DataError(f"{source}: 0 interactions", "give a table with rows")
-    problems: list[BadRowError] = []
     notes: list[str] = []
     columns = []
     for column, series in picked.items():
@@ -57,11 +65,9 @@ def typed_frame(picked: dict[str, pl.Series], source: str) -> tuple[pl.DataFrame
         elif column == RATING:
             typed, found = _ratings(series, problems)
         else:
-            typed, found = to_seconds(series, problems)
+            typed, found = to_seconds(series, problems, time_format)
         columns.append(typed.alias(column))
         notes += found
-    if problems:
-        raise min(problems, key=lambda problem: problem.row)
     return pl.DataFrame(columns), tuple(notes)
 
 
@@ -77,7 +83,7 @@ def canonical_ids(ids: pl.Series) -> pl.Series:
     return numbers
 
 
-def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple[pl.Series, list[str]]:
+def to_ids(series: pl.Series, column: str, problems: Problems) -> tuple[pl.Series, list[str]]:
     """Ids as Int64 if each is a canonical 64-bit integer, else as String; and notes on surprising ids.
 
     Integers, whole floats and decimals, text, categories and bytes in UTF-8 can be ids. The first empty cell
@@ -105,6 +111,11 @@ def to_ids(series: pl.Series, column: str, problems: list[BadRowError]) -> tuple
     zeros = texts.str.contains("\0", literal=True)
     note_problem(problems, zeros, lambda row: f"{column} {shorten(texts[row])} holds a zero character")
     ids = canonical_ids(texts)
+    if ids.dtype == pl.String:
+        nothing = missing(texts) & (texts != "")
+        note_problem(
+            problems, nothing, lambda row: f"{column} {shown(texts[row])} stands for a missing value"
+        )
     return ids, _id_notes(ids, column) if ids.dtype == pl.String and not ids.null_count() else []
 
 
@@ -168,20 +179,20 @@ def _id_notes(ids: pl.Series, column: str) -> list[str]:
     return []
 
 
-def _ratings(series: pl.Series, problems: list[BadRowError]) -> tuple[pl.Series, list[str]]:
-    notes = []
+def _ratings(series: pl.Series, problems: Problems) -> tuple[pl.Series, list[str]]:
+    notes, form = [], "a number"
     numbers = to_numbers(series)
     if numbers.null_count() and has_decimal_comma(series):
-        numbers = to_numbers(series.str.replace(",", ".", literal=True))
+        numbers, form = with_decimal_comma(series), "a number with a decimal comma, as most are"
         notes.append("ratings were read with a decimal comma")
     elif numbers.null_count() and has_truth_values(series):
-        numbers = (series.str.to_lowercase() == "true").cast(pl.Int64)
+        numbers, form = truth_values(series), "true or false, as most are"
         notes.append("ratings were read as true = 1, false = 0")
     if numbers.null_count():
         empty = is_empty(series)
         note_problem(problems, empty, lambda row: f"{RATING} is empty")
         wrong = numbers.is_null() & ~empty
-        note_problem(problems, wrong, lambda row: f"{RATING} {shorten(series[row])} is not a number")
+        note_problem(problems, wrong, lambda row: f"{RATING} {shorten(series[row])} is not {form}")
     ratings = numbers.cast(pl.Float32, strict=False)
     note_problem(
         problems, ~ratings.is_finite(), lambda row: f"{RATING} {shown(series[row])} is not a finite number"
