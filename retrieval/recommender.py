@@ -61,11 +61,11 @@ class Recommender:
             interactions: columns user, item, rating and timestamp (or the usual variants of the names).
             items: titles and categories: columns item, title and perhaps genres, year and others.
             users: features of users: columns user and perhaps gender, age, occupation and others.
-            columns: the names of the columns of `interactions`, where they are unusual.
+            columns: the names of the columns, where they are unusual.
 
         Raises:
             DataError: if a table cannot be read, split or trained on.
-            UsageError: if `settings` are no `BuildSettings`, or `columns` are given beside `Interactions`.
+            UsageError: if `settings` are no `BuildSettings`, or `columns` no `ColumnNames`.
         """
         from retrieval.data.interactions import Interactions
         from retrieval.data.items import ItemTable
@@ -78,14 +78,10 @@ class Recommender:
         _check_type("columns", columns, ColumnNames)
         if not isinstance(interactions, Interactions):
             interactions = Interactions.from_frame(interactions, columns=columns)
-        elif columns is not None:
-            raise UsageError(
-                "columns are given, but Interactions have theirs already", "give a frame, or no columns"
-            )
         if items is not None and not isinstance(items, ItemTable):
-            items = ItemTable.from_frame(items)
+            items = ItemTable.from_frame(items, columns)
         if users is not None and not isinstance(users, UserTable):
-            users = UserTable.from_frame(users)
+            users = UserTable.from_frame(users, columns)
         built = build(
             interactions,
             items=items,

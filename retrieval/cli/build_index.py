@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -187,11 +188,14 @@ def _read_own(ratings: Path, options: BuildOptions, progress: "Progress") -> "Da
         item=options.item_column,
         rating=options.rating_column,
         timestamp=options.time_column,
+        title=options.title_column,
     )
     items, users = options.items, options.users
+    titles = partial(read_items, columns=columns)
+    features = partial(read_users, columns=columns)
     return Dataset(
         ratings.name,
         read_interactions(ratings, columns, skip_bad=options.skip_bad, time_format=options.time_format),
-        read_items(items) if items else beside(find_items_beside(ratings), read_items, "titles"),
-        read_users(users) if users else beside(find_users_beside(ratings), read_users, "users' features"),
+        titles(items) if items else beside(find_items_beside(ratings), titles, "titles"),
+        features(users) if users else beside(find_users_beside(ratings), features, "users' features"),
     )

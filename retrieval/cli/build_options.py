@@ -74,6 +74,7 @@ class BuildOptions:
     user_column: str | None
     item_column: str | None
     rating_column: str | None
+    title_column: str | None
     time_column: str | None
     time_format: str | None
     skip_bad: int
@@ -125,6 +126,7 @@ class BuildOptions:
             "--user-column": self.user_column,
             "--item-column": self.item_column,
             "--rating-column": self.rating_column,
+            "--title-column": self.title_column,
             "--time-column": self.time_column,
             "--time-format": self.time_format,
             "--skip-bad": self.skip_bad,
@@ -219,9 +221,14 @@ FLAGS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     ),
     click.option("--items", type=PATH, help="Titles, genres and the like, where not beside --ratings."),
     click.option("--users", type=PATH, help="Gender, age and the like, where not beside --ratings."),
-    click.option("--user-column", metavar="NAME", help="Column of --ratings, where its name is not known."),
-    click.option("--item-column", metavar="NAME", help="Likewise."),
+    click.option(
+        "--user-column", metavar="NAME", help="Column of --ratings and --users, where its name is not known."
+    ),
+    click.option("--item-column", metavar="NAME", help="Likewise, of --ratings and --items."),
     click.option("--rating-column", metavar="NAME", help="Likewise; without one every row is a positive."),
+    click.option(
+        "--title-column", metavar="NAME", help="Likewise, of --items; without one there are no titles."
+    ),
     click.option("--time-column", metavar="NAME", help="Likewise; without one give --split random."),
     click.option(
         "--time-format",

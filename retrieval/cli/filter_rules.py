@@ -31,6 +31,8 @@ def _rule(flag: str, text: str, attributes: ItemAttributes) -> Rule:
         ids = [part.strip() for part in text.split(",") if part.strip()]
         if not ids:
             raise UsageError(f"{flag} {text!r} says nothing; {_FORMS}")
+        if len(ids) == 1 and attributes.has(ids[0]):
+            raise UsageError(f"{flag} {text} names a column and no value of it; as in {flag} {text}=VALUE")
         return ids
     parted = attributes.column(name).parted(values)
     if not parted:

@@ -37,6 +37,7 @@ FLAGS = {
     "time_format": "--time-format",
     "columns.user": "--user-column",
     "columns.item": "--item-column",
+    "columns.title": "--title-column",
     "columns.rating": "--rating-column",
     "columns.timestamp": "--time-column",
     "artifacts": "--artifacts",

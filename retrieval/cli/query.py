@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 @click.command(context_settings=SHARED)
 @click.option("--user", metavar="ID", help="A user the bundle knows.")
-@click.option("--history", metavar="ITEM,ITEM", help="Someone new, by items they liked.")
+@click.option(
+    "--history",
+    metavar="ITEM,ITEM",
+    help="Someone new, by items they liked; @FILE has an item a line.",
+)
 @k_option
 @click.option("--exact", is_flag=True, help="Search all items instead of asking the approximate index.")
 @click.option("--no-rerank", is_flag=True, help="Leave the candidates in retrieval order.")
@@ -86,13 +90,24 @@ def query(
             [user], k, exact=exact, rerank=rerank, fallback=fallback, only=wanted, exclude=unwanted
         )[0]
     else:
-        items = [item.strip() for item in (history or "").split(",") if item.strip()]
-        if not items:
-            raise UsageError("--history names no item; name at least one, as in --history 50,181")
+        items = _history(history or "")
         answer = recommender.recommend_for_history(
             items, k, exact=exact, rerank=rerank, fallback=fallback, only=wanted, exclude=unwanted
         )
     click.echo(json.dumps(answer.to_json()) if as_json else _text(answer))
+
+
+def _history(text: str) -> list[str]:
+    """The items of --history: between commas, or in a file, where ids may hold commas."""
+    from retrieval.cli.filter_rules import read_ids
+
+    if text.startswith("@") and text[1:]:
+        items = read_ids(Path(text[1:]))
+    else:
+        items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise UsageError("--history names no item; name at least one, as in --history 50,181 or @FILE")
+    return items
 
 
 def _text(answer: "Recommendations") -> str:

@@ -18,7 +18,7 @@ from retrieval.data.downloads.named_sets import (
     sample_folder,
     sources,
 )
-from retrieval.data.ids import IdMap
+from retrieval.data.ids import IdMap, other_spelling
 from retrieval.data.interactions import Interactions, read_interactions
 from retrieval.data.items import ItemTable, find_items_beside, read_items
 from retrieval.data.reading.columns import ITEM, RATING, USER
@@ -41,16 +41,21 @@ class Dataset:
         if self.items is not None:
             ids = self.interactions.frame["item"].unique().to_numpy()
             titled = sum(title is not None for title in self.items.titles_for(ids))
-            if titled < len(ids) / 2:
-                notes.append(f"only {titled:,} of {len(ids):,} items have a title; are the ids the same?")
+            notes += self.items.notes
+            known = IdMap.from_values(ids).rows(self.items.ids.to_list())
+            described = len(set(known[known >= 0].tolist()))
+            if described < len(ids) / 2:
+                told = other_spelling(ids, self.items.ids.to_numpy())
+                notes.append(f"only {described:,} of {len(ids):,} items are in the table of items{told}")
+            elif titled < len(ids) / 2 and titled:
+                notes.append(f"only {titled:,} of {len(ids):,} items have a title")
         if self.users is not None:
             ids = self.interactions.frame[USER].unique().to_numpy()
             known = IdMap.from_values(ids).rows(self.users.ids.to_list())
             described = len(set(known[known >= 0].tolist()))
             if described < len(ids) / 2:
-                notes.append(
-                    f"only {described:,} of {len(ids):,} users are in the users' table; are the ids the same?"
-                )
+                told = other_spelling(ids, self.users.ids.to_numpy())
+                notes.append(f"only {described:,} of {len(ids):,} users are in the table of users{told}")
         return notes
 
 

@@ -143,3 +143,36 @@ def shown(value: Id) -> str:
     """An id for a message, in quotes where it would not stand out."""
     text = str(value)
     return text if text and text.replace("-", "").isalnum() else repr(text)
+
+
+def other_spelling(ids: NDArray[Any], others: NDArray[Any]) -> str:
+    """For a note on two tables whose ids hardly match: an example of either, and what would make them match.
+
+    >>> other_spelling(np.array([444778, 7]), np.array(["0444778", "0007", "x"]))
+    "; ids are like 444778 here and '0444778' there; without leading zeros and spaces 2 would match"
+    """
+    if not len(ids) or not len(others):
+        return ""
+    own, theirs = ({_plain(each): each for each in side.tolist()} for side in (ids, others))
+    both = own.keys() & theirs.keys()
+    spelled = sorted(each for each in both if str(own[each]) != str(theirs[each]))
+    here = own[spelled[0]] if spelled else next((own[each] for each in own if each not in both), None)
+    there = (
+        theirs[spelled[0]] if spelled else next((theirs[each] for each in theirs if each not in both), None)
+    )
+    if here is None or there is None:
+        return ""
+    told = f"; ids are like {_quoted(here)} here and {_quoted(there)} there"
+    if not spelled:
+        return told
+    return f"{told}; without leading zeros and spaces {len(both):,} would match"
+
+
+def _plain(value: Id) -> str:
+    """An id without what tables write differently: spaces around it, leading zeros, ".0" at the end."""
+    text = str(value).strip()
+    return (text.removesuffix(".0").lstrip("0") or "0") if text.replace(".", "", 1).isdigit() else text
+
+
+def _quoted(value: Id) -> str:
+    return repr(value) if isinstance(value, str) else str(value)

@@ -15,8 +15,15 @@ from retrieval.data.cells.bad_cells import MEND, BadRowError
 from retrieval.data.cells.typed_columns import column_names, frame_cells
 from retrieval.data.ids import Id, IdMap
 from retrieval.data.reading.categories import check_categories, read_with
-from retrieval.data.reading.columns import ITEM
-from retrieval.data.reading.item_columns import GENRES, TITLE, item_columns, item_frame, items_layout
+from retrieval.data.reading.columns import ITEM, ColumnNames
+from retrieval.data.reading.item_columns import (
+    GENRES,
+    TITLE,
+    item_columns,
+    item_frame,
+    item_notes,
+    items_layout,
+)
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.sibling_files import find_beside
 from retrieval.data.reading.text_tables import TextTable
@@ -60,6 +67,8 @@ class ItemTable:
             title (String, "" where unknown), genres (List[String]); in the order of the source.
         categories: year and every further categorical column of the source, each List[String] with the
             values of every row; as many rows as `frame`, or no column at all.
+        genre_name: what the source calls its genres: genre, category or class.
+        notes: how the reader interpreted the source, one sentence each.
 
     Raises:
         ValueError: if the frame has other columns or types, or an item twice.
@@ -67,6 +76,8 @@ class ItemTable:
 
     frame: pl.DataFrame
     categories: pl.DataFrame = field(default_factory=pl.DataFrame)
+    genre_name: str = "genre"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expected = [pl.String, pl.List(pl.String)]
@@ -86,14 +97,19 @@ class ItemTable:
         return self.frame[ITEM]
 
     def category_columns(self) -> dict[str, pl.Series]:
-        """Genres (as "genre") and `categories`: the values of each row, in the order of `ids`."""
-        return {"genre": self.frame[GENRES]} | self.categories.to_dict()
+        """Genres (as `genre_name`) and `categories`: the values of each row, in the order of `ids`."""
+        return {self.genre_name: self.frame[GENRES]} | self.categories.to_dict()
 
     @classmethod
-    def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "ItemTable":
-        """Convert a polars or pandas frame with an item and a title column, under their usual names.
+    def from_frame(
+        cls, frame: "pl.DataFrame | pd.DataFrame", columns: ColumnNames | None = None
+    ) -> "ItemTable":
+        """Convert a polars or pandas frame with an item column and perhaps one of titles.
 
-        Genres and further categories are lists, or text with "|" between the values.
+        Genres and further categories are lists, or text whose separator the whole column tells.
+
+        Args:
+            columns: names of the columns of items and titles, where they are unusual.
 
         Raises:
             DataError: if a column is missing, an item is empty, or there is no row.
@@ -101,12 +117,15 @@ class ItemTable:
         >>> ItemTable.from_frame(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).titles_for([1])
         ['Heat (1995)']
         """
-        columns = item_columns(column_names(frame), "DataFrame")
+        names = column_names(frame)
+        known = item_columns(names, "DataFrame", columns=columns)
+        cells = frame_cells(frame)
         try:
-            found, categories = item_frame(frame_cells(frame), columns)
+            found, categories = item_frame(cells, known)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
-        return cls(_not_empty(found, "DataFrame"), categories)
+        notes = item_notes(names, known, cells)
+        return cls(_not_empty(found, "DataFrame"), categories, known.genre_name, notes)
 
     @cached_property
     def _ids(self) -> IdMap:
@@ -136,7 +155,9 @@ class ItemTable:
         return rows
 
 
-def read_items(path: Path, known_columns: Collection[str] = ()) -> ItemTable:
+def read_items(
+    path: Path, known_columns: Collection[str] = (), columns: ColumnNames | None = None
+) -> ItemTable:
     """Read ``movies.dat``, ``u.item``, ``movies.csv``, RecBole's ``.item``, Parquet or an Excel workbook.
 
     The content tells the format. A ``u.genre`` beside ``u.item`` names its genres; without one they are those
@@ -145,28 +166,38 @@ def read_items(path: Path, known_columns: Collection[str] = ()) -> ItemTable:
 
     Args:
         known_columns: categories of the model's features; columns of these names are always kept.
+        columns: names of the columns of items and titles, where they are unusual.
 
     Raises:
         DataError: naming the file, and the line and its text where one is wrong.
         EnvironmentProblem: if it is a workbook and the optional package for workbooks is missing.
     """
-    table = open_table(Path(path), ITEMS_FILES, "items", items_layout)
+    table = open_table(
+        Path(path), ITEMS_FILES, "items", lambda lines, label: items_layout(lines, label, columns)
+    )
     layout = table.layout if isinstance(table, TextTable) else None
     has_flags = layout is not None and not layout.header and layout.separator == "|"
-    columns = item_columns(table.names, table.label, has_flags, layout.types if layout else ())
-    rows, others = read_with(table, columns.positions, columns.others)
-    # RecBole puts spaces between the tokens of a token_seq; every other format puts "|" between genres.
-    separator = " " if layout is not None and layout.header and not layout.quoted else "|"
+    known = item_columns(table.names, table.label, has_flags, layout.types if layout else (), columns)
+    if known.genre_name not in known_columns and "genre" in known_columns:
+        known = replace(known, genre_name="genre")  # a bundle of before, which called every such column so
+    rows, others = read_with(table, known.positions, known.others)
+    # RecBole puts spaces between the tokens of a token_seq; elsewhere the column tells.
+    separator = " " if layout is not None and layout.types else None
+
+    def cells(position: int) -> pl.Series:
+        return rows.frame[str(position)]
+
     names = _genre_names(Path(table.label)) if has_flags else ()
     try:
         others = tuple(replace(each, is_known=each.name in known_columns) for each in others)
-        columns = replace(columns, others=others)
-        found, categories = item_frame(lambda position: rows.frame[str(position)], columns, names, separator)
+        known = replace(known, others=others)
+        found, categories = item_frame(cells, known, names, separator)
     except BadRowError as bad:
         raise DataError(f"{rows.where(bad.row)}: {bad}", MEND) from None
     if rows.problem is not None:
         raise rows.problem
-    return ItemTable(_not_empty(found, table.label), categories)
+    told = item_notes(table.names, known, cells) if layout is None or layout.header else ()
+    return ItemTable(_not_empty(found, table.label), categories, known.genre_name, told)
 
 
 def find_items_beside(ratings_path: Path) -> Path | None:

@@ -35,8 +35,8 @@ class SliceDates:
     def days(self) -> tuple[str, str, str, str]:
         """The same as days in UTC.
 
-        >>> SliceDates(874_724_710, 889_237_269, 891_000_000, 893_286_638).days()
-        ('1997-09-20', '1998-03-07', '1998-03-27', '1998-04-23')
+        >>> SliceDates(874_724_710, 887_000_000, 889_237_269, 893_286_638).days()
+        ('1997-09-20', '1998-02-09', '1998-03-07', '1998-04-22')
         """
         seconds = (self.train_first, self.train_last, self.test_first, self.test_last)
         first, last, test_first, test_last = (

@@ -9,7 +9,7 @@ import polars as pl
 from retrieval.data.cells.bad_cells import MEND, BadRowError
 from retrieval.data.cells.typed_columns import column_names, frame_cells
 from retrieval.data.reading.categories import check_categories, read_with
-from retrieval.data.reading.columns import USER
+from retrieval.data.reading.columns import USER, ColumnNames
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.sibling_files import find_beside
 from retrieval.data.reading.text_tables import TextTable
@@ -50,8 +50,10 @@ class UserTable:
         return self.frame.height
 
     @classmethod
-    def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "UserTable":
-        """Convert a polars or pandas frame with a user column under one of its usual names.
+    def from_frame(
+        cls, frame: "pl.DataFrame | pd.DataFrame", columns: ColumnNames | None = None
+    ) -> "UserTable":
+        """Convert a polars or pandas frame with a user column, under one of its usual names or the given one.
 
         Raises:
             DataError: if the column is missing, a user is empty, or there is no row.
@@ -59,9 +61,9 @@ class UserTable:
         >>> UserTable.from_frame(pl.DataFrame({"userId": [7], "Gender": ["F"]})).categories.to_dicts()
         [{'gender': ['F']}]
         """
-        columns = user_columns(column_names(frame), "DataFrame")
+        known = user_columns(column_names(frame), "DataFrame", (), columns)
         try:
-            found, categories = user_frame(frame_cells(frame), columns)
+            found, categories = user_frame(frame_cells(frame), known)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
         return cls(_not_empty(found, "DataFrame"), categories)
@@ -76,7 +78,7 @@ class UserTable:
         return self.categories.to_dict()
 
 
-def read_users(path: Path) -> UserTable:
+def read_users(path: Path, columns: ColumnNames | None = None) -> UserTable:
     """Read ``u.user``, ``users.dat``, ``users.csv``, RecBole's ``.user``, Parquet or an Excel workbook.
 
     The content tells the format. Columns whose values repeat are kept as categories; zip codes, addresses
@@ -86,13 +88,15 @@ def read_users(path: Path) -> UserTable:
         DataError: naming the file, and the line and its text where one is wrong.
         EnvironmentProblem: if it is a workbook and the optional package for workbooks is missing.
     """
-    table = open_table(Path(path), USERS_FILES, "users", users_layout)
+    table = open_table(
+        Path(path), USERS_FILES, "users", lambda lines, label: users_layout(lines, label, columns)
+    )
     types = table.layout.types if isinstance(table, TextTable) else ()
-    columns = user_columns(table.names, table.label, types)
-    rows, others = read_with(table, [columns.user], columns.others)
+    known = user_columns(table.names, table.label, types, columns)
+    rows, others = read_with(table, [known.user], known.others)
     try:
         found, categories = user_frame(
-            lambda position: rows.frame[str(position)], replace(columns, others=others)
+            lambda position: rows.frame[str(position)], replace(known, others=others)
         )
     except BadRowError as bad:
         raise DataError(f"{rows.where(bad.row)}: {bad}", MEND) from None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from retrieval.data.items import ItemTable
 
 DECADE = "decade"
+_SINGULAR = {"genres": "genre", "categories": "category"}
 _LISTED = 12  # columns and values that a message names
 
 
@@ -119,13 +120,22 @@ class ItemAttributes:
                 columns[name] = ItemColumn(values, lists)
         return cls(columns)
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+        return self._found(name) is not None
+
+    def _found(self, name: str) -> ItemColumn | None:
+        """A column by its name, in any case, or in the plural: the table may have called it genres."""
+        folded = _folded(name)
+        return self.columns.get(folded) or self.columns.get(_SINGULAR.get(folded, folded))
+
     def column(self, name: str) -> ItemColumn:
-        """A column by its name, in any case.
+        """A column by its name, in any case; "genres" and "categories" are genre and category.
 
         Raises:
             UsageError: if there is no such column; the message names those there are.
         """
-        column = self.columns.get(_folded(name))
+        column = self._found(name)
         if column is not None:
             return column
         if not self.columns:

@@ -253,6 +253,17 @@ def test_query_json_is_one_document_with_the_keys_of_the_design(query: Callable[
         assert all(isinstance(item[key], types.get(key, float)) for key in keys)
 
 
+def test_a_history_may_stand_in_a_file(query: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "liked.txt").write_text("1\n2\n\n")
+    assert (
+        query("--history", f"@{tmp_path / 'liked.txt'}", "--json").out
+        == query("--history", "1,2", "--json").out
+    )
+    (tmp_path / "none.txt").write_text("\n")
+    assert "--history names no item" in query("--history", f"@{tmp_path / 'none.txt'}").refusal(2)
+    assert "cannot be read" in query("--history", f"@{tmp_path / 'missing.txt'}").refusal(3)
+
+
 def test_query_answers_a_history_and_says_what_it_left_out(query: Callable[..., Ran]) -> None:
     ran = query("--history", "1, 2,777,", "--k", "5")
     assert (ran.code, ran.err) == (0, "")

@@ -520,15 +520,24 @@ def test_titles_that_fit_hardly_any_item_are_noted() -> None:
     )
     titles = ItemTable.from_frame(pl.DataFrame({"item": ["a", "10"], "title": ["A", "Ten"]}))
     notes = Dataset("x", interactions, titles).notes()
-    assert notes == ["only 1 of 3 items have a title; are the ids the same?"]
+    assert notes == ["only 1 of 3 items are in the table of items; ids are like 11 here and 'a' there"]
     titles = ItemTable.from_frame(pl.DataFrame({"item": [10, 11], "title": ["Ten", "Eleven"]}))
     assert Dataset("x", interactions, titles).notes() == []
+
+
+def test_ids_that_are_written_differently_are_shown_side_by_side() -> None:
+    interactions = Interactions.from_frame(pl.DataFrame({"user": [1, 1, 2], "item": [444778, 11, 7]}))
+    titles = ItemTable.from_frame(pl.DataFrame({"item": ["0444778", "0011", "x"], "title": ["A", "B", "C"]}))
+    assert Dataset("x", interactions, titles).notes()[-1] == (
+        "only 0 of 3 items are in the table of items; ids are like 11 here and '0011' there; without leading "
+        "zeros and spaces 2 would match"
+    )
 
 
 def test_users_who_are_hardly_any_of_the_interactions_are_noted() -> None:
     interactions = Interactions.from_frame(pl.DataFrame({"user": [1, 2, 3], "item": [1, 1, 2]}))
     strangers = UserTable.from_frame(pl.DataFrame({"user": ["1", "x", "y"], "gender": ["F", "M", "M"]}))
-    note = "only 1 of 3 users are in the users' table; are the ids the same?"
+    note = "only 1 of 3 users are in the table of users; ids are like 2 here and 'x' there"
     assert note in Dataset("x", interactions, None, strangers).notes()
     known = UserTable.from_frame(pl.DataFrame({"user": [1, 2], "gender": ["F", "M"]}))
     assert Dataset("x", interactions, None, known).notes() == list(interactions.notes)

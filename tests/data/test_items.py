@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from retrieval.data.items import ItemTable, find_items_beside, read_items
+from retrieval.data.reading.columns import ColumnNames
 from retrieval.errors import DataError
 from tests.support.archives import zipped
 
@@ -121,7 +122,6 @@ def test_the_first_of_two_lines_for_an_item_counts(tmp_path: Path) -> None:
         ("item,title\n1,A\n,B\n3\n", r"movies.dat:3: item is empty"),
         ("hello\n", "not an items file: begins with 'hello'"),
         ('{"item": 1}\n', "not a table of items: this looks like JSON"),
-        ("item_id:token\tx:token\n1\t2\n", "no title column: found item_id, x"),
         (b"1::A\x81::Drama\n", "byte 0x81 at byte offset 4 is not UTF-8, nor is the file latin-1"),
     ],
 )
@@ -188,7 +188,6 @@ def test_a_frame_of_items_is_taken_as_people_have_it(make: Callable[..., Any]) -
     ("columns", "message"),
     [
         ({"title": ["Heat"]}, "DataFrame: no item column: found title"),
-        ({"item": [1]}, "DataFrame: no title column: found item"),
         ({"item": [], "title": []}, "DataFrame: 0 items"),
     ],
 )
@@ -255,3 +254,59 @@ def test_a_frame_brings_its_categories_and_years(make: Callable[..., Any]) -> No
         {"kind": ["x", "y"], "adult": ["true"], "year": ["1995"]},
         {"kind": [], "adult": ["false"], "year": ["1979"]},
     ]
+
+
+def test_a_column_keeps_the_name_its_table_gives_it(tmp_path: Path) -> None:
+    for name, called in (
+        ("category", "category"),
+        ("Categories", "category"),
+        ("genres", "genre"),
+        ("class", "class"),
+    ):
+        path = tmp_path / "items.csv"
+        path.write_text(f"item,title,{name}\n1,A,Shoes\n2,B,Hats\n")
+        table = read_items(path)
+        assert list(table.category_columns()) == [called]
+        assert table.category_columns()[called].to_list() == [["Shoes"], ["Hats"]]
+        # A bundle of before calls it genre, and new items of it must be understood.
+        assert list(read_items(path, known_columns=["genre"]).category_columns()) == ["genre"]
+
+
+def test_a_table_without_titles_is_one_of_items_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("item,colour\n1,red\n2,blue\n3,red\n")
+    table = read_items(path)
+    assert table.titles_for([1, 2]) == [None, None]
+    assert table.category_columns()["colour"].to_list() == [["red"], ["blue"], ["red"]]
+    assert table.notes == ("the table of items has no column of titles; `columns.title` names one",)
+
+
+def test_unusual_names_reach_the_table_of_items(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("nr;what;title\n1;Heat;x\n2;Alien;y\n")
+    with pytest.raises(DataError, match=r"expected .* a header with an item column .*`columns\.item`"):
+        read_items(path)
+    columns = ColumnNames(item="nr", title="What")
+    assert read_items(path, columns=columns).titles_for([1, 2]) == ["Heat", "Alien"]
+    frame = pl.DataFrame({"nr": [1], "what": ["Heat"]})
+    assert ItemTable.from_frame(frame, columns).titles_for([1]) == ["Heat"]
+    # A table that has the usual name instead is read by that.
+    assert ItemTable.from_frame(frame.rename({"nr": "item"}), columns).titles_for([1]) == ["Heat"]
+    with pytest.raises(DataError, match=r"no column 'name' for `columns\.title`: found nr, what"):
+        ItemTable.from_frame(frame, ColumnNames(item="nr", title="name"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "how"),
+    [
+        (["Drama, Romance", "Drama", "School", "Comedy, Drama"], "separated by ','"),
+        (["Drama;Romance", "Drama", "School", "Comedy;Drama"], "separated by ';'"),
+        (["['Drama', 'Romance']", "['Drama']", "['School']", "['Comedy', 'Drama']"], "written as a list"),
+        (['["Drama", "Romance"]', '["Drama"]', '["School"]', '["Comedy", "Drama"]'], "written as a list"),
+    ],
+)
+def test_the_whole_column_tells_how_several_values_are_separated(cells: list[str], how: str) -> None:
+    table = ItemTable.from_frame(pl.DataFrame({"item": [1, 2, 3, 4], "title": [*"abcd"], "genre": cells}))
+    genres = [["Drama", "Romance"], ["Drama"], ["School"], ["Comedy", "Drama"]]
+    assert table.category_columns()["genre"].to_list() == genres
+    assert table.notes == (f"cells of genre hold several values, {how}",)

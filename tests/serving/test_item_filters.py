@@ -248,6 +248,8 @@ def test_a_history_and_the_popular_items_are_filtered_too(artifacts: Path) -> No
         ("genre=", 2, "'genre=' names no value of genre; expected COLUMN=VALUE"),
         ("", 2, "'' says nothing; expected COLUMN=VALUE"),
         (" , ", 2, "says nothing"),
+        ("genre", 2, "genre names a column and no value of it; as in --"),
+        ("Genres", 2, "names a column and no value of it"),
         ("@", 2, "@ names no file"),
         ("genre=Dramma", 5, "no item has genre=Dramma; there are Action, Comedy, Drama, Sci-Fi"),
         ("777,778", 5, "is known: 777, 778; the nearest ids are 118, 119, 120"),

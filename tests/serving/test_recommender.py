@@ -204,10 +204,6 @@ def test_a_list_inside_the_list_of_ids_is_refused(recommender: Recommender, nest
         ({"settings": {"seed": 1}}, "settings must be BuildSettings(name=value, ...), not {'seed': 1}"),
         ({"settings": TowerSettings()}, "settings must be BuildSettings("),
         ({"columns": {"user": "who"}}, "columns must be ColumnNames(name=value, ...), not {'user': 'who'}"),
-        (
-            {"columns": ColumnNames(user="who")},
-            "columns are given, but Interactions have theirs already; give a frame",
-        ),
     ],
 )
 def test_fit_refuses_what_is_of_another_type(sample_set: Dataset, given: Any, says: str) -> None:

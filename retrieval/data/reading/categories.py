@@ -13,6 +13,7 @@ import polars as pl
 from retrieval.data.cells.missing import is_missing
 from retrieval.data.reading.columns import plain_name
 from retrieval.data.reading.raw_table import Rows, Table
+from retrieval.data.reading.several_values import separator_of, split_cells
 from retrieval.errors import DataError
 
 # A column of more than JUDGED_FROM values is free text if a larger share than MOST_DISTINCT of them differ.
@@ -34,14 +35,14 @@ class Candidate:
     Attributes:
         name: in lower case, as in the names of features.
         position: in the table.
-        separator: between several values in one text.
+        separator: between several values in one text; None: told by the column, see `several_values`.
         is_known: whether the table of the build had it as a category; it is then kept without a check, since
             a table of a few new items says little about its columns.
     """
 
     name: str
     position: int
-    separator: str = "|"
+    separator: str | None = None
     is_known: bool = False
 
 
@@ -64,7 +65,7 @@ def candidates(
         name = original.strip().casefold().replace("=", "_")
         if position in taken or kind.startswith("float") or not name or name in found or name in reserved:
             continue
-        found[name] = Candidate(name, position, " " if kind == "token_seq" else "|")
+        found[name] = Candidate(name, position, " " if kind == "token_seq" else None)
     return tuple(found.values())
 
 
@@ -101,7 +102,7 @@ def read_with(
         return table.read(positions), ()
 
 
-def texts_of(series: pl.Series, separator: str = "|") -> pl.Series | None:
+def texts_of(series: pl.Series, separator: str | None = None) -> pl.Series | None:
     """Cells as lists of texts, whole numbers without ".0"; None for a type that cannot be a category.
 
     >>> texts_of(pl.Series(["a|b", None, "2.0"])).to_list()
@@ -112,12 +113,11 @@ def texts_of(series: pl.Series, separator: str = "|") -> pl.Series | None:
         if not _has_texts(dtype.inner):
             return None
         lists = series.cast(_TEXTS).fill_null([])
-    elif dtype == pl.String:
-        lists = series.fill_null("").str.split(separator)
     elif _has_texts(dtype):
-        lists = series.cast(pl.String).fill_null("").str.split(separator)
+        texts = series.cast(pl.String)
+        lists = split_cells(texts, separator or separator_of(texts))
     elif dtype.is_float() or dtype == pl.Null:
-        lists = series.cast(pl.String).fill_null("").str.split("|")
+        lists = split_cells(series.cast(pl.String), None)
     else:
         return None
     cell = pl.element().str.replace_all("\0", "", literal=True).str.strip_chars().str.replace(_WHOLE, "$1")

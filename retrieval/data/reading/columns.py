@@ -47,6 +47,8 @@ _SPELLINGS = {
 class ColumnNames:
     """The names of the four columns in the source; None: one of the usual names.
 
+    `user` and `item` name the columns of the tables of users and items too, and `title` that of the titles.
+
     A given name is searched as it is first, then without regard to case and punctuation.
 
     Raises:
@@ -60,6 +62,7 @@ class ColumnNames:
     item: str | None = None
     rating: str | None = None
     timestamp: str | None = None
+    title: str | None = None
 
     def __post_init__(self) -> None:
         owner: dict[str, str] = {}

@@ -39,10 +39,10 @@ def locate(path: Path, names: Sequence[str], what: str) -> Path:
         if not path.exists():
             raise DataError(
                 f"{path}: no such file or folder",
-                f"give a {what} file, or a folder with one of {_list(names)}",
+                f"give {_a(what)} file, or a folder with one of {_list(names)}",
             )
         if not path.is_dir():
-            raise DataError(f"{path}: neither a file nor a folder", f"give a {what} file")
+            raise DataError(f"{path}: neither a file nor a folder", f"give {_a(what)} file")
         return _in_folder(path, names, what)
     except OSError as error:
         raise _unreadable(str(path), error) from error
@@ -166,3 +166,7 @@ def _list(names: Sequence[str]) -> str:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _LISTED
     return _list(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _a(what: str) -> str:
+    return f"{'an' if what.startswith('i') else 'a'} {what}"

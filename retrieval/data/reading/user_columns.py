@@ -8,7 +8,7 @@ import polars as pl
 from retrieval.data.cells.bad_cells import Problems
 from retrieval.data.cells.typed_columns import to_ids
 from retrieval.data.reading.categories import Candidate, candidates, category_frame, first_of_each
-from retrieval.data.reading.columns import USER, ColumnNames, plain_name
+from retrieval.data.reading.columns import NAMED_BY, USER, ColumnNames, plain_name
 from retrieval.data.reading.delimiters import TextLayout, header_layout, shorten
 from retrieval.errors import DataError
 
@@ -25,14 +25,14 @@ class UserColumns:
     others: tuple[Candidate, ...] = ()
 
 
-def users_layout(lines: Sequence[str], label: str) -> TextLayout:
+def users_layout(lines: Sequence[str], label: str, columns: ColumnNames | None = None) -> TextLayout:
     """The layout of a users file: ``users.dat``, ``u.user``, or one with a header.
 
     Raises:
         DataError: if it is none of these.
     """
-    line = lines[0]
-    layout = header_layout(line, lambda names: len(names) > 1 and _user(names) is not None)
+    line, columns = lines[0], columns or ColumnNames()
+    layout = header_layout(line, lambda names: len(names) > 1 and _user(names, columns) is not None)
     if layout is not None:
         return layout
     if line.count("::") == len(_USERS_DAT) - 1:
@@ -46,15 +46,22 @@ def users_layout(lines: Sequence[str], label: str) -> TextLayout:
     )
 
 
-def user_columns(names: Sequence[str], label: str, types: Sequence[str] = ()) -> UserColumns:
+def user_columns(
+    names: Sequence[str], label: str, types: Sequence[str] = (), columns: ColumnNames | None = None
+) -> UserColumns:
     """Find the columns among `names`; `types` are those of RecBole, one a name, or empty.
+
+    Args:
+        columns: names that the user gave; a table without the given column of users has a usual one.
 
     Raises:
         DataError: if there is no user column.
     """
-    user = _user(names)
+    user = _user(names, columns or ColumnNames())
     if user is None:
-        raise DataError(f"{label}: no {USER} column: found {', '.join(names)}")
+        raise DataError(
+            f"{label}: no {USER} column: found {', '.join(names)}", f"name it with {NAMED_BY[USER]}"
+        )
     return UserColumns(user, candidates(names, [user], types))
 
 
@@ -74,7 +81,8 @@ def user_frame(cells: Callable[[int], pl.Series], columns: UserColumns) -> tuple
     return frame, categories
 
 
-def _user(names: Sequence[str]) -> int | None:
-    found = ColumnNames().positions(names).get(USER)
+def _user(names: Sequence[str], columns: ColumnNames) -> int | None:
+    given = ColumnNames(user=columns.user).positions(names).get(USER)
+    found = ColumnNames().positions(names).get(USER) if given is None else given
     plain = [plain_name(name) for name in names]
     return plain.index("id") if found is None and "id" in plain else found

@@ -96,7 +96,7 @@ def test_candidates_are_the_other_columns_under_plain_names() -> None:
     found = candidates(["id", "Gender ", "gender", "a=b", "", "year"], [0], reserved=["year"])
     assert [(each.name, each.position) for each in found] == [("gender", 1), ("a_b", 3)]
     typed = candidates(["u", "x", "y", "z"], [0], ["token", "float", "token_seq", "token"])
-    assert [(each.name, each.separator) for each in typed] == [("y", " "), ("z", "|")]
+    assert [(each.name, each.separator) for each in typed] == [("y", " "), ("z", None)]
 
 
 def test_the_frame_has_the_categorical_ones_only() -> None:
