@@ -62,16 +62,20 @@ class Recommender:
             items: titles and categories: columns item, title and perhaps genres, year and others.
             users: features of users: columns user and perhaps gender, age, occupation and others.
             columns: the names of the columns of `interactions`, where they are unusual.
+            progress: receives the phases and the notes. Without one, each note is a warning of the class
+                `retrieval.errors.RetrievalNote`; ``report["notes"]`` has those on the tables in any case.
 
         Raises:
             DataError: if a table cannot be read, split or trained on.
             UsageError: if `settings` are no `BuildSettings`, or `columns` are given beside `Interactions`.
         """
+        from retrieval.data.datasets import Dataset
         from retrieval.data.interactions import Interactions
         from retrieval.data.items import ItemTable
         from retrieval.data.reading.columns import ColumnNames
         from retrieval.data.users import UserTable
         from retrieval.pipeline.build import build
+        from retrieval.progress import NotesAsWarnings
         from retrieval.settings import BuildSettings
 
         _check_type("settings", settings, BuildSettings)
@@ -91,8 +95,8 @@ class Recommender:
             items=items,
             users=users,
             settings=settings,
-            progress=progress,
-            notes=interactions.notes,
+            progress=progress or NotesAsWarnings(),
+            notes=Dataset(interactions.source, interactions, items, users).notes(),
         )
         return cls(built.served, built)
 

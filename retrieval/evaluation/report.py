@@ -238,6 +238,7 @@ class Report:
         groups: NDCG for warm users, for cold users by the length of their history, and for brand new users;
             groups without users are left out, and all of them under the notebook's protocol.
         tuning: result of the search over the towers' settings; None where there was none.
+        notes: what the user should know about the tables, a sentence each.
     """
 
     dataset: str
@@ -260,6 +261,7 @@ class Report:
     depth: DepthCurve | None = None
     groups: tuple[GroupReport, ...] = ()
     tuning: TuningResult | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def served(self) -> str:
@@ -299,6 +301,7 @@ class Report:
             "groups": [group.to_json(k) for group in self.groups],
             "tuning": self.tuning and self.tuning.to_json(),
             "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
+            "notes": list(self.notes),
         }
         return finite(document)
 

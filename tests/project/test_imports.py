@@ -236,8 +236,8 @@ FLOORS = (
     "serving",
     "data",
     "settings disk",
-    "setting_types",
-    "machine arrays errors progress json_document",
+    "setting_types progress",
+    "machine arrays errors json_document",
     "index",
 )
 # What is never loaded when a room or a module is, by whatever it imports.
