@@ -19,10 +19,8 @@ from retrieval.serving.rerank import in_retrieval_order
 from retrieval.serving.titled_lists import popular_list, titled_list
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
     from retrieval.bundles.bundle import Bundle, Verification
+    from retrieval.data.frames import Frame
     from retrieval.data.interactions import Interactions
     from retrieval.data.items import ItemTable
     from retrieval.data.reading.columns import ColumnNames
@@ -47,10 +45,10 @@ class Recommender:
     @classmethod
     def fit(
         cls,
-        interactions: "Interactions | pd.DataFrame | pl.DataFrame",
+        interactions: "Interactions | Frame",
         *,
-        items: "ItemTable | pd.DataFrame | pl.DataFrame | None" = None,
-        users: "UserTable | pd.DataFrame | pl.DataFrame | None" = None,
+        items: "ItemTable | Frame | None" = None,
+        users: "UserTable | Frame | None" = None,
         columns: "ColumnNames | None" = None,
         settings: "BuildSettings | None" = None,
         progress: "Progress | None" = None,
@@ -58,7 +56,9 @@ class Recommender:
         """Split, train, evaluate and refit, as `build-index` does; `report` then has the evaluation.
 
         Args:
-            interactions: columns user, item, rating and timestamp (or the usual variants of the names).
+            interactions: columns user, item, rating and timestamp (or the usual variants of the names): a
+                pandas or polars DataFrame, a LazyFrame, a pyarrow Table, a mapping of columns, a list of
+                dicts, or a list of tuples in that order, whose rating and timestamp may be missing.
             items: titles and categories: columns item, title and perhaps genres, year and others.
             users: features of users: columns user and perhaps gender, age, occupation and others.
             columns: the names of the columns of `interactions`, where they are unusual.

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from retrieval.data.frames import as_frame, column_names, frame_cells
 from retrieval.data.ids import Id, IdMap
 from retrieval.data.reading.bad_cells import MEND, BadRowError
 from retrieval.data.reading.categories import check_categories, read_with
@@ -19,11 +20,10 @@ from retrieval.data.reading.item_columns import GENRES, TITLE, item_columns, ite
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.sibling_files import find_beside
 from retrieval.data.reading.text_tables import TextTable
-from retrieval.data.reading.typed_columns import column_names, frame_cells
 from retrieval.errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from retrieval.data.frames import Frame
 
 ITEMS_FILES = ("movies.dat", "u.item", "movies.csv", "*.item", "movies.parquet")
 
@@ -90,9 +90,10 @@ class ItemTable:
         return {"genre": self.frame[GENRES]} | self.categories.to_dict()
 
     @classmethod
-    def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "ItemTable":
-        """Convert a polars or pandas frame with an item and a title column, under their usual names.
+    def from_frame(cls, frame: "Frame") -> "ItemTable":
+        """Convert a frame, or any other table that a Python program holds.
 
+        Item and title column have one of their usual names.
         Genres and further categories are lists, or text with "|" between the values.
 
         Raises:
@@ -101,9 +102,10 @@ class ItemTable:
         >>> ItemTable.from_frame(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).titles_for([1])
         ['Heat (1995)']
         """
-        columns = item_columns(column_names(frame), "DataFrame")
+        table = as_frame(frame)
+        columns = item_columns(column_names(table), "DataFrame")
         try:
-            found, categories = item_frame(frame_cells(frame), columns)
+            found, categories = item_frame(frame_cells(table), columns)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
         return cls(_not_empty(found, "DataFrame"), categories)

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from retrieval.data.frames import as_frame, column_names, frame_cells
 from retrieval.data.reading.bad_cells import MEND, BadRowError
 from retrieval.data.reading.categories import check_categories, read_with
 from retrieval.data.reading.columns import USER
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.sibling_files import find_beside
 from retrieval.data.reading.text_tables import TextTable
-from retrieval.data.reading.typed_columns import column_names, frame_cells
 from retrieval.data.reading.user_columns import user_columns, user_frame, users_layout
 from retrieval.errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from retrieval.data.frames import Frame
 
 USERS_FILES = ("users.dat", "u.user", "users.csv", "*.user", "users.parquet")
 
@@ -50,8 +50,10 @@ class UserTable:
         return self.frame.height
 
     @classmethod
-    def from_frame(cls, frame: "pl.DataFrame | pd.DataFrame") -> "UserTable":
-        """Convert a polars or pandas frame with a user column under one of its usual names.
+    def from_frame(cls, frame: "Frame") -> "UserTable":
+        """Convert a frame, or any other table that a Python program holds.
+
+        The user column has one of its usual names.
 
         Raises:
             DataError: if the column is missing, a user is empty, or there is no row.
@@ -59,9 +61,10 @@ class UserTable:
         >>> UserTable.from_frame(pl.DataFrame({"userId": [7], "Gender": ["F"]})).categories.to_dicts()
         [{'gender': ['F']}]
         """
-        columns = user_columns(column_names(frame), "DataFrame")
+        table = as_frame(frame)
+        columns = user_columns(column_names(table), "DataFrame")
         try:
-            found, categories = user_frame(frame_cells(frame), columns)
+            found, categories = user_frame(frame_cells(table), columns)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
         return cls(_not_empty(found, "DataFrame"), categories)
