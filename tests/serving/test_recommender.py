@@ -194,7 +194,10 @@ def test_a_list_inside_the_list_of_ids_is_refused(recommender: Recommender, nest
 
 # What `fit`, `load` and `save` refuse
 
-NO_TABLE = "expected a table (pandas or polars DataFrame, LazyFrame, Arrow table, mapping of columns, list of dicts),"
+NO_TABLE = (
+    "expected a table (pandas or polars DataFrame, LazyFrame, Arrow table, mapping of columns, list of "
+    "dicts),"
+)
 
 
 @pytest.mark.parametrize(
