@@ -1,5 +1,7 @@
 """Recommender: takes users or a history, returns titled lists. It works in ids; all below work in rows."""
 
+from __future__ import annotations  # help() then shows `Rules`, not what it stands for
+
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import count
 from os import PathLike
@@ -41,12 +43,17 @@ if TYPE_CHECKING:
 class Recommender:
     """Recommends items from a fitted system. Make one with `fit` or `load`.
 
+    `fit` trains on tables, `load` opens what `save` or `build-index` wrote. Then ask with `recommend` for
+    users of the table, with `recommend_for_history` and `recommend_for_histories` for people known only by
+    items they liked, and with `similar_items`. `report` says how good the lists are, `users` and `items`
+    which ids there are, `bundle` and `is_current` what is served.
+
     Args:
         system: the fitted system.
         origin: the source of `save` and `report`: the build, or the folder of the bundle.
     """
 
-    def __init__(self, system: FittedSystem, origin: "Build | Path | None" = None) -> None:
+    def __init__(self, system: FittedSystem, origin: Build | Path | None = None) -> None:
         self.system = system
         self._origin = origin
         self._bundle_folder = origin.absolute() if isinstance(origin, Path) else None
@@ -54,14 +61,14 @@ class Recommender:
     @classmethod
     def fit(
         cls,
-        interactions: "Interactions | Frame",
+        interactions: Interactions | Frame,
         *,
-        items: "ItemTable | Frame | None" = None,
-        users: "UserTable | Frame | None" = None,
-        columns: "ColumnNames | None" = None,
-        settings: "BuildSettings | None" = None,
-        progress: "Progress | None" = None,
-    ) -> "Recommender":
+        items: ItemTable | Frame | None = None,
+        users: UserTable | Frame | None = None,
+        columns: ColumnNames | None = None,
+        settings: BuildSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Recommender:
         """Split, train, evaluate and refit, as `build-index` does; `report` then has the evaluation.
 
         Args:
@@ -116,9 +123,9 @@ class Recommender:
         *,
         bundle: str | None = None,
         part: str = "served",
-        verify: "Verification" = "full",
+        verify: Verification = "full",
         memory_limit: int | None = None,
-    ) -> "Recommender":
+    ) -> Recommender:
         """Open the current bundle of an artifacts folder, or another one by its name.
 
         An opened bundle stays readable while others are published, rolled back to or pruned.
@@ -151,7 +158,7 @@ class Recommender:
         if bundle is not None and not isinstance(bundle, str):
             raise UsageError(f"`bundle` must be the name of a bundle, not {bundle!r}")
 
-        def read(opened: "Bundle") -> "Recommender":
+        def read(opened: Bundle) -> Recommender:
             return cls(read_system(opened, part, memory_limit), opened.folder)
 
         return read_bundle(_folder(artifacts), read, verify, bundle)
