@@ -77,6 +77,13 @@ class HeldBack(RetrievalError):
     exit_code = 7
 
 
+class RetrievalNote(UserWarning):
+    """What the user should know about their tables, or about an index; no error.
+
+    `Recommender.fit` warns with it where no `progress` receives its notes.
+    """
+
+
 def _one_line(text: str) -> str:
     """The text with its line ends written as escapes."""
     return _LINE_ENDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text.strip())

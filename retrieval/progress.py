@@ -1,6 +1,10 @@
 """Progress events of a long job; the receiver decides how to show them."""
 
+import sys
+import warnings
 from typing import Protocol
+
+from retrieval.errors import RetrievalNote
 
 
 class Progress(Protocol):
@@ -23,8 +27,11 @@ class Progress(Protocol):
     def downloaded(self, received: int, total: int | None) -> None:
         """A download of the current phase has `received` bytes of `total`; None: the total is unknown."""
 
+    def detail(self, text: str) -> None:
+        """A line on what the current phase does, for those who watch it."""
+
     def note(self, text: str) -> None:
-        """A line for the user."""
+        """A line that the user should read: what was inferred from the tables, or may go wrong."""
 
 
 class Silent:
@@ -42,5 +49,20 @@ class Silent:
     def downloaded(self, received: int, total: int | None) -> None:
         """Do nothing."""
 
+    def detail(self, text: str) -> None:
+        """Do nothing."""
+
     def note(self, text: str) -> None:
         """Do nothing."""
+
+
+class NotesAsWarnings(Silent):
+    """A `Progress` that shows notes only, as Python warnings of the line that called this package."""
+
+    def note(self, text: str) -> None:
+        """Warn with a `RetrievalNote`."""
+        # Its own frame is level 1; a fixed number would be that of one path through the package.
+        frame, level = sys._getframe(1), 2
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "retrieval":
+            frame, level = frame.f_back, level + 1
+        warnings.warn(text, RetrievalNote, stacklevel=level)

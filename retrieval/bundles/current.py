@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from retrieval.bundles.layout import MANIFEST
 from retrieval.disk import read_plain_file, replace_file
 from retrieval.errors import ArtifactError, DamagedBundle
 
@@ -26,9 +27,7 @@ def read_current_file(artifacts: Path) -> tuple[str, ...]:
     """
     path = artifacts / CURRENT
     if not os.path.lexists(path):
-        raise ArtifactError(
-            f"{artifacts.absolute()}: no bundle here", "run build-index first, or give `artifacts`"
-        )
+        raise _none_is_current(artifacts)
     text = read_plain_file(path, None).decode("utf-8", "replace")
     names = text.splitlines()
     if not text.endswith("\n") or not all(BUNDLE_NAME.fullmatch(name) for name in names):
@@ -52,6 +51,36 @@ def published_names(artifacts: Path) -> tuple[str, ...]:
         return read_current_file(artifacts)
     except ArtifactError:
         return ()
+
+
+def bundle_names(artifacts: Path) -> list[str]:
+    """Names of the folders that have a bundle's name, latest first; within a second in any order."""
+    try:
+        found = [path.name for path in (artifacts / BUILDS).iterdir()]
+    except OSError:
+        return []
+    return sorted(filter(BUNDLE_NAME.fullmatch, found), reverse=True)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether this is the own folder of one bundle, as `Recommender.save` returns it, and holds no others."""
+    return os.path.lexists(folder / MANIFEST) and not os.path.lexists(folder / CURRENT)
+
+
+def _none_is_current(artifacts: Path) -> ArtifactError:
+    """The error where there is no `current` file: it may have been left behind when bundles were copied."""
+    folder, names = artifacts.absolute(), bundle_names(artifacts)
+    if names:
+        return ArtifactError(
+            f"{folder}: no bundle is current here",
+            f"`retrieval bundles promote {names[0]}` makes the latest so",
+        )
+    if is_bundle(artifacts):
+        return ArtifactError(
+            f"{folder}: the folder of one bundle",
+            f"give the one it lies in as `artifacts`, {folder.parent.parent}",
+        )
+    return ArtifactError(f"{folder}: no bundle here", "run build-index first, or give `artifacts`")
 
 
 def with_current(name: str, names: tuple[str, ...]) -> tuple[str, ...]:

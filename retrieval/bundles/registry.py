@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from retrieval.bundles.bundle import Bundle, Verification, open_named
+from retrieval.bundles.bundle import Bundle, Verification, open_folder, open_named
 from retrieval.bundles.current import (
     BUILDS,
-    BUNDLE_NAME,
     CURRENT,
+    bundle_names,
+    is_bundle,
     published_names,
     read_current_file,
     with_current,
@@ -24,7 +25,7 @@ from retrieval.bundles.layout import MANIFEST
 from retrieval.bundles.lock import build_lock
 from retrieval.bundles.manifest import Manifest
 from retrieval.disk import writing_to
-from retrieval.errors import ArtifactError, DamagedBundle, NotFoundError
+from retrieval.errors import ArtifactError, DamagedBundle, NotFoundError, UsageError
 
 Read = TypeVar("Read")
 State = Literal["current", "earlier", "held back", "kept", "unreadable"]
@@ -75,6 +76,31 @@ def read_current(artifacts: Path, read: Callable[[Bundle], Read], verify: Verifi
             if name is not None and published_names(artifacts)[:1] not in ((), (name,)):
                 continue  # it was replaced, and perhaps pruned, while it was read
             raise DamagedBundle(error.what, way_out(artifacts)) from error
+
+
+def read_bundle(
+    artifacts: Path, read: Callable[[Bundle], Read], verify: Verification = "full", name: str | None = None
+) -> Read:
+    """As `read_current`, or with a bundle that is named.
+
+    Args:
+        artifacts: the folder of the bundles, or the own folder of one bundle, which is then read.
+        name: of another bundle than the current one, see `entry_of`.
+
+    Raises:
+        ArtifactError: if there is no bundle or it is damaged.
+        NotFoundError: if no bundle, or more than one, has such a name.
+        UsageError: if `artifacts` is the folder of one bundle and a name is given too.
+    """
+    if is_bundle(artifacts):
+        if name is not None:
+            raise UsageError(
+                f"{artifacts}: the folder of one bundle already", "leave out `bundle`, which names another"
+            )
+        return read(open_folder(artifacts, verify))
+    if name is None:
+        return read_current(artifacts, read, verify)
+    return read(open_named(artifacts, entry_of(artifacts, name).name, verify))
 
 
 def way_out(artifacts: Path) -> str:
@@ -254,11 +280,7 @@ def _whole(artifacts: Path, names: Iterable[str]) -> Iterator[str]:
 
 def _names(artifacts: Path) -> list[str]:
     """Names of the folders that have a bundle's name, latest first."""
-    try:
-        found = [path.name for path in (artifacts / BUILDS).iterdir()]
-    except OSError:
-        return []
-    return sorted(filter(BUNDLE_NAME.fullmatch, found), key=partial(_age, artifacts), reverse=True)
+    return sorted(bundle_names(artifacts), key=partial(_age, artifacts), reverse=True)
 
 
 def _age(artifacts: Path, name: str) -> tuple[str, str]:

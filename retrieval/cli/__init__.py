@@ -20,7 +20,13 @@ def query_main() -> None:
 
 
 def _start(name: str, where: str) -> None:
-    from retrieval.cli.process import start
+    try:
+        from retrieval.cli.process import start
+    except KeyboardInterrupt:  # before the signals are set up
+        import sys
+
+        sys.stderr.write("error: interrupted; what was there before is unchanged\n")
+        sys.exit(130)
 
     def work() -> int:
         from retrieval.cli.app import load, run

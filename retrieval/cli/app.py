@@ -13,6 +13,8 @@ import click
 from retrieval.cli.process import READER_GONE, discard, ignore_signals, report
 from retrieval.errors import EnvironmentProblem, RetrievalError, UsageError
 
+PACKAGE = "two-stage-retrieval"
+
 
 class LazyGroup(click.Group):
     """A group that imports a command on demand, and names the nearest command for a wrong name.
@@ -52,10 +54,19 @@ class LazyGroup(click.Group):
 
 
 def load(where: str) -> click.Command:
-    """Import the command at "module:attribute"."""
+    """Import the command at "module:attribute"; it and those below it take --version too."""
     module, attribute = where.split(":")
     command: click.Command = getattr(import_module(module), attribute)
+    _add_version(command)
     return command
+
+
+def _add_version(command: click.Command) -> None:
+    if not any("--version" in option.opts for option in command.params):
+        click.version_option(package_name=PACKAGE)(command)
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _add_version(below)
 
 
 def run(command: click.Command, name: str) -> int:

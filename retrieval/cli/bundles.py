@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from retrieval.cli.app import LazyGroup
-from retrieval.cli.options import SHARED, artifacts_option, debug_option, json_option
+from retrieval.cli.options import SHARED, artifacts_option, complete_bundle, debug_option, json_option
 from retrieval.cli.process import ignore_signals
 
 COMMANDS = ("list", "show", "promote", "rollback", "prune", "verify", "diff")
@@ -36,14 +36,6 @@ def bundles(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-def complete_bundle(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Completion for the shell: names of bundles that contain `incomplete`."""
-    from retrieval.bundles.registry import entries
-
-    artifacts = context.params.get("artifacts") or Path("artifacts")
-    return [entry.name for entry in entries(artifacts) if incomplete in entry.name]
 
 
 def _common(command: Command) -> Command:

@@ -2,7 +2,7 @@
 
 import click
 
-from retrieval.cli.app import LazyGroup
+from retrieval.cli.app import PACKAGE, LazyGroup
 from retrieval.cli.options import SHARED
 
 
@@ -21,7 +21,7 @@ from retrieval.cli.options import SHARED
         "completion": "retrieval.cli.completion:completion",
     },
 )
-@click.version_option(package_name="two-stage-retrieval")
+@click.version_option(package_name=PACKAGE)
 @click.pass_context
 def retrieval(context: click.Context) -> None:
     """Recommendations from embeddings, with every stage measured.

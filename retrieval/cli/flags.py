@@ -41,6 +41,7 @@ FLAGS = {
     "columns.rating": "--rating-column",
     "columns.timestamp": "--time-column",
     "artifacts": "--artifacts",
+    "bundle": "--bundle",
     "data_dir": "--data",
     "ratings": "--ratings",
     "items": "--items",
@@ -49,7 +50,10 @@ FLAGS = {
     "resume": "--resume",
 }
 # Methods of `Recommender` that a flag calls.
-METHODS = {"recommend_for_history": "--history ITEM,ITEM"}
+METHODS = {
+    "recommend_for_history": "--history ITEM,ITEM",
+    "recommend_for_histories": "--history ITEM,ITEM",
+}
 # `name` or `name=value`; a command in backticks has spaces and stays as it is.
 NAMED = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)(?:=([^`\s]+))?`")
 

@@ -55,6 +55,14 @@ def complete_set_name(context: click.Context, parameter: click.Parameter, incomp
     return [name for name in NAMED_SETS if name.startswith(incomplete) and name not in (given or ())]
 
 
+def complete_bundle(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Completion for the shell: names of bundles that contain `incomplete`."""
+    from retrieval.bundles.registry import entries
+
+    artifacts = context.params.get("artifacts") or Path("artifacts")
+    return [entry.name for entry in entries(artifacts) if incomplete in entry.name]
+
+
 def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
         os.environ[DEBUG] = "1"

@@ -93,6 +93,10 @@ class TerminalProgress:
         self._last = progress_text(received, total)
         self._show(f"{self._phase or 'Downloading'}: {self._last}")
 
+    def detail(self, text: str) -> None:
+        """Print a line, as a note."""
+        self.note(text)
+
     def note(self, text: str) -> None:
         """Print a line, with the flags of the settings it names."""
         self._print(printable(with_flags(text)))

@@ -9,6 +9,7 @@ import click
 from retrieval.cli.options import (
     SHARED,
     artifacts_option,
+    complete_bundle,
     debug_option,
     json_option,
     k_option,
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
 )
 @click.option("--exclude", multiple=True, metavar="RULE", help="What no item may be, likewise.")
 @artifacts_option
+@click.option(
+    "--bundle",
+    metavar="NAME",
+    shell_complete=complete_bundle,
+    help="Another bundle than the current one, by its name.  [default: the current one]",
+)
 @verify_option
 @click.option(
     "--memory-limit", type=Bytes(), help="Refuse a bundle that takes more, such as 500M.  [default: any]"
@@ -61,6 +68,7 @@ def query(
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     artifacts: Path,
+    bundle: str | None,
     verify: "Verification",
     memory_limit: int | None,
     as_json: bool,
@@ -80,7 +88,7 @@ def query(
     from retrieval.cli.filter_rules import parse_rules
     from retrieval.recommender import Recommender
 
-    recommender = Recommender.load(artifacts, verify=verify, memory_limit=memory_limit)
+    recommender = Recommender.load(artifacts, bundle=bundle, verify=verify, memory_limit=memory_limit)
     attributes = recommender.system.attributes
     wanted = parse_rules("--only", only, attributes)
     unwanted = parse_rules("--exclude", exclude, attributes)

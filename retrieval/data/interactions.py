@@ -13,15 +13,15 @@ import numpy as np
 import polars as pl
 
 from retrieval.data.cells.bad_cells import TOLD
-from retrieval.data.cells.typed_columns import column_names, frame_cells
 from retrieval.data.cells.usable_rows import checked_skip, skipped_note, usable_rows
+from retrieval.data.frames import as_frame, column_names, frame_cells
 from retrieval.data.reading.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, ColumnNames, rating_note
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.ratings_header import headerless_note, ratings_layout
 from retrieval.data.reading.text_tables import TextTable
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from retrieval.data.frames import Frame
 
 RATINGS_FILES = ("ratings.dat", "u.data", "ratings.csv", "*.inter", "ratings.parquet")
 
@@ -73,16 +73,17 @@ class Interactions:
     @classmethod
     def from_frame(
         cls,
-        frame: "pl.DataFrame | pd.DataFrame",
+        frame: "Frame",
         source: str = "DataFrame",
         columns: ColumnNames | None = None,
         *,
         skip_bad: int = 0,
         time_format: str | None = None,
     ) -> "Interactions":
-        """Check a polars or pandas frame and convert a copy of it.
+        """Check a frame, or any other table that a Python program holds, and convert a copy of it.
 
-        Timestamps may be numbers, text or datetimes, as in files.
+        Timestamps may be numbers, text or datetimes, as in files. Rows may be tuples: user, item, and perhaps
+        rating and timestamp.
 
         Args:
             columns: names of unusual columns.
@@ -97,10 +98,11 @@ class Interactions:
         >>> Interactions.from_frame(frame).frame.row(0)
         (7, 50, 5.0, 881250949)
         """
-        names = column_names(frame)
+        table = as_frame(frame, COLUMNS)
+        names = column_names(table)
         columns = columns or ColumnNames()
         positions = columns.require(names, source)
-        cells = frame_cells(frame)
+        cells = frame_cells(table)
         picked = {column: cells(position) for column, position in positions.items()}
         usable = usable_rows(
             picked,

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from retrieval.data.cells.bad_cells import MEND, BadRowError
-from retrieval.data.cells.typed_columns import column_names, frame_cells
+from retrieval.data.frames import as_frame, column_names, frame_cells
 from retrieval.data.ids import Id, IdMap
 from retrieval.data.reading.categories import check_categories, read_with
 from retrieval.data.reading.columns import ITEM, ColumnNames
@@ -30,7 +30,7 @@ from retrieval.data.reading.text_tables import TextTable
 from retrieval.errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from retrieval.data.frames import Frame
 
 ITEMS_FILES = ("movies.dat", "u.item", "movies.csv", "*.item", "movies.parquet")
 
@@ -101,10 +101,8 @@ class ItemTable:
         return {self.genre_name: self.frame[GENRES]} | self.categories.to_dict()
 
     @classmethod
-    def from_frame(
-        cls, frame: "pl.DataFrame | pd.DataFrame", columns: ColumnNames | None = None
-    ) -> "ItemTable":
-        """Convert a polars or pandas frame with an item column and perhaps one of titles.
+    def from_frame(cls, frame: "Frame", columns: ColumnNames | None = None) -> "ItemTable":
+        """Convert a frame, or any other table that a Python program holds; it may have no titles.
 
         Genres and further categories are lists, or text whose separator the whole column tells.
 
@@ -117,9 +115,10 @@ class ItemTable:
         >>> ItemTable.from_frame(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).titles_for([1])
         ['Heat (1995)']
         """
-        names = column_names(frame)
+        table = as_frame(frame)
+        names = column_names(table)
         known = item_columns(names, "DataFrame", columns=columns)
-        cells = frame_cells(frame)
+        cells = frame_cells(table)
         try:
             found, categories = item_frame(cells, known)
         except BadRowError as bad:

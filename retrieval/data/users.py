@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from retrieval.data.cells.bad_cells import MEND, BadRowError
-from retrieval.data.cells.typed_columns import column_names, frame_cells
+from retrieval.data.frames import as_frame, column_names, frame_cells
 from retrieval.data.reading.categories import check_categories, read_with
 from retrieval.data.reading.columns import USER, ColumnNames
 from retrieval.data.reading.open_table import open_table
@@ -17,7 +17,7 @@ from retrieval.data.reading.user_columns import user_columns, user_frame, users_
 from retrieval.errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from retrieval.data.frames import Frame
 
 USERS_FILES = ("users.dat", "u.user", "users.csv", "*.user", "users.parquet")
 
@@ -50,10 +50,10 @@ class UserTable:
         return self.frame.height
 
     @classmethod
-    def from_frame(
-        cls, frame: "pl.DataFrame | pd.DataFrame", columns: ColumnNames | None = None
-    ) -> "UserTable":
-        """Convert a polars or pandas frame with a user column, under one of its usual names or the given one.
+    def from_frame(cls, frame: "Frame", columns: ColumnNames | None = None) -> "UserTable":
+        """Convert a frame, or any other table that a Python program holds.
+
+        The user column has one of its usual names, or the given one.
 
         Raises:
             DataError: if the column is missing, a user is empty, or there is no row.
@@ -61,9 +61,10 @@ class UserTable:
         >>> UserTable.from_frame(pl.DataFrame({"userId": [7], "Gender": ["F"]})).categories.to_dicts()
         [{'gender': ['F']}]
         """
-        known = user_columns(column_names(frame), "DataFrame", (), columns)
+        table = as_frame(frame)
+        known = user_columns(column_names(table), "DataFrame", (), columns)
         try:
-            found, categories = user_frame(frame_cells(frame), known)
+            found, categories = user_frame(frame_cells(table), known)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
         return cls(_not_empty(found, "DataFrame"), categories)

@@ -79,6 +79,7 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         baselines=baselines.settings,
         training=evaluated.training,
         tuning=evaluated.tuning,
+        notes=evaluated.notes,
     )
     if protocol != "standard":
         return report

@@ -78,6 +78,7 @@ class Evaluated:
         training: the models' epochs.
         tuning: how the towers' settings were searched; None where they were not.
         index: how the index was chosen; None where it was not.
+        notes: what the user should know about the tables, a sentence each.
     """
 
     model: TwoStageModel
@@ -87,3 +88,4 @@ class Evaluated:
     training: TrainingCurves = field(default_factory=dict)
     tuning: TuningResult | None = None
     index: IndexChoice | None = None
+    notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from retrieval.bundles.bundle import Bundle, read_parquet, refusing
 from retrieval.bundles.fitted_system_files import read_system
-from retrieval.bundles.layout import CHOICES, EVALUATED, INDEX_CHOICE, INTERACTIONS, MANIFEST
+from retrieval.bundles.layout import CHOICES, EVALUATED, INDEX_CHOICE, INTERACTIONS, MANIFEST, REPORT
 from retrieval.errors import DamagedBundle
 from retrieval.json_document import JsonObject
 from retrieval.serving.fitted_system import FittedSystem
@@ -37,9 +37,9 @@ def read_evaluated(bundle: Bundle) -> "Evaluated":
     system = read_system(bundle, EVALUATED)
     data = read_evaluation_data(bundle, system)
     settings, blend, tuning = _read_choices(bundle)
-    curves, index = _read_curves(bundle), _read_index_choice(bundle)
+    curves, index, notes = _read_curves(bundle), _read_index_choice(bundle), _read_notes(bundle)
     baselines = BaselineSet.fit(data.train, data.positive_threshold, settings)
-    return Evaluated(system.model, data, baselines, blend, curves, tuning, index)
+    return Evaluated(system.model, data, baselines, blend, curves, tuning, index, notes)
 
 
 def read_evaluation_data(bundle: Bundle, system: FittedSystem) -> "EvaluationData":
@@ -133,3 +133,10 @@ def _read_index_choice(bundle: Bundle) -> "IndexChoice":
     document = bundle.json(INDEX_CHOICE)
     with refusing(bundle.folder / INDEX_CHOICE):
         return IndexChoice.from_json(document)
+
+
+def _read_notes(bundle: Bundle) -> tuple[str, ...]:
+    """The notes of the build; none in bundles from before they were kept."""
+    document = bundle.json(REPORT)
+    with refusing(bundle.folder / REPORT):
+        return JsonObject(document).optional("notes", JsonObject.texts) or ()

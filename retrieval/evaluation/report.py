@@ -239,6 +239,7 @@ class Report:
             groups without users are left out, and all of them under the notebook's protocol.
         tuning: result of the search over the towers' settings; None where there was none.
         dates: of train and test; None without timestamps.
+        notes: what the user should know about the tables, a sentence each.
     """
 
     dataset: str
@@ -262,6 +263,7 @@ class Report:
     groups: tuple[GroupReport, ...] = ()
     tuning: TuningResult | None = None
     dates: SliceDates | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def served(self) -> str:
@@ -302,6 +304,7 @@ class Report:
             "groups": [group.to_json(k) for group in self.groups],
             "tuning": self.tuning and self.tuning.to_json(),
             "training": {name: [asdict(each) for each in curve] for name, curve in self.training.items()},
+            "notes": list(self.notes),
         }
         return finite(document)
 

@@ -109,7 +109,8 @@ def build(
         items: titles and categories, where there are any.
         users: what is known of the users, where anything is.
         name: of the data set, for the report; the interactions' source unless given.
-        notes: more notes on the table; all notes are told once the table has proved usable.
+        notes: more notes on the table; all notes are told once the table has proved usable, and the report
+            has them.
         trials: folder where a search over settings keeps its trials and goes on from them; None: nowhere.
         checkpoints: folder where the state of the training is kept; whoever saves the build removes it.
             None: nowhere.
@@ -133,12 +134,13 @@ def build(
         if checkpoints is not None:
             key = checkpoint_key(prepared.digest, items, users, settings, device)
             kept = Checkpoints.open(checkpoints, key, progress, resume=resume)
-        for note in (*notes, *prepared.notes):  # only now: a refusal is one line
+        notes = (*notes, *prepared.notes)
+        for note in notes:  # only now: a refusal is one line
             progress.note(f"{name}: {note}")
         trainer = Trainer(settings, items, users, device, progress, kept)
         fitted = fit(trainer, prepared.training, trials)
         chosen = choose(fitted, prepared.training)
-        evaluation, report = evaluate_on_test(prepared, fitted, chosen)
+        evaluation, report = evaluate_on_test(prepared, fitted, chosen, notes)
         served = refit(fitted, chosen, prepared.table)
     return Build(
         name=name,
@@ -159,8 +161,14 @@ def build(
     )
 
 
-def evaluate_on_test(prepared: Prepared, fitted: FittedOnTrain, chosen: Chosen) -> tuple[Evaluated, Report]:
-    """Fourth step of a build: the first and only look at the test slice, and the report on it."""
+def evaluate_on_test(
+    prepared: Prepared, fitted: FittedOnTrain, chosen: Chosen, notes: Sequence[str] = ()
+) -> tuple[Evaluated, Report]:
+    """Fourth step of a build: the first and only look at the test slice, and the report on it.
+
+    Args:
+        notes: on the tables, for the report.
+    """
     fitted.trainer.progress.phase("Evaluating on the test slice")
     models = fitted.models
     evaluation = Evaluated(
@@ -171,5 +179,6 @@ def evaluate_on_test(prepared: Prepared, fitted: FittedOnTrain, chosen: Chosen) 
         training=training_curves(models.towers, models.neural_mf),
         tuning=fitted.search,
         index=chosen.index,
+        notes=tuple(notes),
     )
     return evaluation, evaluate(evaluation, CHOICE_K)

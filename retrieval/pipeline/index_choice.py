@@ -109,7 +109,7 @@ def _choose(model: FittedModel, settings: BuildSettings, goal: Goal, progress: P
             exclude=model.seen.take(sample),
             seed=settings.seed,
             threads=settings.resolved_threads,
-            say=lambda message: progress.note(f"index: {message}"),
+            say=lambda message: progress.detail(f"index: {message}"),
         )
 
 

@@ -1,6 +1,6 @@
 """Filters: the rules of a request, and the rows of the items that pass all of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from retrieval.errors import NotFoundError, UsageError
 from retrieval.serving.item_attributes import ItemAttributes
 
 # A rule is {"genre": "Comedy"}, {"genre": ["Comedy", "Drama"], "decade": "1990s"}, or a list of item ids.
-Rule = Mapping[str, Any] | Sequence[Id] | NDArray[Any]
-Rules = Rule | Sequence[Rule]
+Rule = Mapping[str, Any] | Iterable[Hashable]
+Rules = Rule | Iterable[Rule]
 _LISTED = 10  # unknown ids that a note names
 _VERBS = {"only": "choose from", "exclude": "leave out"}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from retrieval.data.ids import Id
@@ -104,13 +105,11 @@ class RecommendationLists(Sequence[Recommendations]):
         They are user (or similar_to), rank (from 1) and the fields of `RecommendedItem`.
         """
         subject = "similar_to" if any(each.status == "similar" for each in self.lists) else "user"
-        places = [
-            {subject: getattr(each, subject), "rank": rank, **vars(item)}
-            for each in self.lists
-            for rank, item in enumerate(each.items, start=1)
-        ]
-        names = (subject, "rank", *RecommendedItem.__dataclass_fields__)
-        return {name: [place[name] for place in places] for name in names}
+        items = [item for each in self.lists for item in each.items]
+        of_items: list[Any] = [getattr(each, subject) for each in self.lists for _ in each.items]
+        ranks = [rank for each in self.lists for rank in range(1, len(each.items) + 1)]
+        fields = {name: list(map(attrgetter(name), items)) for name in RecommendedItem.__dataclass_fields__}
+        return {subject: of_items, "rank": ranks, **fields}
 
     def to_pandas(self) -> "pd.DataFrame":
         """All lists as one pandas frame, see `to_columns`."""

@@ -1,6 +1,6 @@
 """Checked requests: from ids and options as they are given to item and user rows, before any search."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import ItemLists
-from retrieval.data.ids import Id, IdMap, known_instead, shown
+from retrieval.data.ids import IdMap, known_instead, shown
 from retrieval.errors import NotFoundError, UsageError
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.item_filters import ItemFilter, Rules
@@ -59,7 +59,7 @@ class UserRequest(NamedTuple):
     """
 
     options: ListOptions
-    users: list[Id]
+    users: list[Any]
     rows: NDArray[np.int64]
     chosen: ItemFilter | None
 
@@ -72,7 +72,7 @@ class UserRequest(NamedTuple):
     def of(
         cls,
         system: FittedSystem,
-        users: Sequence[Id] | NDArray[Any],
+        users: Iterable[Hashable],
         options: ListOptions,
         only: Rules | None = None,
         exclude: Rules | None = None,
@@ -121,7 +121,7 @@ class HistoryRequest(NamedTuple):
     def of(
         cls,
         system: FittedSystem,
-        items: Sequence[Id] | NDArray[Any],
+        items: Iterable[Hashable],
         options: ListOptions,
         only: Rules | None = None,
         exclude: Rules | None = None,
@@ -134,21 +134,45 @@ class HistoryRequest(NamedTuple):
             UsageError: if the history is empty or one id instead of a list, the towers know only their
                 users, or as `ItemFilter.of` does.
         """
-        ids = id_list("item", items)
-        if not ids:
-            raise UsageError("the history is empty; name at least one item")
-        if system.model.vectors.history_items is None:
-            raise UsageError(
-                "this bundle's user tower is a table of its users and cannot take a history",
-                "build one with `towers.user_tower=history`",
-            )
+        ids = id_list("item", items, "; for several histories call `recommend_for_histories`")
+        _check_history("the history", ids, system)
         chosen = ItemFilter.of(only, exclude, system.items, system.attributes)
+        return cls._of_ids("the history", ids, system, options, chosen)
+
+    @classmethod
+    def several(
+        cls,
+        system: FittedSystem,
+        histories: Iterable[Iterable[Hashable]],
+        options: ListOptions,
+        only: Rules | None = None,
+        exclude: Rules | None = None,
+    ) -> "list[HistoryRequest]":
+        """As `of`, for a list of histories, with the same filters.
+
+        Raises:
+            NotFoundError: as `of` does, naming the history by its place.
+            UsageError: likewise, or if this is one history and no list of them.
+        """
+        given = [
+            (f"history {place} (counted from 0)", id_list("item", items))
+            for place, items in enumerate(_checked_histories(histories))
+        ]
+        for name, ids in given:
+            _check_history(name, ids, system)
+        chosen = ItemFilter.of(only, exclude, system.items, system.attributes)
+        return [cls._of_ids(name, ids, system, options, chosen) for name, ids in given]
+
+    @classmethod
+    def _of_ids(
+        cls, name: str, ids: list[Any], system: FittedSystem, options: ListOptions, chosen: ItemFilter | None
+    ) -> "HistoryRequest":
         rows = system.items.rows(ids)
         unknown = [str(item) for item, row in zip(ids, rows, strict=True) if row < 0]
         if len(unknown) == len(ids):
             if options.fallback is None:
                 raise NotFoundError(
-                    f"no item of the history is known: {', '.join(map(shown, unknown[:5]))}; "
+                    f"no item of {name} is known: {', '.join(map(shown, unknown[:5]))}; "
                     f"{known_instead(ids[0], system.items)}"
                 )
             return cls(options, None, (), chosen)
@@ -167,25 +191,58 @@ def checked_k(k: int) -> int:
     return int(k)
 
 
-def id_list(kind: str, ids: Sequence[Id] | NDArray[Any]) -> list[Id]:
-    """The ids as a list.
+def id_list(kind: str, ids: Iterable[Hashable], if_nested: str = "") -> list[Any]:
+    """The ids as a list: of any iterable, such as a range, a set, an array or a column of a frame.
 
     Args:
         kind: "user" or "item", for the message.
+        if_nested: ends the message about a list in the list.
 
     Raises:
-        UsageError: for a single id: the letters of a text would be taken for ids.
+        UsageError: for a single id: the letters of a text would be taken for ids; for a whole frame; for a
+            list in the list.
     """
-    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+    if hasattr(ids, "columns"):  # it would be a list of their names
+        raise UsageError(f"expected a list of {kind} ids, not a {type(ids).__name__}; give one column of it")
+    if isinstance(ids, (str, bytes)) or not _is_iterable(ids):
         raise UsageError(f"expected a list of {kind} ids, not {ids!r}; put it in a list: [{ids!r}]")
-    listed: list[Id] = ids.tolist() if isinstance(ids, np.ndarray) and ids.ndim else list(ids)
+    listed: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
     nested = next((each for each in listed if isinstance(each, (list, tuple, set, dict, np.ndarray))), None)
     if nested is not None:
-        raise UsageError(f"expected a flat list of {kind} ids, but it holds {nested!r}")
+        raise UsageError(f"expected a flat list of {kind} ids, but it holds {nested!r}{if_nested}")
     return listed
 
 
-def known_rows(kind: str, ids: Sequence[Id] | NDArray[Any], known: IdMap) -> NDArray[np.int64]:
+def _is_iterable(value: Any) -> bool:
+    """An array without an axis has `__iter__` too, and raises there."""
+    return hasattr(value, "__iter__") and getattr(value, "ndim", 1) > 0
+
+
+def _checked_histories(histories: Iterable[Iterable[Hashable]]) -> list[Any]:
+    """The histories as a list; each is checked by `id_list`."""
+    expected = "expected a list of histories, each a list of item ids"
+    if isinstance(histories, (str, bytes, Mapping)) or hasattr(histories, "columns"):
+        raise UsageError(f"{expected}, not a {type(histories).__name__}")
+    if not _is_iterable(histories):
+        raise UsageError(f"{expected}, not {histories!r}")
+    listed = list(histories)
+    single = next((each for each in listed if isinstance(each, (str, bytes)) or not _is_iterable(each)), None)
+    if single is not None:
+        raise UsageError(f"{expected}, but it holds {single!r}; for one history call `recommend_for_history`")
+    return listed
+
+
+def _check_history(name: str, ids: list[Any], system: FittedSystem) -> None:
+    if not ids:
+        raise UsageError(f"{name} is empty; name at least one item")
+    if system.model.vectors.history_items is None:
+        raise UsageError(
+            "this bundle's user tower is a table of its users and cannot take a history",
+            "build one with `towers.user_tower=history`",
+        )
+
+
+def known_rows(kind: str, ids: Iterable[Hashable], known: IdMap) -> NDArray[np.int64]:
     """Rows of ids that must all be known: shape (len(ids),).
 
     Raises:
@@ -199,7 +256,7 @@ def known_rows(kind: str, ids: Sequence[Id] | NDArray[Any], known: IdMap) -> NDA
 
 
 def refuse_unknown(
-    kind: str, ids: Sequence[Id], rows: NDArray[np.int64], known: IdMap, advice: str = ""
+    kind: str, ids: Sequence[Any], rows: NDArray[np.int64], known: IdMap, advice: str = ""
 ) -> None:
     """Refuse ids whose row is -1.
 
@@ -221,3 +278,10 @@ def refuse_unknown(
 
 def _one_list(rows: NDArray[np.int64]) -> ItemLists:
     return ItemLists(np.array([0, len(rows)], dtype=np.int64), rows)
+
+
+def joined_histories(requests: Iterable[HistoryRequest]) -> ItemLists:
+    """The known histories, one after the other; requests for which the fallback answers have none."""
+    known = [request.history.items for request in requests if request.history is not None]
+    ends = np.cumsum([0, *map(len, known)], dtype=np.int64)
+    return ItemLists(ends, np.concatenate([np.empty(0, dtype=np.int64), *known]).astype(np.int64))

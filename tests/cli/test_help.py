@@ -324,7 +324,7 @@ def test_bash_is_told_commands_flags_choices_and_files() -> None:
     assert completed("retrieval", "retrieval query --us") == ["plain,--user"]
     assert completed("query", "query --exa") == ["plain,--exact"]
     assert completed("retrieval", "retrieval index re") == ["plain,remove"]
-    assert completed("retrieval", "retrieval index add --ve") == ["plain,--vectors"]
+    assert completed("retrieval", "retrieval index add --ve") == ["plain,--vectors", "plain,--version"]
     assert {"plain,--progress", "plain,--preset"} <= set(completed("build-index", "build-index --p"))
     assert completed("build-index", "build-index --user-tower h") == ["plain,history"]
     assert completed("build-index", "build-index --ratings ra") == ["file,ra"]

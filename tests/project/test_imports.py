@@ -126,6 +126,15 @@ def test_every_public_name_can_be_imported_and_others_cannot() -> None:
         _ = retrieval.Nonsense
 
 
+def test_dir_shows_what_is_public_and_nothing_else() -> None:
+    import retrieval
+
+    shown = {name for name in dir(retrieval) if not name.startswith("__")}
+    assert shown == {*retrieval.__all__, "errors", "settings"}
+    assert retrieval.errors.__name__ == "retrieval.errors"
+    assert retrieval.settings.BuildSettings is retrieval.BuildSettings
+
+
 def test_index_imports_numpy_and_faiss_only() -> None:
     loaded = modules_after("import index")
     assert {"numpy", "faiss"} <= loaded
@@ -236,8 +245,8 @@ FLOORS = (
     "serving",
     "data",
     "settings disk",
-    "setting_types",
-    "machine arrays errors progress json_document",
+    "setting_types progress",
+    "machine arrays errors json_document",
     "index",
 )
 # What is never loaded when a room or a module is, by whatever it imports.

@@ -385,6 +385,21 @@ def test_the_first_moments_of_a_build(standing: Path, artifacts: Path) -> None:
             shutil.copytree(artifacts, standing)
 
 
+def test_a_signal_while_the_first_module_is_loaded_leaves_one_line() -> None:
+    code = """
+import os, signal, sys
+class Stopping:
+    def find_spec(self, name, path=None, target=None):
+        if name == "retrieval.cli.process":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stopping())
+from retrieval.cli import main
+main()
+"""
+    ended = stop_at([sys.executable, "-c", code], 0.5, signal.SIGINT)
+    ended.stopped_by(signal.SIGINT)
+
+
 def test_signals_are_under_control_before_click_is_there(tmp_path: Path) -> None:
     code = """
 import os, signal, sys

@@ -194,13 +194,18 @@ def test_a_list_inside_the_list_of_ids_is_refused(recommender: Recommender, nest
 
 # What `fit`, `load` and `save` refuse
 
+NO_TABLE = (
+    "expected a table (pandas or polars DataFrame, LazyFrame, Arrow table, mapping of columns, list of "
+    "dicts),"
+)
+
 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"items": "movies.csv"}, "expected a polars or pandas DataFrame, not str; read a file first"),
-        ({"users": Path("users.csv")}, "expected a polars or pandas DataFrame, not PosixPath; read a file"),
-        ({"items": [1, 2]}, "expected a polars or pandas DataFrame, not list"),
+        ({"items": "movies.csv"}, f"{NO_TABLE} not str; read a file first"),
+        ({"users": Path("users.csv")}, f"{NO_TABLE} not PosixPath; read a file first"),
+        ({"items": [1, 2]}, f"{NO_TABLE} not list"),
         ({"settings": {"seed": 1}}, "settings must be BuildSettings(name=value, ...), not {'seed': 1}"),
         ({"settings": TowerSettings()}, "settings must be BuildSettings("),
         ({"columns": {"user": "who"}}, "columns must be ColumnNames(name=value, ...), not {'user': 'who'}"),
@@ -504,7 +509,9 @@ def test_a_pair_rated_twice_counts_once(sample_set: Dataset, tiny_settings: Buil
 
 
 def test_a_path_is_no_table() -> None:
-    with pytest.raises(DataError, match="expected a polars or pandas DataFrame, not str"):
+    with pytest.raises(
+        DataError, match=r"expected a table \(pandas or polars DataFrame, .*\), not str; read a file first"
+    ):
         Recommender.fit("ratings.csv")  # type: ignore[arg-type]
 
 

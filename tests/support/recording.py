@@ -19,5 +19,8 @@ class Record:
     def downloaded(self, received: int, total: int | None) -> None:
         pass
 
+    def detail(self, text: str) -> None:
+        self.notes.append(text)
+
     def note(self, text: str) -> None:
         self.notes.append(text)

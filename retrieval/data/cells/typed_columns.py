@@ -1,9 +1,7 @@
 """Converts columns of any type to the typed columns of a table of interactions."""
 
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -23,9 +21,6 @@ from retrieval.data.cells.timestamps import to_seconds
 from retrieval.data.reading.columns import ITEM, RATING, TIMESTAMP, USER
 from retrieval.data.reading.delimiters import shorten
 from retrieval.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _EXPECTED = {
     USER: "integers or text",
@@ -117,46 +112,6 @@ def to_ids(series: pl.Series, column: str, problems: Problems) -> tuple[pl.Serie
             problems, nothing, lambda row: f"{column} {shown(texts[row])} stands for a missing value"
         )
     return ids, _id_notes(ids, column) if ids.dtype == pl.String and not ids.null_count() else []
-
-
-def column_names(frame: "pl.DataFrame | pd.DataFrame") -> list[str]:
-    """The names of a frame's columns, as text.
-
-    Raises:
-        DataError: unless it is a polars or pandas frame.
-    """
-    pandas = sys.modules.get("pandas")
-    if isinstance(frame, pl.DataFrame) or (pandas is not None and isinstance(frame, pandas.DataFrame)):
-        return [str(name) for name in frame.columns]
-    advice = "read a file first, such as with pandas.read_csv" if isinstance(frame, (str, Path)) else None
-    raise DataError(f"expected a polars or pandas DataFrame, not {type(frame).__name__}", advice)
-
-
-def frame_cells(frame: "pl.DataFrame | pd.DataFrame") -> Callable[[int], pl.Series]:
-    """Position -> column of a polars or pandas frame, as a polars series."""
-    if isinstance(frame, pl.DataFrame):
-        return frame.to_series
-    return lambda position: from_pandas(frame.iloc[:, position])
-
-
-def from_pandas(series: Any) -> pl.Series:
-    """Convert one pandas column to polars, without pyarrow."""
-    kind = getattr(series.dtype, "kind", "O")
-    if kind == "M":
-        if getattr(series.dtype, "tz", None) is None:
-            return pl.Series(series.to_numpy().astype("datetime64[us]"))
-        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-        return pl.Series(series.to_numpy().astype("datetime64[us]")).dt.replace_time_zone("UTC")
-    if kind in "iufb" and not series.isna().any():
-        return pl.Series(series.to_numpy(dtype=series.dtype.name.lower()))
-    values = [None if missing else value for value, missing in zip(series, series.isna(), strict=True)]
-    mixed = any(isinstance(value, str) for value in values) and not all(
-        value is None or isinstance(value, str) for value in values
-    )
-    # A column that mixes 42 and "x42", or holds integers beyond 64 bits, becomes text.
-    if mixed or any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
-        values = [None if value is None else str(value) for value in values]
-    return pl.Series(values, strict=False)
 
 
 def _decoded(series: pl.Series) -> pl.Series:
