@@ -42,7 +42,6 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         k: length of the lists.
     """
     model, data, baselines = evaluated.model, evaluated.data, evaluated.baselines
-    depth = max(k, model.n_candidates)
 
     def lists_of(users: Rows, exclude: ItemLists, candidates: Candidates) -> dict[str, Rows]:
         lists = baselines.lists(users, k, exclude)
@@ -51,11 +50,11 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         return lists | two_stage_lists(model, users, k, candidates)
 
     def lists_among(users: Rows, exclude: ItemLists) -> dict[str, Rows]:
-        return lists_of(users, exclude, find_candidates(model, users, exclude, depth))
+        return lists_of(users, exclude, find_candidates(model, users, exclude, k))
 
     users = np.unique(data.test.users)
     seen = data.train.item_lists().take(users)
-    candidates = find_candidates(model, users, seen, depth)
+    candidates = find_candidates(model, users, seen, k)
     lists = lists_of(users, seen, candidates)
     scored = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists, lists_among)
     popularity_rank = np.empty(data.train.n_items)
@@ -146,7 +145,7 @@ def ann_report(
 ) -> AnnReport:
     """Recall of the index, and the latency of single searches for a sample of `TIMED_QUERIES` users."""
     timed = users[evenly_spread(len(users), TIMED_QUERIES)]
-    depth = candidates.exact.rows.shape[1]
+    depth = candidates.own.rows.shape[1]
     queries, exclude = model.vectors.users[timed], model.seen.take(timed)
     seconds = {
         kind: measure_filtered_latency(index, model.exact, queries, depth, exclude, repeats=3)
