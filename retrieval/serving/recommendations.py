@@ -27,7 +27,8 @@ class RecommendedItem:
         retrieval_rank: place among the candidates, from 1.
         retrieval_score: inner product of user and item vector, as the index gives it; the cosine for
             similar items.
-        predicted_rating: by NeuralMF; None where the list was not re-ranked.
+        predicted_rating: by NeuralMF, within the smallest and largest rating of the table, which the blend in
+            `score` does not heed; None with `rerank=False`.
     """
 
     item: Id

@@ -14,6 +14,7 @@ from retrieval.data.datasets import Dataset
 from retrieval.data.interactions import Interactions
 from retrieval.errors import ArtifactError, DataError, NotFoundError, UsageError
 from retrieval.pipeline.build import Build, build
+from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.recommendations import RecommendationLists, Recommendations
 from retrieval.settings import BuildSettings, TowerSettings, id_towers
 from tests.support.reports import with_alpha
@@ -56,7 +57,7 @@ def test_a_known_user_gets_k_new_titled_items_with_predicted_ratings(recommender
     assert len(answer.items) == 10
     assert not set(ids(answer)) & rated_by(recommender, 42)
     assert all(item.title and item.title.endswith(")") for item in answer.items)
-    assert all(item.predicted_rating is not None and 0 < item.predicted_rating < 6 for item in answer.items)
+    assert all(item.predicted_rating is not None and 1 <= item.predicted_rating <= 5 for item in answer.items)
 
 
 def test_a_number_and_its_text_are_the_same_user(recommender: Recommender) -> None:
@@ -118,6 +119,43 @@ def test_reranking_reorders_the_candidates_by_the_blend(tiny_build: Build) -> No
     ratings = np.array([item.predicted_rating for item in answer.items], dtype=float)
     blend = sum((values - values.mean()) / values.std() for values in (retrieval, ratings))
     assert [item.score for item in answer.items] == pytest.approx(blend, abs=1e-5)
+
+
+@pytest.mark.parametrize("asked", ["user", "history"])
+def test_a_rating_is_shown_within_the_scale_and_ordered_by_as_predicted(
+    tiny_build: Build, asked: str
+) -> None:
+    """With bounds so narrow that most predictions lie beyond them, only what is shown differs."""
+    system = with_alpha(tiny_build.served, 1.0)
+    rating_model = system.model.rating_model
+    assert rating_model is not None and rating_model.bounds == (1.0, 5.0)
+
+    def answer(bounds: tuple[float, float]) -> Recommendations:
+        model = replace(system.model, rating_model=replace(rating_model, bounds=bounds))
+        bounded = Recommender(replace(system, model=model))
+        return bounded.recommend([42], 30)[0] if asked == "user" else bounded.recommend_for_history([61], 30)
+
+    plain = answer((-np.inf, np.inf))
+    predicted = np.array([item.predicted_rating for item in plain.items], dtype=float)
+    low, high = np.quantile(predicted, [0.3, 0.7]).tolist()
+    clipped = answer((low, high))
+    assert [(each.item, each.score) for each in clipped.items] == [
+        (each.item, each.score) for each in plain.items
+    ]
+    shown = [item.predicted_rating for item in clipped.items]
+    assert shown == np.clip(predicted, low, high).tolist()
+    assert {low, high} <= set(shown)
+    assert [each["predicted_rating"] for each in clipped.to_json()["items"]] == shown
+
+
+def test_the_scale_of_the_ratings_is_that_of_each_fit_and_is_read_back(
+    tiny_build: Build, artifacts: Path
+) -> None:
+    for part in ("served", "evaluated"):
+        read = Recommender.load(artifacts, part=part).system.model.rating_model
+        built: FittedSystem = getattr(tiny_build, part)
+        assert read is not None and built.model.rating_model is not None
+        assert read.bounds == built.model.rating_model.bounds == (1.0, 5.0)
 
 
 @pytest.mark.parametrize("exact", [True, False])
