@@ -143,7 +143,13 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
 def ann_report(
     model: TwoStageModel, users: Rows, candidates: Candidates, choice: IndexChoice | None
 ) -> AnnReport:
-    """Recall of the index, and the latency of single searches for a sample of `TIMED_QUERIES` users."""
+    """Recall of the index, and the latency of single searches for a sample of `TIMED_QUERIES` users.
+
+    Where there are no warm test users, both are measured on as many users of train.
+    """
+    if not len(users):
+        users = evenly_spread(len(model.seen), TIMED_QUERIES)
+        candidates = find_candidates(model, users, model.seen.take(users), 1)
     timed = users[evenly_spread(len(users), TIMED_QUERIES)]
     depth = candidates.own.rows.shape[1]
     queries, exclude = model.vectors.users[timed], model.seen.take(timed)
