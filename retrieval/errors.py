@@ -6,11 +6,16 @@ in backticks, as Python spells it; the command line shows the flag instead.
 Any exception that is not a `RetrievalError` is a bug of ours and shows its traceback.
 """
 
+import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 # What `str.splitlines` takes for the end of a line: names of files and messages of libraries can hold them.
 _LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+# scipy, torch and Python's threads raise a RuntimeError, or another exception, where memory is short.
+_NO_MEMORY = re.compile("allocate memory|out of memory|memory error|bad_alloc|can't start new thread", re.I)
 
 
 class RetrievalError(Exception):
@@ -82,6 +87,37 @@ class RetrievalNote(UserWarning):
 
     `Recommender.fit` warns with it where no `progress` receives its notes.
     """
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an exception of NumPy, SciPy, torch, FAISS or Python says that memory is short.
+
+    >>> lacks_memory(MemoryError()), lacks_memory(RuntimeError("Memory error in scipy.linalg.inv"))
+    (True, True)
+    >>> lacks_memory(RuntimeError("mat1 and mat2 cannot be multiplied"))
+    False
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    known = isinstance(error, (RuntimeError, ValueError)) and _NO_MEMORY.search(str(error)) is not None
+    return isinstance(error, MemoryError) or known
+
+
+@contextmanager
+def memory_named(advice: str) -> Iterator[None]:
+    """Turn a lack of memory inside the block into an `EnvironmentProblem` with this advice.
+
+    Raises:
+        EnvironmentProblem: in place of whatever exception a library has for it.
+    """
+    try:
+        yield
+    except RetrievalError:
+        raise
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        raise EnvironmentProblem("not enough memory", advice) from error
 
 
 def _one_line(text: str) -> str:

@@ -1,12 +1,14 @@
-"""The machine and the libraries that a build or a benchmark ran on. Imports nothing heavy.
+"""The machine and the libraries that a build or a benchmark ran on, and its memory. Imports nothing heavy.
 
 Sums of floating-point numbers depend on the order they are taken in, and that order on the vector
 instructions, the number of threads and the device. So weights repeat bit for bit only where all of these are
 the same, and a manifest records them.
 """
 
+import mmap
 import os
 import platform
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ ENVIRONMENT = (
     "CUBLAS_WORKSPACE_CONFIG",
 )
 _CPU_INFO = Path("/proc/cpuinfo")
+_MEMORY_INFO, _CONTROL_GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 _UNKNOWN = "unknown"
 
 
@@ -68,6 +71,43 @@ def made_on(device: "torch.device", threads: int) -> dict[str, Any]:
 def usable_cores() -> int:
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def address_space_left() -> int | None:
+    """Bytes that this process may still map under `ulimit -v`; None where there is no limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError, IndexError):  # not Linux
+        return limit
+    return max(0, limit - pages * mmap.PAGESIZE)
+
+
+def memory_left() -> int | None:
+    """Bytes this process may still take, by `ulimit -v`, its container and the machine; None: not known."""
+    found = [address_space_left(), _available_memory(), _container_memory_left()]
+    return min((each for each in found if each is not None), default=None)
+
+
+def _available_memory() -> int | None:
+    """What Linux thinks a new program can take without swapping."""
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMORY_INFO.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+
+
+def _container_memory_left() -> int | None:
+    """By the limit of the control group, without the files it has cached; None where there is none."""
+    try:
+        limit, used = (int((_CONTROL_GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        stat = dict(line.split() for line in (_CONTROL_GROUP / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(stat["inactive_file"]))
+    except (OSError, ValueError, KeyError):  # "max" is no number: no limit
+        return None
 
 
 def _processor(otherwise: str) -> str:

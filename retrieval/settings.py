@@ -254,6 +254,8 @@ class BuildSettings:
         positive_threshold: a rating of at least this is a positive, and relevant in the test.
         threads: of torch and FAISS; None: all cores. The same seed and number of threads give the same bits.
         device: "auto", "cpu" or "cuda".
+        ease: whether to fit EASE, as a baseline and as the start of the towers. It is left out too where its
+            memory, which grows with the square of the catalogue, is not there, and above 10,000 items.
         refit: whether to train again on all interactions for serving; False serves the evaluated models.
         preset: name of the preset that these settings come from, see `pipeline.presets`.
         tune: a search for better settings of the towers first; None: no search. The settings of the finished
@@ -276,6 +278,7 @@ class BuildSettings:
     seed: int = 42
     threads: int | None = None
     device: str = "auto"
+    ease: bool = True
     refit: bool = True
     preset: Literal["notebook"] | None = None
     tune: TuneSettings | None = None

@@ -19,7 +19,7 @@ from retrieval.serving.feature_vectors import FeatureVectors
 from retrieval.serving.fitted_model import recent_demand
 from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.item_attributes import ItemAttributes
-from retrieval.serving.rating_model import RatingModel
+from retrieval.serving.rating_model import UNBOUNDED, Bounds, RatingModel
 from retrieval.serving.rerank import BlendWeights
 from retrieval.serving.tower_vectors import HISTORY_TABLE, PRIOR, TowerVectors
 from retrieval.serving.two_stage import SearchKind, TwoStageModel
@@ -40,12 +40,15 @@ class SystemSettings(NamedTuple):
     Attributes:
         takes_histories: whether the towers have a vector for a history.
         has_neural_mf: whether there are NeuralMF's weights.
+        rating_bounds: the smallest and the largest rating it was trained on; None in bundles of earlier
+            programs, and without NeuralMF.
         factory, search: of the index.
         made_with: SHA-256 of the system's other files, by their names in the bundle.
     """
 
     takes_histories: bool
     has_neural_mf: bool
+    rating_bounds: Bounds | None
     weights: BlendWeights
     candidates: int
     serves: SearchKind
@@ -66,6 +69,7 @@ class SystemSettings(NamedTuple):
         return cls(
             takes_histories=model.truth("takes_histories"),
             has_neural_mf=model.truth("has_neural_mf"),
+            rating_bounds=_bounds(model.optional("rating_bounds", JsonObject.object)),
             weights=BlendWeights.from_json(weights),
             candidates=model.integer("candidates", least=1),
             serves=model.choice("serves", KINDS),
@@ -89,6 +93,10 @@ def search_settings(part: JsonObject) -> SearchSettings:
     )
 
 
+def _bounds(part: JsonObject | None) -> Bounds | None:
+    return None if part is None else (part.number("lowest"), part.number("highest"))
+
+
 def write_system(writer: "BundleWriter", part: str, system: FittedSystem) -> None:
     """Write one fitted system into the folder `part` of a bundle."""
     model, index = system.model, system.model.ann
@@ -106,6 +114,7 @@ def write_system(writer: "BundleWriter", part: str, system: FittedSystem) -> Non
     settings = {
         "takes_histories": model.vectors.history_items is not None,
         "has_neural_mf": system.neural_mf_weights is not None,
+        **_rating_bounds(model.rating_model),
         **model.weights.to_json(),
         "candidates": model.n_candidates,
         "serves": model.serves,
@@ -113,6 +122,14 @@ def write_system(writer: "BundleWriter", part: str, system: FittedSystem) -> Non
     }
     files = {name: digest for name, digest in writer.digests.items() if name.startswith(f"{part}/")}
     writer.write_json(f"{part}/{layout.MODEL}", settings | {MADE_WITH: files})
+
+
+def _rating_bounds(rating_model: RatingModel | None) -> dict[str, Any]:
+    """What model.json says of the bounds: nothing where they are not known."""
+    if rating_model is None or rating_model.bounds == UNBOUNDED:
+        return {}
+    lowest, highest = rating_model.bounds
+    return {"rating_bounds": {"lowest": lowest, "highest": highest}}
 
 
 def _arrays(system: FittedSystem, attributes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -227,7 +244,9 @@ class _SystemReader:
             model = TwoStageModel(
                 vectors=vectors,
                 ann=self.index(vectors.items),
-                rating_model=None if neural_mf is None else RatingModel.from_weights(neural_mf),
+                rating_model=None
+                if neural_mf is None
+                else RatingModel.from_weights(neural_mf, settings.rating_bounds or UNBOUNDED),
                 seen=ItemLists(self.array(layout.SEEN_STARTS, OFFSETS), self.array(layout.SEEN_ITEMS, ROWS)),
                 n_candidates=settings.candidates,
                 trend=recent_demand(popularity),

@@ -13,6 +13,8 @@ EVALUATED, SERVED = "evaluated", "served"
 INTERACTIONS, CHOICES = "evaluated/interactions.parquet", "evaluated/choices.json"
 INDEX_CHOICE, VALIDATION = "evaluated/index_choice.json", "evaluated/validation_ndcg.npy"
 RECALLS, TIMES = "evaluated/index_recalls.npy", "evaluated/index_milliseconds.npy"
+# The files of `EVALUATED` that are not of its fitted system.
+OF_EVALUATION = (INTERACTIONS, CHOICES, INDEX_CHOICE, VALIDATION, RECALLS, TIMES)
 
 # For people.
 REPORT, PAGE = "report.json", "report.html"

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from retrieval.settings import SplitKind
 
 FORMAT_VERSION = 5
+# Formats that `retrieval bundles upgrade` converts. Format 4 has no `validation` in the manifest, no
+# `made_with` in a model.json and no evaluated/validation_ndcg.npy.
+OLDER_VERSIONS = (4,)
 ID_LENGTH = 12  # of the build id, in the folder's name
 KINDS: "tuple[SplitKind, ...]" = ("time", "random")
+LACKING: dict[str, Any] = {"validation": {"metric": "ndcg@10", "value": float("nan"), "users": 0}}
 # The writer adds these keys itself; the others describe the build.
 ADDED = frozenset({"format_version", "created", "files", "build_id"})
 
@@ -175,12 +179,13 @@ class Manifest(NamedTuple):
         return cls._of(document | {"build_id": manifest_digest(document)})
 
     @classmethod
-    def parse(cls, data: bytes, path: Path) -> "Manifest":
+    def parse(cls, data: bytes, path: Path, versions: Collection[int] = (FORMAT_VERSION,)) -> "Manifest":
         """Read a manifest and check it: format version, digest, spelling, the type of every part.
 
         Args:
             data: the bytes of the file.
             path: of the file, for messages.
+            versions: the format versions to read; `validation`, which older ones lack, is NaN of 0 users.
 
         Raises:
             DamagedBundle: if it is not what `to_bytes` gave.
@@ -188,12 +193,12 @@ class Manifest(NamedTuple):
         """
         try:
             document = json.loads(data)
-            _check_version(JsonObject(document).integer("format_version"), path)
+            _check_version(JsonObject(document).integer("format_version"), path, versions)
             entries = _files(JsonObject(document))
             # The bytes too: JSON has many spellings of the same content, the writer only one.
             whole = document.get("build_id") == manifest_digest(document) and data == manifest_bytes(document)
             if whole and all(map(FILE_NAME.fullmatch, entries)):
-                return cls._of(document)
+                return cls._of(document if FORMAT_VERSION in versions else LACKING | document)
         except (ValueError, RecursionError) as error:
             raise DamagedBundle(f"{path}: not a manifest ({error})") from None
         raise DamagedBundle(f"{path}: its digest is not the build id it carries")
@@ -243,13 +248,17 @@ def manifest_bytes(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
-def _check_version(version: int, path: Path) -> None:
-    if version != FORMAT_VERSION:
-        newer = "use a newer version of it, or " if version > FORMAT_VERSION else ""
-        raise ArtifactError(
-            f"{path}: format version {version}, but this program reads {FORMAT_VERSION}",
-            f"{newer}run build-index again",
-        )
+def _check_version(version: int, path: Path, versions: Collection[int]) -> None:
+    if version in versions:
+        return
+    advice = "run build-index again"
+    if version > FORMAT_VERSION:
+        advice = f"use a newer version of it, or {advice}"
+    if version in OLDER_VERSIONS:
+        advice = f"`retrieval bundles upgrade {path.parent.name}` converts it"
+    raise ArtifactError(
+        f"{path}: format version {version}, but this program reads {', '.join(map(str, versions))}", advice
+    )
 
 
 def _files(top: JsonObject) -> dict[str, FileEntry]:

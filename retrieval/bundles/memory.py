@@ -1,11 +1,8 @@
 """Compares the memory that a part of a bundle needs with the limits, before anything is loaded."""
 
-import mmap
-import resource
-from pathlib import Path
-
 from retrieval.bundles.bundle import Bundle
 from retrieval.errors import EnvironmentProblem
+from retrieval.machine import address_space_left
 
 MEBIBYTE = 1024**2
 
@@ -22,7 +19,7 @@ def check_memory(bundle: Bundle, part: str, limit: int | None) -> None:
     """
     files = bundle.manifest.files
     needed = sum(entry.size for name, entry in files.items() if name.startswith(f"{part}/"))
-    left = _address_space_left()
+    left = address_space_left()
     for allowed, by, more in (
         (limit, "`memory_limit` allows", "allow more"),
         (left, "the limit of this process (ulimit -v) leaves", "raise it"),
@@ -32,18 +29,6 @@ def check_memory(bundle: Bundle, part: str, limit: int | None) -> None:
                 f"{bundle.folder / part}: takes {_shown(needed)}, but {by} {_shown(allowed)}",
                 f"{more}, or build a smaller one with build-index `towers.dimension` or `memory_limit`",
             )
-
-
-def _address_space_left() -> int | None:
-    """Bytes that this process may still map; None where there is no limit."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return None
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except (OSError, ValueError, IndexError):  # not Linux
-        return limit
-    return max(0, limit - pages * mmap.PAGESIZE)
 
 
 def _shown(n_bytes: int) -> str:

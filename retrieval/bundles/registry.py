@@ -203,7 +203,8 @@ def rollback(artifacts: Path, before: Callable[[], None] = lambda: None) -> tupl
         before: called when only the last step is left.
 
     Returns:
-        its name, and the names of later ones that were passed over because they are gone or damaged.
+        its name, and the names of later ones that were passed over because they are gone, damaged or of
+        another format.
 
     Raises:
         ArtifactError: if no earlier bundle is whole.
@@ -223,6 +224,12 @@ def rollback(artifacts: Path, before: Callable[[], None] = lambda: None) -> tupl
             with writing_to(artifacts):
                 write_current_file(artifacts, names[position:])
             return name, tuple(skipped)
+    for name in skipped:
+        if _is_older(artifacts, name):
+            raise ArtifactError(
+                f"{artifacts / CURRENT}: no bundle to go back to, {name} is of an earlier format",
+                f"`retrieval bundles upgrade {name}` converts it",
+            )
     damaged = f"{', '.join(skipped)} is damaged or gone" if skipped else "none was current before"
     raise ArtifactError(
         f"{artifacts / CURRENT}: no bundle to go back to, {damaged}; see retrieval bundles list, promote "
@@ -231,7 +238,7 @@ def rollback(artifacts: Path, before: Callable[[], None] = lambda: None) -> tupl
 
 
 def prune(artifacts: Path, keep: int, *, rehearse: bool = False) -> tuple[Entry, ...]:
-    """Remove all bundles but the latest ones that are whole.
+    """Remove all bundles but the latest ones that are whole, or of an earlier format and convertible.
 
     A process that has a removed bundle open can go on reading it. The current bundle stays whatever its age,
     and so does the one that `rollback` would return to.
@@ -251,7 +258,7 @@ def prune(artifacts: Path, keep: int, *, rehearse: bool = False) -> tuple[Entry,
     _published(artifacts)
     with build_lock(artifacts):
         names = _published(artifacts)
-        latest, earlier = (_whole(artifacts, each) for each in (_names(artifacts), _earlier(names)))
+        latest, earlier = (_of_use(artifacts, each) for each in (_names(artifacts), _earlier(names)))
         kept = {names[0], *islice(latest, keep), *islice(earlier, 1)}
         gone = tuple(entry for entry in entries(artifacts) if entry.name not in kept)
         if rehearse:
@@ -274,8 +281,23 @@ def _published(artifacts: Path) -> tuple[str, ...]:
         raise DamagedBundle(error.what, way_out(artifacts)) from error
 
 
+def _is_older(artifacts: Path, name: str) -> bool:
+    """Whether a bundle is of an earlier format that `pipeline.upgrade` converts."""
+    from retrieval.bundles.older import open_older  # `query` needs none of it
+
+    try:
+        open_older(artifacts, name)
+    except ArtifactError:
+        return False
+    return True
+
+
 def _whole(artifacts: Path, names: Iterable[str]) -> Iterator[str]:
     return (name for name in names if not problems(artifacts, name))
+
+
+def _of_use(artifacts: Path, names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if not problems(artifacts, name) or _is_older(artifacts, name))
 
 
 def _names(artifacts: Path) -> list[str]:

@@ -68,12 +68,16 @@ class BundleWriter:
         """SHA-256 of every file so far, by name."""
         return {name: entry.sha256 for name, entry in self._files.items()}
 
-    def publish(self, description: Mapping[str, Any], *, current: bool = True) -> Path:
+    def publish(
+        self, description: Mapping[str, Any], *, current: bool = True, replaces: str | None = None
+    ) -> Path:
         """Write the manifest, give the folder its final name, and make it current; returns the folder.
 
         Args:
             description: the manifest without what the writer adds itself, see `Manifest.description`.
             current: False only keeps the bundle; it can be promoted later.
+            replaces: name of the bundle whose place among the served ones and their predecessors it takes,
+                if that has one; `current` is then ignored.
 
         Raises:
             ValueError: if the description lacks a part, or one is of another type.
@@ -89,12 +93,19 @@ class BundleWriter:
             self._folder.rename(final)
             try:
                 sync_folder(final.parent)
-                if current:
-                    write_current_file(self._artifacts, with_current(name, published_names(self._artifacts)))
+                names = published_names(self._artifacts)
+                if replaces is not None:
+                    names = tuple(name if each == replaces else each for each in names)
+                elif current:
+                    names = with_current(name, names)
+                if name in names:
+                    write_current_file(self._artifacts, names)
             except OSError as error:
-                if published_names(self._artifacts)[:1] == (name,):
+                names = published_names(self._artifacts)
+                if name in names:
+                    state = "current" if name == names[0] else "published"
                     raise EnvironmentProblem(
-                        f"{final}: is current now, but the disk did not confirm it ({error.strerror}), "
+                        f"{final}: is {state} now, but the disk did not confirm it ({error.strerror}), "
                         "and a power cut may undo it; check the disk and build again"
                     ) from error
                 remove_folder(final)

@@ -138,9 +138,9 @@ def _changed(system: FittedSystem, items: IdMap, new: NewItems | None) -> Fitted
         titles[places] = new.titles
     popularity = _moved(system.popularity, source, 0)
     weights, rating_model = system.neural_mf_weights, model.rating_model
-    if weights is not None:
+    if weights is not None and rating_model is not None:
         weights = _moved_neural_mf(weights, source, interactions_of(system) > 0)
-        rating_model = RatingModel.from_weights(weights)
+        rating_model = RatingModel.from_weights(weights, rating_model.bounds)
     moved = replace(
         model,
         vectors=vectors,

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from retrieval.cli.process import READER_GONE, discard, ignore_signals, report
-from retrieval.errors import EnvironmentProblem, RetrievalError, UsageError
+from retrieval.errors import EnvironmentProblem, RetrievalError, UsageError, lacks_memory
 
 PACKAGE = "two-stage-retrieval"
 
@@ -82,16 +82,14 @@ def run(command: click.Command, name: str) -> int:
         from retrieval.cli.flags import with_flags  # only an error needs the table
 
         return _failed(error, with_flags(str(error)), error.exit_code)
-    except (MemoryError, RuntimeError) as error:
-        # torch raises a RuntimeError for lack of memory.
-        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
-            raise
-        return _failed(error, "not enough memory; free some, or ask for less", EnvironmentProblem.exit_code)
     except BrokenPipeError:
         discard(sys.stdout)
         return READER_GONE
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if lacks_memory(error):
+            message = "not enough memory; free some, or ask for less"
+            return _failed(error, message, EnvironmentProblem.exit_code)
+        if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         discard(sys.stdout)
         message = f"{error.filename or 'output'}: {error.strerror}; free some"

@@ -106,6 +106,7 @@ class BuildOptions:
     tune: float | None
     resume: bool
     max_regression: float | None
+    no_ease: bool
     no_refit: bool
     full: bool
     progress_mode: ProgressMode
@@ -183,6 +184,7 @@ class BuildOptions:
             seed=self.seed,
             threads=self.threads,
             device=self.device,
+            ease=not self.no_ease,
             refit=not self.no_refit,
             tune=None if self.tune is None else TuneSettings(self.tune, held),
         )
@@ -384,6 +386,11 @@ FLAGS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
         metavar="LOSS",
         help="Keep the build without publishing it, and exit with 7, where its NDCG@10 on validation is "
         "lower than the current bundle's by more.  [default: publish]",
+    ),
+    click.option(
+        "--no-ease",
+        is_flag=True,
+        help="Leave EASE out, whose memory grows with the square of the catalogue.",
     ),
     click.option(
         "--no-refit", is_flag=True, help="Serve the evaluated models, not ones refitted on everything."

@@ -11,7 +11,7 @@ from retrieval.cli.app import LazyGroup
 from retrieval.cli.options import SHARED, artifacts_option, complete_bundle, debug_option, json_option
 from retrieval.cli.process import ignore_signals
 
-COMMANDS = ("list", "show", "promote", "rollback", "prune", "verify", "diff")
+COMMANDS = ("list", "show", "promote", "rollback", "prune", "verify", "diff", "upgrade")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -120,7 +120,7 @@ def rollback_command(artifacts: Path, as_json: bool) -> None:
     from retrieval.bundles.registry import rollback
 
     name, skipped = rollback(artifacts, before=ignore_signals)
-    over = f"; passed over, as damaged or gone: {', '.join(skipped)}" if skipped else ""
+    over = f"; passed over, as damaged, gone or of another format: {', '.join(skipped)}" if skipped else ""
     _say(as_json, f"{name} is current{over}", current=name, skipped=list(skipped))
 
 
@@ -208,6 +208,35 @@ def diff_command(one: str, other: str | None, k: int, users: int, artifacts: Pat
     first, second = (open_named(artifacts, entry_of(artifacts, name).name) for name in (one, other))
     found = diff_bundles(first, second, k=k, users=users)
     click.echo(json.dumps(found.to_json()) if as_json else diff_text(found))
+
+
+@click.command("upgrade", context_settings=SHARED)
+@click.argument("name", required=False, shell_complete=complete_bundle)
+@_common
+def upgrade_command(name: str | None, artifacts: Path, as_json: bool) -> None:
+    """Convert a bundle of an earlier format, the current one without NAME.
+
+    The old bundle stays. The new one takes its place: it is served, or `rollback` goes back to it, where that
+    was so of the old one.
+
+    \b
+    Example:
+      retrieval bundles upgrade
+      retrieval bundles upgrade 5accbf
+    """
+    from retrieval.bundles.manifest import FORMAT_VERSION
+    from retrieval.bundles.registry import entry_of
+    from retrieval.pipeline.upgrade import upgrade
+
+    entry = entry_of(artifacts, name)
+    if entry.manifest is not None:
+        text = f"{entry.name} has format version {FORMAT_VERSION} already"
+        _say(as_json, text, bundle=entry.name, upgraded=False)
+        return
+    folder = upgrade(artifacts, entry.name, before=ignore_signals)
+    after = entry_of(artifacts, folder.name)
+    text = f"{entry.name} converted to format version {FORMAT_VERSION}: {folder}, {after.state}"
+    _say(as_json, text, bundle=folder.name, upgraded=True, state=after.state)
 
 
 def _say(as_json: bool, text: str, **document: Any) -> None:

@@ -49,6 +49,8 @@ FLAGS = {
     "fallback": "--fallback",
     "resume": "--resume",
 }
+# Settings with a value that has a flag of its own.
+SWITCHES = {"ease=False": "--no-ease"}
 # Methods of `Recommender` that a flag calls.
 METHODS = {
     "recommend_for_history": "--history ITEM,ITEM",
@@ -63,6 +65,8 @@ def with_flags(message: str) -> str:
 
     >>> with_flags("leave out `towers.loss`, or take `towers.user_tower=history`")
     'leave out --loss, or take --user-tower history'
+    >>> with_flags("`ease=False` leaves it out")
+    '--no-ease leaves it out'
     >>> with_flags("`retrieval bundles rollback` goes back")
     '`retrieval bundles rollback` goes back'
     """
@@ -71,6 +75,8 @@ def with_flags(message: str) -> str:
 
 def _flag(named: re.Match[str]) -> str:
     name, value = named.groups()
+    if f"{name}={value}" in SWITCHES:
+        return SWITCHES[f"{name}={value}"]
     if name not in FLAGS:
         return METHODS.get(name, named[0])
     return FLAGS[name] if value is None else f"{FLAGS[name]} {value}"

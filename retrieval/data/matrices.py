@@ -7,6 +7,8 @@ from scipy import sparse
 from retrieval.arrays import Scores
 from retrieval.data.encoded import EncodedInteractions
 
+GRAM_LINES = 512  # of the matrix, computed at a time
+
 
 def positive_matrix(positives: EncodedInteractions) -> sparse.csr_matrix:
     """Binary user x item matrix, sparse float32."""
@@ -18,7 +20,12 @@ def positive_matrix(positives: EncodedInteractions) -> sparse.csr_matrix:
 def gram_matrix(positives: EncodedInteractions) -> NDArray[np.float64]:
     """How many users have both of two items as positives: X'X, shape (n_items, n_items), float64."""
     matrix = positive_matrix(positives)
-    return np.asarray((matrix.T @ matrix).toarray(), dtype=np.float64)
+    items, n_items = sparse.csr_matrix(matrix.T), positives.n_items
+    gram = np.empty((n_items, n_items), dtype=np.float64)
+    for start in range(0, n_items, GRAM_LINES):  # the sparse product of all would take as much again
+        lines = slice(start, start + GRAM_LINES)
+        gram[lines] = (items[lines] @ matrix).toarray()
+    return gram
 
 
 def popularity(positives: EncodedInteractions) -> Scores:

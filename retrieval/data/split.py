@@ -173,11 +173,19 @@ def _split(
         test_users=warm_rows(test, train)[USER].n_unique(),
         duplicates=len(interactions) - len(train) - len(validation) - len(test),
     )
-    _check(counts, interactions, kind)
+    _check(counts, interactions, kind, cold_test=_cold_rows(slices))
     return Split(train, validation, test, kind, validation_start, test_start, counts)
 
 
-def _check(counts: SplitCounts, interactions: Interactions, kind: SplitKind) -> None:
+def _cold_rows(slices: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]) -> int:
+    """Number of test rows by which a cold user can be judged: of a new user and an item of train."""
+    train, validation, test = slices
+    known = pl.concat([train.select(USER), validation.select(USER)]).unique()
+    items = train.select(ITEM).unique()
+    return test.join(known, on=USER, how="anti").join(items, on=ITEM, how="semi").height
+
+
+def _check(counts: SplitCounts, interactions: Interactions, kind: SplitKind, cold_test: int) -> None:
     source, frame = interactions.source, interactions.frame
     sizes = f"train {counts.train}, validation {counts.validation}, test {counts.test} rows"
     advice = "give more data, or other `split.test_fraction` and `split.validation_fraction`"
@@ -190,7 +198,7 @@ def _check(counts: SplitCounts, interactions: Interactions, kind: SplitKind) -> 
                 "name another column with `columns.timestamp`, or give `split.kind=random`",
             )
         raise DataError(f"{source}: the split leaves an empty slice ({sizes})", advice)
-    if not counts.warm_test or not counts.warm_validation:
+    if not counts.warm_validation or not (counts.warm_test or cold_test):
         raise DataError(
             f"{source}: no validation or test row has a user and an item that occur in train ({sizes}; "
             f"warm {counts.warm_validation} and {counts.warm_test}), so nothing can be measured",

@@ -51,7 +51,7 @@ class BaselineSet:
         train: the slice they are fitted on.
         threshold: ratings from here on are positive.
         window: share of the positives that is recent; None where there are no timestamps.
-        ease: None where the catalogue has more than `EASE_MAX_ITEMS` items.
+        ease: None where it was left out, as with more than `EASE_MAX_ITEMS` items.
         ease_l2: its L2 regularisation.
         item_knn: None where the bundle is older than this baseline.
         item_knn_neighbours: number of neighbours that each item keeps.
@@ -67,13 +67,20 @@ class BaselineSet:
 
     @classmethod
     def choose(
-        cls, train: EncodedInteractions, validation: Judgements, threshold: float, k: int
+        cls,
+        train: EncodedInteractions,
+        validation: Judgements,
+        threshold: float,
+        k: int,
+        *,
+        with_ease: bool = True,
     ) -> "BaselineSet":
         """Fit on train, with the settings of the best NDCG@k on validation.
 
         Args:
             validation: warm users of validation and their relevant items.
             threshold: ratings from here on are positive.
+            with_ease: False leaves EASE out, whatever the size of the catalogue.
         """
         positives, exclude = train.positives(threshold), train.item_lists().take(validation.users)
 
@@ -87,7 +94,7 @@ class BaselineSet:
                 RECENT_WINDOWS, key=lambda share: ndcg(same_for_all(recent_popularity(positives, share)))
             )
         ease, ease_l2, matrix = None, 0.0, positive_matrix(positives)
-        if train.n_items <= EASE_MAX_ITEMS:
+        if with_ease and train.n_items <= EASE_MAX_ITEMS:
             gram = gram_matrix(positives)
             ease_l2, ease = max(
                 ((l2, Ease.from_gram(gram, l2)) for l2 in EASE_L2),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,10 @@ def depth_curve(model: TwoStageModel, judgements: Judgements, k: int) -> DepthCu
     judgements = Judgements(judgements.users[places], judgements.relevant.take(places))
     users, depths = judgements.users, depths_of(model, k)
     per_depth = [
-        score_lists(served(model, users, found)[:, :k], judgements, k).ndcg
-        for found in candidates_at(model, users, model.seen.take(users), depths)
+        score_lists(served(replace(model, n_candidates=depth), users, found)[:, :k], judgements, k).ndcg
+        for depth, found in zip(
+            depths, candidates_at(model, users, model.seen.take(users), depths), strict=True
+        )
     ]
     timed = users[evenly_spread(len(users), TIMED_QUERIES)]
     points = []
@@ -97,6 +100,7 @@ def served(model: TwoStageModel, users: Rows, found: SearchResult) -> Rows:
 
 def latencies(model: TwoStageModel, users: Rows, depth: int) -> NDArray[np.float64]:
     """Seconds of each user's search and re-ranking, timed one user at a time: shape (REPEATS, q)."""
+    model = replace(model, n_candidates=depth)
 
     def answer(place: int) -> object:
         user = users[place : place + 1]

@@ -11,12 +11,13 @@ from retrieval.serving.two_stage import TwoStageModel
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Candidates of q users by exact and by approximate search; each result has shape (q, c).
+    """Candidates of q users by exact and by approximate search.
 
     Attributes:
-        exact: by exact search, against which recall is measured.
-        ann: by the index as served: exact search answers where the index leaves a list short.
-        own: by the index alone, its short lists left short.
+        exact: shape (q, c), by exact search, against which recall is measured.
+        ann: shape (q, c), by the index as served: exact search answers where the index leaves a list short,
+            and finds what a long list needs beyond `n_candidates`.
+        own: shape (q, `n_candidates`), by the index alone, its short lists left short.
         fallbacks: number of lists that exact search answered.
     """
 
@@ -28,7 +29,7 @@ class Candidates:
     @property
     def recalls(self) -> NDArray[np.float64]:
         """Share of the exact candidates that the index alone finds: shape (q,)."""
-        return recall_against_exact(self.own.rows, self.exact.rows)
+        return recall_against_exact(self.own.rows, self.exact.rows[:, : self.own.rows.shape[1]])
 
     @property
     def rescued(self) -> float:
@@ -36,23 +37,21 @@ class Candidates:
         return self.fallbacks / max(len(self.own.rows), 1)
 
 
-def find_candidates(
-    model: TwoStageModel, users: NDArray[np.int64], exclude: ItemLists, depth: int
-) -> Candidates:
-    """Find the candidates of users.
+def find_candidates(model: TwoStageModel, users: NDArray[np.int64], exclude: ItemLists, k: int) -> Candidates:
+    """Find the candidates that the users' lists are made of, see `TwoStageModel.candidates_for`.
 
     Args:
         users: shape (q,), rows.
         exclude: q lists of items that are no candidates.
-        depth: number of candidates per user.
+        k: length of the lists.
     """
-    queries = model.vectors.users[users]
-    exact = model.candidates(queries, exclude, depth, "exact")
+    queries, depth = model.vectors.users[users], model.n_candidates
+    exact = model.candidates_for(queries, exclude, k, "exact")
     found = search_filtered(model.ann, model.exact, queries, depth, exclude, rescue=False)
     own = found.result
-    short = np.flatnonzero((own.rows >= 0).sum(axis=1) < (exact.rows >= 0).sum(axis=1))
+    short = np.flatnonzero((own.rows >= 0).sum(axis=1) < (exact.rows[:, :depth] >= 0).sum(axis=1))
     ann, fallbacks = fill_short(model, users, exclude, own, np.union1d(short, found.tied))
-    return Candidates(exact, ann, own, fallbacks)
+    return Candidates(exact, model.deepened(ann, queries, exclude, k), own, fallbacks)
 
 
 def fill_short(

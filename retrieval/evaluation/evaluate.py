@@ -42,7 +42,6 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         k: length of the lists.
     """
     model, data, baselines = evaluated.model, evaluated.data, evaluated.baselines
-    depth = max(k, model.n_candidates)
 
     def lists_of(users: Rows, exclude: ItemLists, candidates: Candidates) -> dict[str, Rows]:
         lists = baselines.lists(users, k, exclude)
@@ -51,11 +50,11 @@ def evaluate(evaluated: Evaluated, k: int, protocol: ProtocolName = "standard") 
         return lists | two_stage_lists(model, users, k, candidates)
 
     def lists_among(users: Rows, exclude: ItemLists) -> dict[str, Rows]:
-        return lists_of(users, exclude, find_candidates(model, users, exclude, depth))
+        return lists_of(users, exclude, find_candidates(model, users, exclude, k))
 
     users = np.unique(data.test.users)
     seen = data.train.item_lists().take(users)
-    candidates = find_candidates(model, users, seen, depth)
+    candidates = find_candidates(model, users, seen, k)
     lists = lists_of(users, seen, candidates)
     scored = PROTOCOLS[protocol](data.test, data.train, data.positive_threshold, k, lists, lists_among)
     popularity_rank = np.empty(data.train.n_items)
@@ -146,9 +145,15 @@ def compare_stages(scores: dict[str, StageScores]) -> tuple[Comparison, ...]:
 def ann_report(
     model: TwoStageModel, users: Rows, candidates: Candidates, choice: IndexChoice | None
 ) -> AnnReport:
-    """Recall of the index, and the latency of single searches for a sample of `TIMED_QUERIES` users."""
+    """Recall of the index, and the latency of single searches for a sample of `TIMED_QUERIES` users.
+
+    Where there are no warm test users, both are measured on as many users of train.
+    """
+    if not len(users):
+        users = evenly_spread(len(model.seen), TIMED_QUERIES)
+        candidates = find_candidates(model, users, model.seen.take(users), 1)
     timed = users[evenly_spread(len(users), TIMED_QUERIES)]
-    depth = candidates.exact.rows.shape[1]
+    depth = candidates.own.rows.shape[1]
     queries, exclude = model.vectors.users[timed], model.seen.take(timed)
     seconds = {
         kind: measure_filtered_latency(index, model.exact, queries, depth, exclude, repeats=3)

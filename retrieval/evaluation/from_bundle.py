@@ -67,6 +67,25 @@ def read_test_users(bundle: Bundle, system: FittedSystem) -> NDArray[np.int64]:
     return np.unique(EncodedInteractions.from_frame(test, system.users, system.items).users)
 
 
+def measure_validation(bundle: Bundle) -> NDArray[np.float64]:
+    """NDCG@10 of the lists that the evaluated system serves to the users of validation, as a build has it.
+
+    Returns:
+        shape (q,), a figure for each warm user of validation with a relevant item there.
+
+    Raises:
+        ArtifactError: if a file is missing or changed, or the parts do not fit together.
+    """
+    from retrieval.evaluation.evaluated import EvaluationData
+    from retrieval.evaluation.validation import ValidationLists
+
+    system, split = read_system(bundle, EVALUATED), _read_split(bundle)
+    threshold, users, items = bundle.manifest.settings.positive_threshold, system.users, system.items
+    data = EvaluationData.of(bundle.manifest.data.name, split, users, items, threshold)
+    lists = ValidationLists.of(data.train, data.validation, split.validation, users, items, threshold)
+    return lists.served_ndcg(system.model)
+
+
 def _read_split(bundle: Bundle) -> "Split":
     """The labelled interactions; refused where a column has a type that a build does not write."""
     import polars as pl

@@ -109,8 +109,7 @@ def history_lists(model: TwoStageModel, liked: ItemLists, seen: ItemLists, k: in
     if model.vectors.history_items is None:
         return {}
     queries, reranks = model.vectors.for_histories(liked), model.rating_model is not None
-    depth = max(k, model.n_candidates)
-    found = {search: model.candidates(queries, seen, depth, search) for search in SEARCHES}
+    found = {search: model.candidates_for(queries, seen, k, search) for search in SEARCHES}
     lists = {str(search): candidates.rows[:, :k] for search, candidates in found.items()}
     if reranks:
         for search, candidates in found.items():

@@ -38,12 +38,12 @@ def choose_user_weights(model: FittedModel, slices: Sequence[Judgements], k: int
         ValueError: if the model has no NeuralMF to weigh.
     """
     rating_model, users = _rating_model(model), slices[0].users
-    depth = max(k, model.n_candidates)
+    depth, run = model.depth_for(k), model.n_candidates
     found = model.exact_candidates(model.vectors.users[users], model.seen.take(users), depth)
     predicted = rating_model.predict(users, found.rows)
 
     def ndcg(alpha: float, trend: float) -> Groups:
-        lists = blend(found, predicted, alpha, model.trend_of(found.rows), trend).rows
+        lists = blend(found, predicted, alpha, model.trend_of(found.rows), trend, run=run).rows
         # A user's slices are not independent lists, so each user counts once: by the mean over the slices
         # in which they have a relevant item.
         return [_mean_of_known([_ndcg(lists, judged, k) for judged in slices])]
@@ -60,17 +60,18 @@ def choose_newcomer_weights(model: FittedModel, newcomers: Sequence[Newcomers], 
     Raises:
         ValueError: if the model has no NeuralMF to weigh, or there is no group.
     """
-    depth = max(k, model.n_candidates)
+    depth, run = model.depth_for(k), model.n_candidates
     found = [
         model.exact_candidates(model.vectors.for_histories(people.liked), people.seen, depth)
         for people in newcomers
     ]
     predicted = [model.predict_for_newcomers(each.rows) for each in found]
+    liked = [people.liked.lengths() for people in newcomers]
 
     def ndcg(alpha: float, trend: float) -> Groups:
         lists = (
-            blend(each, ratings, alpha, model.trend_of(each.rows), fading(trend, people.liked.lengths())).rows
-            for each, ratings, people in zip(found, predicted, newcomers, strict=True)
+            blend(each, ratings, alpha, model.trend_of(each.rows), fading(trend, lengths), run=run).rows
+            for each, ratings, lengths in zip(found, predicted, liked, strict=True)
         )
         scored = (
             score_lists(each, people.judgements, k) for each, people in zip(lists, newcomers, strict=True)

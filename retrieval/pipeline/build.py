@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from index import OperatingPoint, faiss_threads
 from retrieval.data.interactions import Interactions
 from retrieval.data.split import Split
+from retrieval.errors import memory_named
 from retrieval.evaluation.choices import IndexChoice
 from retrieval.evaluation.evaluate import evaluate
 from retrieval.evaluation.evaluated import Evaluated
@@ -34,6 +35,11 @@ from retrieval.training.device import borrowed_torch, choose_device
 if TYPE_CHECKING:
     from retrieval.data.items import ItemTable
     from retrieval.data.users import UserTable
+
+_LESS_MEMORY = (
+    "free some, or lower `towers.dimension`, `threads` or the rows; `ease=False` leaves out what grows with "
+    "the square of the catalogue"
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def build(
     Raises:
         DataError: if the data cannot be split or trained on.
         UsageError: if the index string cannot work on this data, or the checkpoints are of another build.
-        EnvironmentProblem: if the device or optuna is missing, or a file cannot be written.
+        EnvironmentProblem: if the device or optuna is missing, memory is short, or a file cannot be written.
         ArtifactError: if the trials of an earlier search, or a checkpoint to go on from, are damaged.
     """
     settings, progress = settings or BuildSettings(), progress or Silent()
@@ -128,7 +134,7 @@ def build(
     device = choose_device(settings.device)
     if settings.tune is not None:
         require_optuna()
-    with borrowed_torch(threads, device), faiss_threads(threads):
+    with memory_named(_LESS_MEMORY), borrowed_torch(threads, device), faiss_threads(threads):
         prepared = prepare(interactions, settings, name, progress)
         kept = NOWHERE
         if checkpoints is not None:

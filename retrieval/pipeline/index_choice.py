@@ -180,8 +180,9 @@ class _LossLimit:
 
     def _ndcg(self, index: ItemIndex) -> NDArray[np.float64]:
         model, users = self.model, self.judgements.users
-        depth = max(CHOICE_K, model.n_candidates)
-        found = search_filtered(index, model.exact, model.vectors.users[users], depth, self.seen).result
+        queries = model.vectors.users[users]
+        found = search_filtered(index, model.exact, queries, model.n_candidates, self.seen).result
+        found = model.deepened(found, queries, self.seen, CHOICE_K)
         rows = model.rerank(users, found).rows if model.reranks else found.rows
         return score_lists(rows[:, :CHOICE_K], self.judgements, CHOICE_K).ndcg
 

@@ -81,6 +81,12 @@ def prepare(interactions: Interactions, settings: BuildSettings, name: str, prog
     lists = ValidationLists.of(data.train, data.validation, split.validation, users, items, threshold)
     if not (lists.warm.n_relevant > 0).any():
         raise DataError(_nothing_to_choose_by(table, threshold))
+    if not split.counts.warm_test and not data.newcomers:
+        raise DataError(
+            f"{table.source}: no test user is known to train, and no test row of a new user is rated "
+            f"{threshold:g} or more, so nothing can be measured",
+            "lower `positive_threshold`, or raise `split.test_fraction`",
+        )
     check_index(settings, len(items))
     training = TrainingData(
         train=data.train,

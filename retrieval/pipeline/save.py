@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.bundles.fitted_system_files import write_system
 from retrieval.bundles.layout import (
@@ -67,6 +68,13 @@ def write_build(
     return writer.publish(_description(build) | {"gate": gate}, current=current)
 
 
+def validation_score(ndcg: NDArray[np.float64]) -> dict[str, Any]:
+    """The part `validation` of a manifest, from the figure of each user: shape (q,)."""
+    from retrieval.evaluation.validation import CHOICE_K
+
+    return {"metric": f"ndcg@{CHOICE_K}", "value": float(ndcg.mean()), "users": len(ndcg)}
+
+
 def _choices(build: "Build") -> dict[str, Any]:
     """What was chosen on validation, for `evaluation.from_bundle` to read."""
     blend, tuning = build.report.blend, build.report.tuning
@@ -85,7 +93,6 @@ def _description(build: "Build") -> dict[str, Any]:
     """The build's part of the manifest."""
     from importlib.metadata import version
 
-    from retrieval.evaluation.validation import CHOICE_K
     from retrieval.machine import made_on
     from retrieval.training.device import choose_device
 
@@ -99,11 +106,7 @@ def _description(build: "Build") -> dict[str, Any]:
             "counts": asdict(build.split.counts),
         },
         "settings": _settings(build),
-        "validation": {
-            "metric": f"ndcg@{CHOICE_K}",
-            "value": float(build.validation_ndcg.mean()),
-            "users": len(build.validation_ndcg),
-        },
+        "validation": validation_score(build.validation_ndcg),
         "training": {
             "towers": [member.to_json() for member in build.towers],
             "neural_mf": build.neural_mf and build.neural_mf.to_json(),

@@ -157,7 +157,7 @@ class Trainer:
         starts: dict[int, TowerStart | None] = {}  # by dimension; each takes seconds, or a minute
 
         def trial(towers: TowerSettings, on_epoch: OnMemberEpoch) -> MetricValues:
-            tried = replace(job, settings=towers)
+            tried = replace(job, settings=self._started(towers))
             if towers.dimension not in starts:
                 starts[towers.dimension] = tried.closed_form_start()
             fitted = fit_towers(replace(tried, start=starts[towers.dimension]), on_epoch=on_epoch)
@@ -194,13 +194,17 @@ class Trainer:
     def _tower_job(self, rows: _Rows, validate: Callable[[TowerVectors], MetricValues] | None) -> TowerJob:
         return TowerJob(
             rows.interactions.positives(self.settings.positive_threshold),
-            self.settings.towers,
+            self._started(self.settings.towers),
             seed=self.settings.seed,
             device=self.device,
             catalogue=np.unique(rows.interactions.items),
             features=self.tower_features(rows.users, rows.items),
             validate=validate,
         )
+
+    def _started(self, towers: TowerSettings) -> TowerSettings:
+        """The settings of the towers, without the start from EASE where EASE is left out."""
+        return towers if self.settings.ease else replace(towers, closed_form_start=False)
 
     def _fit_neural_mf(self, rows: _Rows, schedule: _Schedule) -> FittedNeuralMF:
         settings = self.settings.neural_mf

@@ -1,5 +1,6 @@
 """The fitted models before an index is chosen: the towers' vectors, NeuralMF, and each user's seen items."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from index import ExactIndex, ItemLists, SearchResult, search_filtered
 from retrieval.arrays import Matrix
 from retrieval.serving.rating_model import RatingModel
-from retrieval.serving.rerank import NO_RERANKING, BlendWeights, RankedItems, blend, fading
+from retrieval.serving.rerank import NO_RERANKING, BlendScales, BlendWeights, RankedItems, blend, fading
 from retrieval.serving.tower_vectors import TowerVectors
 
 
@@ -24,7 +25,8 @@ class FittedModel:
         rating_model: predicts ratings for the users and items of `vectors`; None where there were no
             ratings to learn from, so that nothing is re-ranked.
         seen: the items of each user, which are never recommended to that user again.
-        n_candidates: how many candidates are retrieved for re-ranking.
+        n_candidates: how many candidates are retrieved for re-ranking, and how many places of a list are
+            ordered together.
         trend: shape (n_items,), float32: log(1 + recent positive interactions) of each item, see
             `recent_demand`; None leaves the trend out of the blend.
         weights: weights of the predicted rating and of the trend in the blend.
@@ -85,29 +87,94 @@ class FittedModel:
         """
         return search_filtered(self.exact, self.exact, queries, depth, exclude).result
 
-    def rerank(self, users: NDArray[np.int64], found: SearchResult) -> RankedItems:
+    def depth_for(self, k: int) -> int:
+        """How many candidates a list of k places is made of: whole runs of `n_candidates`, at most all items.
+
+        A longer list is ordered run by run, so that it continues a shorter one.
+        """
+        return min(-(-k // self.n_candidates) * self.n_candidates, self.exact.size)
+
+    def deepened(
+        self,
+        found: SearchResult,
+        queries: Matrix,
+        exclude: ItemLists,
+        k: int,
+        allowed: NDArray[np.int64] | None = None,
+    ) -> SearchResult:
+        """The first candidates, and behind them those that a list of k places needs: (q, `depth_for(k)`).
+
+        The further ones are found by exact search, whatever found the first: an approximate index, asked for
+        more, may find others at the start too.
+
+        Args:
+            found: the first `n_candidates` of each query vector.
+            queries: shape (q, d + 1).
+            exclude: q lists of item rows.
+            allowed: the item rows to choose from, ascending; None: all.
+        """
+        more = self.depth_for(k) - found.rows.shape[1]
+        if more <= 0:
+            return found
+        lines, places = np.nonzero(found.rows >= 0)
+        left_out = ItemLists.from_pairs(
+            np.concatenate((exclude.flat_users(), lines)),
+            np.concatenate((exclude.items, found.rows[lines, places])),
+            len(queries),
+        )
+        rest = self.exact.search(queries, more, left_out, allowed)
+        return SearchResult(np.hstack((found.scores, rest.scores)), np.hstack((found.rows, rest.rows)))
+
+    def rerank(
+        self, users: NDArray[np.int64], found: SearchResult, unfiltered: SearchResult | None = None
+    ) -> RankedItems:
         """Blend the candidates of known users with NeuralMF's predictions and the trend.
 
         Args:
             users: shape (q,), user rows.
             found: their candidates, (q, c).
+            unfiltered: where `found` passed a filter, their first `n_candidates` without it: the z-scores go
+                by these, so that a score is the same with every filter.
 
         Raises:
             ValueError: if there is no NeuralMF.
         """
-        predicted, trend = self._required_rating_model().predict(users, found.rows), self.trend_of(found.rows)
-        return blend(found, predicted, self.weights.alpha, trend, self.weights.trend_weight)
+        rating_model = self._required_rating_model()
 
-    def rerank_for_newcomers(self, found: SearchResult, liked: NDArray[np.int64]) -> RankedItems:
+        def predict(rows: NDArray[np.int64]) -> Matrix:
+            return rating_model.predict(users, rows)
+
+        return self._blended(found, unfiltered, predict, self.weights.alpha, self.weights.trend_weight)
+
+    def rerank_for_newcomers(
+        self, found: SearchResult, liked: NDArray[np.int64], unfiltered: SearchResult | None = None
+    ) -> RankedItems:
         """As `rerank`, for people known only by a history.
 
         Args:
             found: their candidates, (q, c).
             liked: shape (q,): how many items each is known to like; the trend fades with it.
         """
-        predicted, trend = self.predict_for_newcomers(found.rows), self.trend_of(found.rows)
-        weights = fading(self.weights.newcomer_trend_weight, liked)
-        return blend(found, predicted, self.weights.newcomer_alpha, trend, weights)
+        alpha, trend_weight = self.weights.newcomer_alpha, fading(self.weights.newcomer_trend_weight, liked)
+        return self._blended(found, unfiltered, self.predict_for_newcomers, alpha, trend_weight)
+
+    def _blended(
+        self,
+        found: SearchResult,
+        unfiltered: SearchResult | None,
+        predict: Callable[[NDArray[np.int64]], Matrix],
+        alpha: float,
+        trend_weight: float | NDArray[np.float64],
+    ) -> RankedItems:
+        run, scales = self.n_candidates, None
+        if unfiltered is not None:
+            rows = unfiltered.rows
+            scales = BlendScales.of(unfiltered, predict(rows), self.trend_of(rows))
+        # Run by run: a product of other shapes rounds otherwise, and could swap items of nearly equal scores.
+        starts = range(0, max(found.rows.shape[1], 1), run)
+        predicted = np.hstack([predict(found.rows[:, start : start + run]) for start in starts])
+        trend = self.trend_of(found.rows)
+        return blend(found, predicted, alpha, trend, trend_weight, run=run, scales=scales)
 
     def predict_for_newcomers(self, rows: NDArray[np.int64]) -> Matrix:
         """Ratings of the items (q, c) as NeuralMF predicts them for an unknown user: (q, c), float32.

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from retrieval.arrays import Matrix
 
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-np.inf, np.inf)
 PAIRS_A_BLOCK = 65_536  # pairs predicted at a time, so that memory stays bounded
 
 WEIGHTS = (
@@ -35,9 +37,11 @@ class RatingModel:
         items: shape (n_items, h1), float32: item embedding times its half, first bias added.
         hidden_weight, hidden_bias: shapes (h2, h1) and (h2,), float32.
         output_weight, output_bias: shapes (h2,) and (1,), float32.
+        bounds: the smallest and the largest rating that it was trained on; `UNBOUNDED` where they are not
+            known, as in bundles of earlier programs.
 
     Raises:
-        ValueError: if shapes do not fit together, or a value is NaN or infinite.
+        ValueError: if shapes or bounds do not fit together, or a value is NaN or infinite.
     """
 
     users: Matrix
@@ -46,8 +50,11 @@ class RatingModel:
     hidden_bias: Matrix
     output_weight: Matrix
     output_bias: Matrix
+    bounds: Bounds = UNBOUNDED
 
     def __post_init__(self) -> None:
+        if not self.bounds[0] <= self.bounds[1]:
+            raise ValueError(f"ratings from {self.bounds[0]} to {self.bounds[1]}; expected the smaller first")
         first, second = self.users.shape[-1], self.hidden_weight.shape[0]
         expected = {
             "users": (len(self.users), first),
@@ -71,11 +78,11 @@ class RatingModel:
         return len(self.users) - 1
 
     @classmethod
-    def from_weights(cls, weights: Mapping[str, Matrix]) -> "RatingModel":
+    def from_weights(cls, weights: Mapping[str, Matrix], bounds: Bounds = UNBOUNDED) -> "RatingModel":
         """From the `state_dict` of a trained NeuralMF, as float32 arrays.
 
         Raises:
-            ValueError: if a weight is missing or of the wrong shape.
+            ValueError: if a weight is missing or of the wrong shape, or the bounds are out of order.
         """
         missing = set(WEIGHTS) - set(weights)
         if missing:
@@ -90,6 +97,7 @@ class RatingModel:
             hidden_bias=weights["second.bias"],
             output_weight=weights["output.weight"][0],
             output_bias=weights["output.bias"],
+            bounds=bounds,
         )
 
     def predict(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Matrix:
@@ -111,6 +119,13 @@ class RatingModel:
             second = np.maximum(first @ self.hidden_weight.T + self.hidden_bias, 0)
             predicted[block] = second @ self.output_weight + self.output_bias
         return predicted
+
+    def on_scale(self, predicted: float) -> float:
+        """A prediction as a rating that someone could have given: none is above 5 of 5 stars.
+
+        For showing only. Re-ranking goes by the prediction itself: items above the scale still differ there.
+        """
+        return float(min(max(predicted, self.bounds[0]), self.bounds[1]))
 
     def predict_pairs(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Matrix:
         """Predicted ratings of n pairs: two arrays of shape (n,) -> (n,), float32."""

@@ -23,11 +23,13 @@ class RecommendedItem:
     Attributes:
         item: its id.
         title: None where the data has none.
-        score: by which the list is ordered: the blend where it was re-ranked, else the retrieval score.
+        score: by which the list is ordered: the blend where it was re-ranked, else the retrieval score. It
+            is the same for a user and an item at every length of the list and with every filter.
         retrieval_rank: place among the candidates, from 1.
         retrieval_score: inner product of user and item vector, as the index gives it; the cosine for
             similar items.
-        predicted_rating: by NeuralMF; None where the list was not re-ranked.
+        predicted_rating: by NeuralMF, within the smallest and largest rating of the table, which the blend in
+            `score` does not heed; None with `rerank=False`.
     """
 
     item: Id

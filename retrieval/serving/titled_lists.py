@@ -58,14 +58,15 @@ def popular_list(
 
 def _item(system: FittedSystem, ranked: RankedItems, line: int, place: int) -> RecommendedItem:
     row = ranked.rows[line, place]
-    predicted = float(ranked.predicted_ratings[line, place])
+    predicted, rating_model = float(ranked.predicted_ratings[line, place]), system.model.rating_model
+    known = rating_model is not None and not np.isnan(predicted)
     return RecommendedItem(
         item=system.items.ids[row].item(),
         title=str(system.titles[row]) or None,
         score=float(ranked.scores[line, place]),
         retrieval_rank=int(ranked.retrieval_ranks[line, place]),
         retrieval_score=float(ranked.retrieval_scores[line, place]),
-        predicted_rating=None if np.isnan(predicted) else predicted,
+        predicted_rating=rating_model.on_scale(predicted) if rating_model and known else None,
     )
 
 

@@ -76,6 +76,21 @@ class TwoStageModel(FittedModel):
         index = self.exact if search == "exact" else self.ann
         return search_filtered(index, self.exact, queries, depth, exclude, allowed=allowed).result
 
+    def candidates_for(
+        self,
+        queries: Matrix,
+        exclude: ItemLists,
+        k: int,
+        search: SearchKind,
+        allowed: NDArray[np.int64] | None = None,
+    ) -> SearchResult:
+        """The candidates that lists of k places are made of: `n_candidates`, and more where k is larger.
+
+        The first are the same for every k, whatever the index, see `FittedModel.deepened`.
+        """
+        first = self.candidates(queries, exclude, self.n_candidates, search, allowed)
+        return self.deepened(first, queries, exclude, k, allowed)
+
     def for_users(
         self,
         users: NDArray[np.int64],
@@ -92,10 +107,11 @@ class TwoStageModel(FittedModel):
             allowed: the item rows to choose from, ascending; None: all.
         """
         queries, seen = self.vectors.users[users], self.seen.take(users)
-        found = self._found(queries, seen, k, search, self.reranks, allowed)
+        reranks = rerank and self.reranks
+        found, unfiltered = self._found(queries, seen, k, search, reranks, allowed)
         if not rerank or self.rating_model is None:
             return in_retrieval_order(found).top(k)
-        return self.rerank(users, found).top(k)
+        return self.rerank(users, found, unfiltered).top(k)
 
     def for_histories(
         self,
@@ -114,10 +130,11 @@ class TwoStageModel(FittedModel):
             ValueError: if the towers were trained with the id user tower.
         """
         queries = self.vectors.for_histories(histories)
-        found = self._found(queries, histories, k, search, self.reranks_newcomers, allowed)
+        reranks = rerank and self.reranks_newcomers
+        found, unfiltered = self._found(queries, histories, k, search, reranks, allowed)
         if not rerank or self.rating_model is None:
             return in_retrieval_order(found).top(k)
-        return self.rerank_for_newcomers(found, histories.lengths()).top(k)
+        return self.rerank_for_newcomers(found, histories.lengths(), unfiltered).top(k)
 
     def _found(
         self,
@@ -127,11 +144,17 @@ class TwoStageModel(FittedModel):
         search: SearchKind | None,
         reranks: bool,
         allowed: NDArray[np.int64] | None,
-    ) -> SearchResult:
-        """The candidates; only the first k where re-ranking cannot change their order.
+    ) -> tuple[SearchResult, SearchResult | None]:
+        """The candidates; and, where there is a filter and they are re-ranked, the first without it.
 
-        The search is equally deep in both cases. An approximate index may find less than it is asked for,
-        so a shallower search could serve other lists than those that were evaluated.
+        Only the first k candidates come back where re-ranking does not change their order. The search is
+        equally deep in both cases. An approximate index may find less than it is asked for, so a shallower
+        search could serve other lists than those that were evaluated.
         """
-        found = self.candidates(queries, exclude, max(k, self.n_candidates), search or self.serves, allowed)
-        return found if reranks else found.top(k)
+        kind = search or self.serves
+        found = self.candidates_for(queries, exclude, k, kind, allowed)
+        if not reranks:
+            return found.top(k), None
+        if allowed is None:
+            return found, None
+        return found, self.candidates(queries, exclude, self.n_candidates, kind)

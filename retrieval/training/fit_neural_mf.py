@@ -106,7 +106,8 @@ def fit_neural_mf(
     kept, history = loop.run(settings.max_epochs if epochs is None else epochs)
     weights = scale.fold_into({name: to_numpy(tensor) for name, tensor in kept.state_dict().items()})
     _speak_for_unreached(weights, ratings, settings)
-    return FittedNeuralMF(weights, RatingModel.from_weights(weights), history)
+    bounds = float(_rated(ratings).min()), float(_rated(ratings).max())
+    return FittedNeuralMF(weights, RatingModel.from_weights(weights, bounds), history)
 
 
 def _speak_for_unreached(weights: Weights, ratings: EncodedInteractions, settings: NeuralMFSettings) -> None:

@@ -13,8 +13,20 @@ from retrieval.data.matrices import gram_matrix, positive_matrix
 
 # EASE inverts a dense n_items x n_items matrix; above this it takes too much memory and time.
 EASE_MAX_ITEMS = 10_000
+# The memory that choosing EASE's l2 takes at its peak, in squares of the catalogue of 8 bytes an entry, as
+# measured: the counts, the matrix that is inverted in place, and two results in float32.
+EASE_SQUARES = 3.5
 # Most similarities in memory at a time while item-kNN looks for the largest.
 SIMILARITIES_A_BLOCK = 8_000_000
+
+
+def ease_bytes(n_items: int) -> int:
+    """The memory that fitting EASE takes at its peak.
+
+    >>> ease_bytes(10_000)
+    2800000000
+    """
+    return int(EASE_SQUARES * 8 * n_items**2)
 
 
 @dataclass(frozen=True)
@@ -33,17 +45,24 @@ class Ease:
     @classmethod
     def fit(cls, positives: EncodedInteractions, l2: float) -> "Ease":
         """Fit on positives, in O(n_items^2) memory and O(n_items^3) time."""
-        return cls.from_gram(gram_matrix(positives), l2)
+        return cls._of_own(gram_matrix(positives), l2)
 
     @classmethod
     def from_gram(cls, gram: NDArray[np.float64], l2: float) -> "Ease":
         """As `fit`, from `gram_matrix`, which is the same for every l2 and stays unchanged."""
-        regularised = gram.copy()
-        regularised[np.diag_indices_from(regularised)] += l2
-        inverse = linalg.inv(regularised, overwrite_a=True, check_finite=False)
-        weights = -inverse / np.diag(inverse)
-        np.fill_diagonal(weights, 0)
-        return cls(weights.astype(np.float32))
+        return cls._of_own(gram.copy(), l2)
+
+    @classmethod
+    def _of_own(cls, gram: NDArray[np.float64], l2: float) -> "Ease":
+        """As `from_gram`, in the memory of `gram`, which is overwritten: n_items^2 numbers are large."""
+        gram[np.diag_indices_from(gram)] += l2
+        # The matrix is symmetric: its transpose is the same, by columns, which LAPACK inverts in place.
+        inverse = linalg.inv(gram.T, overwrite_a=True, check_finite=False)
+        diagonal = np.diag(inverse).copy()
+        np.negative(inverse, out=inverse)
+        np.divide(inverse, diagonal, out=inverse)
+        np.fill_diagonal(inverse, 0)
+        return cls(np.ascontiguousarray(inverse, dtype=np.float32))
 
     def scorer(self, matrix: sparse.csr_matrix) -> Scorer:
         """Scores users by their rows of a positive matrix (see `positive_matrix`)."""

@@ -115,6 +115,14 @@ def test_of_a_new_item_neural_mf_knows_the_mean_of_what_people_have_met() -> Non
     np.testing.assert_allclose(new, old, rtol=1e-5)
 
 
+def test_a_changed_catalogue_keeps_the_scale_of_the_ratings() -> None:
+    before = small_system()
+    rating_model = replace(before.model.rating_model, bounds=(1.0, 5.0))
+    before = replace(before, model=replace(before.model, rating_model=rating_model))
+    for after in (with_items(before, new_items([25], [[5, 0, 0]])), without_items(before, [20]), before):
+        assert compacted(after, seed=0, threads=1).model.rating_model.bounds == (1.0, 5.0)
+
+
 def test_a_replaced_item_gets_vector_and_title_and_keeps_what_people_did() -> None:
     before = small_system()
     after = with_items(before, new_items([30, 40], [[0, 7, 0], [0, 3, 0]], ["a longer title", "forty"]))

@@ -12,7 +12,7 @@ import pytest
 
 from retrieval.cli.app import run
 from retrieval.cli.commands import retrieval
-from retrieval.cli.flags import FLAGS, METHODS, NAMED, with_flags
+from retrieval.cli.flags import FLAGS, METHODS, NAMED, SWITCHES, with_flags
 from retrieval.cli.progress import TerminalProgress
 from retrieval.data.reading.columns import ColumnNames
 from retrieval.errors import DataError
@@ -132,7 +132,8 @@ def arguments() -> set[str]:
 def test_every_setting_that_a_message_names_exists_and_has_a_flag_where_it_can_be_given() -> None:
     named = {name for _, tree in sources() for name in names_in(tree)}
     assert {"positive_threshold", "split.kind", "columns.*", "artifacts"} <= named
-    without = {name for name in named - set(FLAGS) - set(METHODS) if "*" not in name}
+    switched = {name.partition("=")[0] for name in SWITCHES}
+    without = {name for name in named - set(FLAGS) - set(METHODS) - switched if "*" not in name}
     assert all(is_setting(name) for name in without), "no flag, and no setting either"
     # What build-index cannot be told, so that no message about it reaches a terminal.
     assert without == {
@@ -156,7 +157,8 @@ def test_every_flag_of_the_table_exists_and_so_does_what_it_stands_for() -> None
     known = arguments()
     for name in FLAGS:
         assert is_setting(name) or name in known, name
-    assert set(FLAGS.values()) <= flags_of(retrieval)
+    assert all(is_setting(name.partition("=")[0]) for name in SWITCHES)
+    assert {*FLAGS.values(), *SWITCHES.values()} <= flags_of(retrieval)
     assert {shown.split()[0] for shown in METHODS.values()} <= flags_of(retrieval)
     assert all(callable(getattr(Recommender, name)) for name in METHODS)
 
@@ -177,6 +179,11 @@ def test_a_name_becomes_its_flag_and_a_value_follows_it(name: str) -> None:
     assert with_flags(f"a: `{name}` must be 1") == f"a: {FLAGS[name]} must be 1"
     assert with_flags(f"give `{name}=1,2.5`") == f"give {FLAGS[name]} 1,2.5"
     assert NAMED.fullmatch(f"`{name}`")
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_name_and_its_value_become_the_flag_for_both(name: str) -> None:
+    assert with_flags(f"give `{name}` to do without") == f"give {SWITCHES[name]} to do without"
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -208,7 +208,7 @@ def test_an_empty_validation_slice_alone_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("validation", "test", "warm"),
-    [((1, 1), (9, 1), "1 and 0"), ((9, 9), (1, 1), "0 and 2"), ((1, 9), (9, 9), "0 and 0")],
+    [((1, 1), (9, 9), "1 and 0"), ((9, 9), (1, 1), "0 and 2"), ((1, 9), (9, 9), "0 and 0")],
 )
 def test_nothing_warm_is_refused_with_counts(
     validation: tuple[int, int], test: tuple[int, int], warm: str
@@ -241,3 +241,11 @@ def test_movielens_100k_has_the_counts_of_its_quantiles() -> None:
     assert counts.duplicates == 0
     cuts = np.quantile(interactions.frame["timestamp"].to_numpy(), [0.7, 0.8])
     assert (split.validation_start, split.test_start) == pytest.approx(tuple(cuts))
+
+
+def test_new_users_of_known_items_are_a_test_slice() -> None:
+    """They are judged as cold users; see `evaluation.cold_users`."""
+    rows: list[Row] = [(1, 1, 5.0, time) for time in range(7)]
+    rows += [(1, 1, 5.0, 7), (9, 1, 5.0, 8), (9, 1, 5.0, 9)]
+    counts = split_by_time(table(rows), USUAL).counts
+    assert (counts.warm_validation, counts.warm_test, counts.test) == (1, 0, 2)

@@ -67,7 +67,7 @@ def make_system(alpha: float = 10.0, n_candidates: int = 4, n_lists: int = 2) ->
 
 
 def lists_of(model: TwoStageModel, users: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    found = find_candidates(model, users, model.seen.take(users), max(k, model.n_candidates))
+    found = find_candidates(model, users, model.seen.take(users), k)
     return two_stage_lists(model, users, k, found)
 
 
@@ -185,9 +185,17 @@ def test_what_exact_search_adds_is_no_merit_of_the_index(system: Evaluated) -> N
     assert report.ann.rescued == 1
 
 
-def test_lists_longer_than_the_candidates_take_more_candidates(system: Evaluated) -> None:
+def test_lists_longer_than_the_candidates_continue_those_of_all_candidates(system: Evaluated) -> None:
     report = evaluate(system, 6)
-    assert report.ann.candidates == 6
+    assert report.ann.candidates == 4
+    users = np.array([0, 1, 2])
+    lists, shorter = lists_of(system.model, users, 6), lists_of(system.model, users, 4)
+    for name, rows in lists.items():
+        assert rows.shape == (3, 6)
+        np.testing.assert_array_equal(rows[:, :4], shorter[name])
+        search, _, reranked = name.partition("+")
+        served = system.model.for_users(users, 6, search, bool(reranked))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(rows, served.rows)
     assert report.stages["exact"].coverage == 5 / 6  # all three users have seen item 0
     assert report.stages["exact"].recall.value == 1
 

@@ -164,7 +164,13 @@ def test_after_the_rollback_that_was_offered_the_query_answers(pair: Bench, tmp_
         (
             "a manifest of an older format",
             json.dumps({"format_version": FORMAT_VERSION - 1}).encode(),
-            f"format version {FORMAT_VERSION - 1}, but this program reads {FORMAT_VERSION}; run build-index",
+            f"format version {FORMAT_VERSION - 1}, but this program reads {FORMAT_VERSION}; "
+            "`retrieval bundles upgrade 2",
+        ),
+        (
+            "a manifest of a format that cannot be converted",
+            json.dumps({"format_version": 3}).encode(),
+            f"format version 3, but this program reads {FORMAT_VERSION}; run build-index again",
         ),
     ],
 )

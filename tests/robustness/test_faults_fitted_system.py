@@ -139,6 +139,10 @@ REFUSED: dict[str, Change] = {
         "served/model.json": settings(alpha="HUGE")(bundle)["served/model.json"].replace(b'"HUGE"', b"1e999")
     },
     "a weight NaN": settings(trend_weight=float("nan")),
+    "rating bounds out of order": settings(rating_bounds={"lowest": 5, "highest": 1}),
+    "a rating bound NaN": settings(rating_bounds={"lowest": float("nan"), "highest": 5}),
+    "one rating bound": settings(rating_bounds={"lowest": 1}),
+    "rating bounds that are a list": settings(rating_bounds=[1, 5]),
     "candidates 0": settings(candidates=0),
     "candidates 2.5": settings(candidates=2.5),
     "nprobe 0": settings(index={"settings": {"nprobe": 0, "ef_search": None, "k_factor": None}}),

@@ -24,7 +24,7 @@ NO_RATINGS = (
     "no rating column among user, item, how_good, timestamp: every row counts as a positive; name one with "
     "`columns.rating`"
 )
-NO_TITLES = "only 0 of 120 items have a title; are the ids the same?"
+NO_TITLES = "only 0 of 120 items are in the table of items; ids are like 1 here and 'x' there"
 
 
 @pytest.fixture(scope="module")

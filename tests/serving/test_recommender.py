@@ -14,6 +14,7 @@ from retrieval.data.datasets import Dataset
 from retrieval.data.interactions import Interactions
 from retrieval.errors import ArtifactError, DataError, NotFoundError, UsageError
 from retrieval.pipeline.build import Build, build
+from retrieval.serving.fitted_system import FittedSystem
 from retrieval.serving.recommendations import RecommendationLists, Recommendations
 from retrieval.settings import BuildSettings, TowerSettings, id_towers
 from tests.support.reports import with_alpha
@@ -34,13 +35,14 @@ def rated_by(recommender: Recommender, user: int | str) -> set[int | str]:
     return set(recommender.system.items.ids[recommender.system.model.seen.of(row)].tolist())
 
 
-def assert_whole(answer: Recommendations, k: int) -> None:
-    """Laws of every answer: at most k different known items, ranks and scores in order."""
+def assert_whole(answer: Recommendations, k: int, run: int = 1000) -> None:
+    """Laws of every answer: at most k different known items; scores in order, in each run of places."""
     assert len(answer.items) <= k
     assert len(set(ids(answer))) == len(answer.items)
     assert -1 not in ids(answer)
     scores = [item.score for item in answer.items]
-    assert scores == sorted(scores, reverse=True)
+    for start in range(0, len(scores), run):
+        assert scores[start : start + run] == sorted(scores[start : start + run], reverse=True)
     assert all(np.isfinite(scores))
     assert all(item.retrieval_rank >= 1 for item in answer.items)
 
@@ -55,7 +57,7 @@ def test_a_known_user_gets_k_new_titled_items_with_predicted_ratings(recommender
     assert len(answer.items) == 10
     assert not set(ids(answer)) & rated_by(recommender, 42)
     assert all(item.title and item.title.endswith(")") for item in answer.items)
-    assert all(item.predicted_rating is not None and 0 < item.predicted_rating < 6 for item in answer.items)
+    assert all(item.predicted_rating is not None and 1 <= item.predicted_rating <= 5 for item in answer.items)
 
 
 def test_a_number_and_its_text_are_the_same_user(recommender: Recommender) -> None:
@@ -119,13 +121,50 @@ def test_reranking_reorders_the_candidates_by_the_blend(tiny_build: Build) -> No
     assert [item.score for item in answer.items] == pytest.approx(blend, abs=1e-5)
 
 
+@pytest.mark.parametrize("asked", ["user", "history"])
+def test_a_rating_is_shown_within_the_scale_and_ordered_by_as_predicted(
+    tiny_build: Build, asked: str
+) -> None:
+    """With bounds so narrow that most predictions lie beyond them, only what is shown differs."""
+    system = with_alpha(tiny_build.served, 1.0)
+    rating_model = system.model.rating_model
+    assert rating_model is not None and rating_model.bounds == (1.0, 5.0)
+
+    def answer(bounds: tuple[float, float]) -> Recommendations:
+        model = replace(system.model, rating_model=replace(rating_model, bounds=bounds))
+        bounded = Recommender(replace(system, model=model))
+        return bounded.recommend([42], 30)[0] if asked == "user" else bounded.recommend_for_history([61], 30)
+
+    plain = answer((-np.inf, np.inf))
+    predicted = np.array([item.predicted_rating for item in plain.items], dtype=float)
+    low, high = np.quantile(predicted, [0.3, 0.7]).tolist()
+    clipped = answer((low, high))
+    assert [(each.item, each.score) for each in clipped.items] == [
+        (each.item, each.score) for each in plain.items
+    ]
+    shown = [item.predicted_rating for item in clipped.items]
+    assert shown == np.clip(predicted, low, high).tolist()
+    assert {low, high} <= set(shown)
+    assert [each["predicted_rating"] for each in clipped.to_json()["items"]] == shown
+
+
+def test_the_scale_of_the_ratings_is_that_of_each_fit_and_is_read_back(
+    tiny_build: Build, artifacts: Path
+) -> None:
+    for part in ("served", "evaluated"):
+        read = Recommender.load(artifacts, part=part).system.model.rating_model
+        built: FittedSystem = getattr(tiny_build, part)
+        assert read is not None and built.model.rating_model is not None
+        assert read.bounds == built.model.rating_model.bounds == (1.0, 5.0)
+
+
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("rerank", [True, False])
 def test_more_than_the_catalogue_gives_all_there_are_and_says_so(
     recommender: Recommender, exact: bool, rerank: bool
 ) -> None:
     answer = recommender.recommend([42], 1000, exact=exact, rerank=rerank)[0]
-    assert_whole(answer, 1000)
+    assert_whole(answer, 1000, run=recommender.system.model.n_candidates)
     everything = set(recommender.system.items.ids.tolist())
     assert set(ids(answer)) == everything - rated_by(recommender, 42)
     assert answer.notes == (

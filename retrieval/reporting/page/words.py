@@ -115,6 +115,10 @@ def verdict(
 def headline(document: Document) -> str:
     """The headline of the page: the served list against the strongest baseline, in one sentence."""
     k, stages, served = document.get("k"), document.get("stages") or {}, served_stage_in(document)
+    if (document.get("split") or {}).get("warm_test") == 0:
+        return (
+            "No user of the test slice is known to train, so no warm user can be judged; see the cold ones."
+        )
     if document.get("judged_users") == 0:
         return "No test user has a relevant item, so no list can be compared with another."
     rivals: dict[str, tuple[Document, float | None]] = {

@@ -35,6 +35,10 @@ def findings(report: Report) -> str:
 
 def _standing(report: Report) -> str:
     """The served list against every baseline."""
+    if not report.split.warm_test:
+        return (
+            "No user of the test slice is known to train, so no warm user can be judged; see the cold ones."
+        )
     if not report.judged_users:
         return "No test user has a relevant item, so no list can be compared with another."
     phrases = {

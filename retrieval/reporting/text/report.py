@@ -40,7 +40,11 @@ def _heading(report: Report) -> str:
         [
             "test",
             f"{split.test:,} rows, {split.warm_test:,} warm; "
-            f"the cold {report.cold_test_rows / split.test:.0%} are not judged",
+            + (
+                f"the cold {report.cold_test_rows / split.test:.0%} are not judged"
+                if split.warm_test
+                else "cold users alone are judged"
+            ),
         ],
         [
             "judged by",
