@@ -16,6 +16,7 @@ from retrieval.data.cells.bad_cells import TOLD
 from retrieval.data.cells.usable_rows import checked_skip, skipped_note, usable_rows
 from retrieval.data.frames import as_frame, column_names, frame_cells
 from retrieval.data.reading.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, ColumnNames, rating_note
+from retrieval.data.reading.json_lines import JsonTable
 from retrieval.data.reading.open_table import open_table
 from retrieval.data.reading.ratings_header import headerless_note, ratings_layout
 from retrieval.data.reading.text_tables import TextTable
@@ -169,7 +170,7 @@ def read_interactions(
     )
     positions = columns.require(table.names, table.label)
     wanted = list(positions.values())
-    rows = table.read(wanted, skip) if isinstance(table, TextTable) else table.read(wanted)
+    rows = table.read(wanted, skip) if isinstance(table, TextTable | JsonTable) else table.read(wanted)
     if rows.problem is not None and not rows.frame.height:
         raise rows.problem
     picked = {column: rows.frame[str(position)] for column, position in positions.items()}

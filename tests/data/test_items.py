@@ -121,7 +121,7 @@ def test_the_first_of_two_lines_for_an_item_counts(tmp_path: Path) -> None:
         ('item,title\n1,A\n2,"B\n3,C\n', r"movies.dat:3: a double quote is opened and not closed"),
         ("item,title\n1,A\n,B\n3\n", r"movies.dat:3: item is empty"),
         ("hello\n", "not an items file: begins with 'hello'"),
-        ('{"item": 1}\n', "not a table of items: this looks like JSON"),
+        ('{"item":\n 1}\n', "not a table of items: this looks like JSON, but not like an object a line"),
         (b"1::A\x81::Drama\n", "byte 0x81 at byte offset 4 is not UTF-8, nor is the file latin-1"),
     ],
 )

@@ -17,6 +17,7 @@ TINY = ("--dataset", "sample", "--epochs", "1", "--threads", "1", "--dimension",
 # Values that would be wrong for most flags and mean something for these.
 MEANINGFUL = {
     ("--seed", "0"),
+    ("--skip-bad", "0"),
     ("--positive-threshold", "0"),
     ("--positive-threshold", "-1"),
     ("--max-ndcg-loss", "0"),

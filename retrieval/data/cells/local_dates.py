@@ -5,6 +5,16 @@ from dataclasses import dataclass
 import polars as pl
 
 _CLOCK = r"(?:[ T,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?(?: ?([AaPp])\.?[Mm]\.?)?)?"
+# Of Twitter and Goodreads, of Amazon's reviewTime, and of pages that spell the month.
+_KNOWN = (
+    "%a %b %d %H:%M:%S %z %Y",
+    "%m %d, %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%d-%b-%Y",
+)
 _LOCAL = rf"^\s*(\d{{1,2}}|\d{{4}})([./-])(\d{{1,2}})[./-](\d{{1,2}}|\d{{4}}){_CLOCK}\s*$"
 
 
@@ -74,6 +84,18 @@ def formatted_dates(texts: pl.Series, time_format: str) -> pl.Series:
         return moments.dt.timestamp("us") // 1_000_000
     except pl.exceptions.PolarsError as error:
         raise ValueError(str(error).splitlines()[0]) from None
+
+
+def known_format(texts: pl.Series) -> str | None:
+    """The first of the formats that public data sets use in which most texts are written.
+
+    >>> known_format(pl.Series(["Thu Mar 22 20:09:38 -0700 2012", "?", "Wed Aug 27 13:08:45 +0000 2008"]))
+    '%a %b %d %H:%M:%S %z %Y'
+    """
+    for written in _KNOWN:
+        if 2 * int(formatted_dates(texts, written).is_not_null().sum()) > len(texts):
+            return written
+    return None
 
 
 def _clock(parts: pl.DataFrame) -> pl.Series:

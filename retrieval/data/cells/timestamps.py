@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from retrieval.data.cells.bad_cells import Problems, is_empty, note_problem, shown, to_numbers
-from retrieval.data.cells.local_dates import formatted_dates, local_dates
+from retrieval.data.cells.local_dates import formatted_dates, known_format, local_dates
 from retrieval.data.reading.delimiters import shorten
 from retrieval.errors import UsageError
 
@@ -116,6 +116,10 @@ def _from_text(
             lambda row: f"timestamp {shorten(series[row])} may begin with the day or with the month",
         )
         return local.seconds, []
+    if local is None and not (is_number | is_iso).any():
+        found = known_format(series)
+        if found is not None:
+            return _in_format(series, found, problems)
     if local is not None:
         note_problem(
             problems,

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 
 from retrieval.data.cells.missing import is_missing
+from retrieval.data.cells.several_values import separator_of, split_cells
 from retrieval.data.reading.columns import plain_name
 from retrieval.data.reading.raw_table import Rows, Table
-from retrieval.data.reading.several_values import separator_of, split_cells
 from retrieval.errors import DataError
 
 # A column of more than JUDGED_FROM values is free text if a larger share than MOST_DISTINCT of them differ.

@@ -18,6 +18,7 @@ _SPELLINGS = {
         reviewerid reviewer reviewprofilename customerid customer custid clientid client
         memberid member visitorid visitor accountid buyerid shopperid viewerid listenerid
         readerid playerid subscriberid personid profileid steamid username
+        sessionid session
         """,
     ITEM: """
         item itemid items iid itemuid
@@ -31,14 +32,14 @@ _SPELLINGS = {
     RATING: """
         rating ratings ratingvalue ratingscore score scores stars starrating
         overall overallrating reviewoverall reviewrating reviewscore userrating userscore
-        bookrating movierating itemrating grade preference myscore
+        bookrating movierating itemrating grade preference myscore label
         """,
     TIMESTAMP: """
         timestamp timestamps timestampms unixtimestamp ratingtimestamp eventtimestamp reviewtimestamp
         unixtime unixreviewtime time ts tsms eventtime ratingtime reviewtime clicktime viewtime
         datetime date createdat creationdate createdtime timecreated
         ratingdate reviewdate eventdate tdat purchasedate purchasetime orderdate ordertime
-        invoicedate transactiondate dateadded playedat watchedat
+        invoicedate transactiondate dateadded playedat watchedat lastplayed lastplayedat readat dateupdated
         """,
 }
 

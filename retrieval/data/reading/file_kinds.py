@@ -36,7 +36,7 @@ _REFUSED = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull`"),
 )
 _PRINTABLE = re.compile(rb"[\t\r\n -~]")
-_JSON = re.compile(rb'(\[\s*)*\{\s*["}]|\[\s*[\["\]]')
+_NESTED = re.compile(rb'\[\s*[\["\]]')  # arrays of arrays, of texts, of nothing
 _OFFICE = (
     ("word/document.xml", "a Word document"),
     ("ppt/presentation.xml", "a PowerPoint file"),
@@ -87,8 +87,8 @@ def refuse_other_archives(data: bytes, label: str, what: str) -> None:
 
 
 def _refused_text(head: bytes) -> tuple[str, str] | None:
-    if _JSON.match(head):
-        return "JSON", "export it as CSV or Parquet, for example with pandas.read_json(...).to_csv(...)"
+    if _NESTED.match(head):
+        return "JSON, but no objects", "write it as JSON Lines, an object a line"
     low = head[:200].lower()
     if low.startswith((b"<!doctype html", b"<html", b"<head")):
         return "a web page (HTML)", "download the file itself"

@@ -34,7 +34,7 @@ def locate(path: Path, names: Sequence[str], what: str) -> Path:
         DataError: if nothing is there, or a pattern such as ``*.inter`` fits several files.
     """
     try:
-        if path.is_file():
+        if path.is_file() or _zip_around(path) is not None:
             return path
         if not path.exists():
             raise DataError(
@@ -65,6 +65,21 @@ def parquet_parts(folder: Path) -> list[Path]:
     return parts
 
 
+def text_parts(folder: Path) -> list[Path]:
+    """The text files that Spark writes into a folder: part-00000.csv and so on, not empty."""
+    return [
+        entry
+        for entry in sorted(folder.iterdir())
+        if entry.is_file() and entry.name.startswith("part-") and entry.stat().st_size
+    ]
+
+
+def _zip_around(path: Path) -> Path | None:
+    """The zip of which `path` names a member: archive.zip/ratings.csv; None where it is no such path."""
+    around = next((parent for parent in path.parents if parent.is_file()), None)
+    return around if around is not None and zipfile.is_zipfile(around) else None
+
+
 def load(path: Path, names: Sequence[str], what: str, label: str | None = None) -> tuple[bytes, str]:
     """Load the bytes of a file, decompressed (gzip and zip, told by their first bytes), and its label.
 
@@ -76,18 +91,25 @@ def load(path: Path, names: Sequence[str], what: str, label: str | None = None) 
             the file is something else than a table.
     """
     label = label or str(path)
+    around = None if path.is_file() else _zip_around(path)
+    named = None if around is None else path.relative_to(around).as_posix()
     try:
-        data = path.read_bytes()
+        data = (around or path).read_bytes()
         kind = kind_of(data)
         if kind == GZIP:
             data = gzip.decompress(data)
         elif kind == ZIP:
             refuse_other_archives(data, label, what)
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                member = zip_member(archive, names)
+                member = zip_member(archive, names) if named is None else named
                 if member is None:
                     raise DataError(f"{label}: {_no_member(archive, names, what)}")
-                data, label = archive.read(member), f"{label}/{member}"
+                if member not in archive.namelist():
+                    raise DataError(
+                        f"{around}: no file {member!r} in this zip; it holds {_some(_members(archive))}"
+                    )
+                data = archive.read(member)
+                label = label if named is not None else f"{label}/{member}"
     except (OSError, EOFError, zlib.error, *ZIP_ERRORS) as error:
         raise _unreadable(label, error) from error
     if kind_of(data) in (GZIP, ZIP):
@@ -131,6 +153,8 @@ def _in_folder(folder: Path, names: Sequence[str], what: str) -> Path:
     parts = parquet_parts(folder)
     if parts:
         return parts[0] if len(parts) == 1 and parts[0].parent == folder else folder
+    if text_parts(folder):
+        return folder
     inside = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     holds = f"it holds {_some(inside)}; give the file itself" if inside else "it is empty"
     raise DataError(
@@ -150,7 +174,11 @@ def _members(archive: zipfile.ZipFile) -> list[str]:
 
 def _no_member(archive: zipfile.ZipFile, names: Sequence[str], what: str) -> str:
     members = _members(archive)
-    holds = f"it holds {_some(members)}; unpack it and give the file to read" if members else "it is empty"
+    holds = (
+        f"it holds {_some(members)}; name the one to read, as in archive.zip/{members[0]}"
+        if members
+        else "it is empty"
+    )
     return f"no single {what} file in this zip; looked for {_list(names)}; {holds}"
 
 

@@ -7,6 +7,7 @@ import polars as pl
 
 from retrieval.data.cells.bad_cells import Problems
 from retrieval.data.cells.missing import is_missing
+from retrieval.data.cells.several_values import separator_of, split_cells
 from retrieval.data.cells.typed_columns import to_ids
 from retrieval.data.reading.categories import (
     YEAR,
@@ -18,7 +19,6 @@ from retrieval.data.reading.categories import (
 )
 from retrieval.data.reading.columns import ITEM, NAMED_BY, ColumnNames, plain_name
 from retrieval.data.reading.delimiters import TextLayout, header_layout, shorten
-from retrieval.data.reading.several_values import separator_of, split_cells
 from retrieval.errors import DataError
 
 TITLE, GENRES = "title", "genres"

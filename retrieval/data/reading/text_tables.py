@@ -1,17 +1,16 @@
 """Tables written as text: every field as it stands in the file, and the line of every row."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from retrieval.data.cells.bad_cells import MEND, TOLD, mend_or_skip, several
 from retrieval.data.reading.delimiters import TextLayout, shorten
-from retrieval.data.reading.raw_table import Rows
+from retrieval.data.reading.raw_table import Malformed, Rows
 from retrieval.data.reading.record_lines import Records, StrayQuoteError, find_records
 from retrieval.errors import DataError
 
@@ -60,7 +59,7 @@ class TextTable:
             if spare is None:
                 raise StrayQuoteError
             data, separator = data.replace(separator, spare), spare
-        frames, malformed = [_no_rows(positions)], _Malformed()
+        frames, malformed = [_no_rows(positions)], Malformed()
         for records in self._records(data, separator):
             whole = self._whole(records)
             wrong = ~records.blank & ~whole
@@ -83,9 +82,9 @@ class TextTable:
         whole: NDArray[np.bool_] = ~records.blank & (records.fields == len(self.names))
         return whole
 
-    def _malformed_rows(self, data: bytes, separator: bytes) -> "_Malformed":
+    def _malformed_rows(self, data: bytes, separator: bytes) -> Malformed:
         """All malformed rows of the file."""
-        found = _Malformed()
+        found = Malformed()
         for records in self._records(data, separator):
             found.of += int((~records.blank).sum())
             for row in np.flatnonzero(~records.blank & ~self._whole(records)).tolist():
@@ -114,7 +113,7 @@ class TextTable:
         return DataError(f"{self.label}:{line}: a double quote is opened and not closed: {shorten(text)}")
 
     def _read_line_by_line(self, positions: list[int], skip: int) -> Rows:
-        frames, lines, malformed = [_no_rows(positions)], list[int](), _Malformed()
+        frames, lines, malformed = [_no_rows(positions)], list[int](), Malformed()
         before = 0  # whole rows before the first malformed one
         chunk: list[list[str]] = []
         header = self.layout.header
@@ -142,39 +141,6 @@ class TextTable:
         if malformed.too_many(skip):
             frame = frame.head(before)
         return malformed.among(frame, lambda row: f"{self.label}:{lines[row]}", skip)
-
-
-@dataclass
-class _Malformed:
-    """The malformed rows of a table.
-
-    Attributes:
-        bad, of: their number, and that of all rows.
-        first: the errors of the first of them.
-        is_open: whether a quote is never closed, so that nothing after it can be read.
-    """
-
-    bad: int = 0
-    of: int = 0
-    first: list[DataError] = field(default_factory=list)
-    is_open: bool = False
-
-    def add(self, error: Callable[[], DataError]) -> None:
-        """Count one more row, and keep its error if it is among the first."""
-        self.bad += 1
-        if len(self.first) < TOLD:
-            self.first.append(error())
-
-    def too_many(self, skip: int) -> bool:
-        """Whether there are more than `skip`, or one that cannot be left out."""
-        return self.is_open or self.bad > skip
-
-    def among(self, frame: pl.DataFrame, where: Callable[[int], str], skip: int) -> Rows:
-        """The whole rows with what became of these."""
-        if not self.too_many(skip):
-            return Rows(frame, where, None, self.bad, tuple(error.what for error in self.first))
-        advice = MEND if self.is_open else mend_or_skip(self.bad, self.of)
-        return Rows(frame, where, DataError(f"{self.first[0].what}{several(self.bad, self.of)}", advice))
 
 
 def _parse(

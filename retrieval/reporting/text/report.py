@@ -53,7 +53,7 @@ def _heading(report: Report) -> str:
     ]
     if report.dates is not None:
         first, last, test_first, test_last = report.dates.days()
-        rows.append(["times", f"train from {first} to {last}, test from {test_first} to {test_last}"])
+        rows.append(["times", f"train {first} to {last}, test {test_first} to {test_last}"])
     if split.duplicates:
         rows.append(["repeats", f"{split.duplicates:,} rows left out: the same pair again inside a slice"])
     if report.seen_test_rows:

@@ -56,9 +56,7 @@ def database(tmp_path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b'{"user": 1}\n{"user": 2}\n', "JSON; export it as CSV or Parquet"),
-        (b'\xef\xbb\xbf [\n {"user": 1}]', "JSON"),
-        (b"[[1, 2]]", "JSON"),
+        (b"[[1, 2]]", "JSON, but no objects; write it as JSON Lines"),
         (b"<!DOCTYPE html>\n<html>", "a web page (HTML); download the file itself"),
         (b"<?xml version='1.0'?>", "XML"),
         (b"%PDF-1.7", "a PDF document"),
@@ -111,7 +109,7 @@ def test_a_zip_that_leaves_a_choice_is_listed(tmp_path: Path) -> None:
     assert refusal(tmp_path / "z", content) == (
         ": no single ratings file in this zip; looked for ratings.csv, *.inter; "
         "it holds t0.csv, t1.csv, t2.csv, t3.csv, t4.csv, t5.csv and 2 more; "
-        "unpack it and give the file to read"
+        "name the one to read, as in archive.zip/t0.csv"
     )
     assert refusal(tmp_path / "y", zipped({})).endswith("ratings.csv, *.inter; it is empty")
 

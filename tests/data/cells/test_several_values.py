@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.data.reading.several_values import separator_of, split_cells
+from retrieval.data.cells.several_values import separator_of, split_cells
 
 
 @pytest.mark.parametrize(
