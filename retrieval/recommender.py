@@ -15,7 +15,7 @@ from index import ItemLists
 from retrieval.data.ids import shown
 from retrieval.errors import UsageError
 from retrieval.serving.fitted_system import FittedSystem
-from retrieval.serving.item_filters import Rules
+from retrieval.serving.item_filters import ItemFilter, Rules
 from retrieval.serving.recommendations import Fallback, RecommendationLists, Recommendations
 from retrieval.serving.request import (
     HistoryRequest,
@@ -348,8 +348,18 @@ class Recommender:
 
         return RecommendationLists(tuple(map(list_for, requests)))
 
-    def similar_items(self, items: Iterable[Hashable], k: int = 10) -> RecommendationLists:
+    def similar_items(
+        self,
+        items: Iterable[Hashable],
+        k: int = 10,
+        *,
+        only: Rules | None = None,
+        exclude: Rules | None = None,
+    ) -> RecommendationLists:
         """For each item, find the k others with the largest cosine between the embeddings.
+
+        Args:
+            only, exclude: as in `recommend`.
 
         Raises:
             NotFoundError: if an item is unknown.
@@ -358,11 +368,13 @@ class Recommender:
         k, rows = checked_k(k), known_rows("item", items, self.system.items)
         cosine = self.system.model.vectors.cosine
         itself = ItemLists(np.arange(len(rows) + 1, dtype=np.int64), rows)
-        found = in_retrieval_order(cosine.search(cosine.vectors[rows], k, itself))
+        chosen = ItemFilter.of(only, exclude, self.system.items, self.system.attributes)
+        allowed = None if chosen is None else chosen.rows
+        found = in_retrieval_order(cosine.search(cosine.vectors[rows], k, itself, allowed))
         ids = self.system.items.ids[rows].tolist()
         return RecommendationLists(
             tuple(
-                titled_list(self.system, found, line, similar_to=item, status="similar", k=k)
+                titled_list(self.system, found, line, similar_to=item, status="similar", k=k, chosen=chosen)
                 for line, item in enumerate(ids)
             )
         )

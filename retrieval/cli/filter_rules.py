@@ -1,14 +1,16 @@
 """Parses the values of `--only` and `--exclude` into rules of `serving.item_filters`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from retrieval.data.reading.decoding import to_utf8
 from retrieval.errors import DataError, UsageError
-from retrieval.serving.item_attributes import ItemAttributes
+from retrieval.serving.item_attributes import Comparison, ItemAttributes
 from retrieval.serving.item_filters import Rule
 
-_FORMS = "expected COLUMN=VALUE, item ids with commas between them, or @FILE with an id a line"
+_COMPARED = re.compile(r"([^<>=@]+)([<>]=?.*)")
+_FORMS = "expected COLUMN=VALUE, COLUMN<NUMBER, item ids with commas between them, or @FILE with an id a line"
 
 
 def parse_rules(flag: str, texts: Sequence[str], attributes: ItemAttributes) -> list[Rule] | None:
@@ -26,6 +28,13 @@ def _rule(flag: str, text: str, attributes: ItemAttributes) -> Rule:
         if not text[1:]:
             raise UsageError(f"{flag} @ names no file; give its path, as in {flag} @ids.txt")
         return read_ids(Path(text[1:]))
+    compared = _COMPARED.fullmatch(text)
+    if compared:
+        name, comparison = compared[1].strip(), compared[2].strip()
+        if Comparison.of(comparison) is None:
+            raise UsageError(f"{flag} {text!r} compares with no number; as in {flag} '{name}>=20'")
+        attributes.column(name)
+        return {name: [comparison]}
     name, is_column, values = text.partition("=")
     if not is_column:
         ids = [part.strip() for part in text.split(",") if part.strip()]

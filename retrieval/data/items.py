@@ -67,6 +67,7 @@ class ItemTable:
             title (String, "" where unknown), genres (List[String]); in the order of the source.
         categories: year and every further categorical column of the source, each List[String] with the
             values of every row; as many rows as `frame`, or no column at all.
+        numbers: columns such as a price, each Float64, null where unknown; as many rows as `frame`, or none.
         genre_name: what the source calls its genres: genre, category or class.
         notes: how the reader interpreted the source, one sentence each.
 
@@ -77,6 +78,7 @@ class ItemTable:
     frame: pl.DataFrame
     categories: pl.DataFrame = field(default_factory=pl.DataFrame)
     genre_name: str = "genre"
+    numbers: pl.DataFrame = field(default_factory=pl.DataFrame)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -120,11 +122,11 @@ class ItemTable:
         known = item_columns(names, "DataFrame", columns=columns)
         cells = frame_cells(table)
         try:
-            found, categories = item_frame(cells, known)
+            found, categories, numbers = item_frame(cells, known)
         except BadRowError as bad:
             raise DataError(f"DataFrame: row {bad.row} (counted from 0): {bad}") from None
         notes = item_notes(names, known, cells)
-        return cls(_not_empty(found, "DataFrame"), categories, known.genre_name, notes)
+        return cls(_not_empty(found, "DataFrame"), categories, known.genre_name, numbers, notes)
 
     @cached_property
     def _ids(self) -> IdMap:
@@ -190,13 +192,13 @@ def read_items(
     try:
         others = tuple(replace(each, is_known=each.name in known_columns) for each in others)
         known = replace(known, others=others)
-        found, categories = item_frame(cells, known, names, separator)
+        found, categories, numbers = item_frame(cells, known, names, separator)
     except BadRowError as bad:
         raise DataError(f"{rows.where(bad.row)}: {bad}", MEND) from None
     if rows.problem is not None:
         raise rows.problem
     told = item_notes(table.names, known, cells) if layout is None or layout.header else ()
-    return ItemTable(_not_empty(found, table.label), categories, known.genre_name, told)
+    return ItemTable(_not_empty(found, table.label), categories, known.genre_name, numbers, told)
 
 
 def find_items_beside(ratings_path: Path) -> Path | None:

@@ -147,7 +147,13 @@ class Trainer:
         frame = latest_of_each_pair(interactions.frame)
         users, items = ids_of(frame)
         # Items that only the item table knows are served too: the towers know them by their features.
-        items = IdMap.from_values([*items.ids.tolist(), *self._cold_item_ids(items).tolist()])
+        cold = self._cold_item_ids(items).tolist()
+        if cold:
+            self.progress.detail(
+                f"{len(cold):,} items of the table of items have no interaction: lists hold them by their "
+                "categories alone"
+            )
+        items = IdMap.from_values([*items.ids.tolist(), *cold])
         rows = _Rows(EncodedInteractions.from_frame(frame, users, items), users, items)
         return self._fit(rows, _Schedule("Refitting", epochs=epochs), window)
 

@@ -1,9 +1,11 @@
 """Categories of the items in a bundle, for filters: genre, year, decade and other columns."""
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,32 @@ if TYPE_CHECKING:
     from retrieval.data.items import ItemTable
 
 DECADE = "decade"
+_COMPARISON = re.compile(r"(<=|>=|<|>)\s*(\S+)")
 _SINGULAR = {"genres": "genre", "categories": "category"}
 _LISTED = 12  # columns and values that a message names
+
+
+class Comparison(NamedTuple):
+    """A relation to a number, such as ``<20``."""
+
+    relation: str
+    bound: float
+
+    @classmethod
+    def of(cls, text: str) -> "Comparison | None":
+        """The comparison that a text writes; None where it writes none.
+
+        >>> Comparison.of(">= 1990"), Comparison.of("Drama")
+        (Comparison(relation='>=', bound=1990.0), None)
+        """
+        found = _COMPARISON.fullmatch(text.strip())
+        bound = math.nan if found is None else _number(found[2])
+        return None if found is None or math.isnan(bound) else cls(found[1], bound)
+
+    def holds(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """For each number whether it stands in the relation; never for NaN."""
+        relations = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
+        return np.asarray(relations[self.relation](numbers, self.bound), dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +65,16 @@ class ItemColumn:
     def __post_init__(self) -> None:
         if len(self.values) != len(self.rows):
             raise ValueError(f"there are {len(self.values)} values and {len(self.rows)} lists of their items")
+
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        """Each value as a number; NaN where it is none."""
+        return np.array([_number(text) for text in self.values.ids.tolist()], dtype=np.float64)
+
+    def compared(self, comparison: "Comparison") -> NDArray[np.int64]:
+        """Places of the values that are numbers and stand in this relation to its bound."""
+        with np.errstate(invalid="ignore"):
+            return np.flatnonzero(comparison.holds(self.numbers)).astype(np.int64)
 
     @cached_property
     def _places(self) -> dict[str, list[int]]:
@@ -99,6 +135,7 @@ class ItemAttributes:
             return cls()
         import polars as pl
 
+        from retrieval.data.cells.several_values import split_cells
         from retrieval.data.reading.categories import YEAR
 
         found = table.category_columns()
@@ -106,6 +143,9 @@ class ItemAttributes:
         if years is not None and DECADE not in found:
             decade = pl.element().str.extract(r"^(\d{3})\d$", 1) + "0s"
             found = found | {DECADE: years.list.eval(decade.drop_nulls())}
+        for name, numbers in table.numbers.to_dict().items():
+            written = numbers.cast(pl.String).str.replace(r"\.0$", "")
+            found = found | {name: split_cells(written, None)}
         rows = pl.Series("row", ids.rows(table.ids.to_list()), dtype=pl.Int64)
         columns = {}
         for name, cells in found.items():
@@ -150,7 +190,7 @@ class ItemAttributes:
         """The items that have any of these values in a column, ascending.
 
         Args:
-            values: texts in any case, or numbers.
+            values: texts in any case, numbers, or comparisons with a number such as ``"<20"``.
 
         Raises:
             UsageError: if there is no such column.
@@ -159,6 +199,11 @@ class ItemAttributes:
         column, found = self.column(name), [np.empty(0, dtype=np.int64)]
         for value in values:
             places = column.places(str(value))
+            comparison = None if len(places) else Comparison.of(str(value))
+            if comparison is not None:
+                places = column.compared(comparison)
+                if not len(places):
+                    raise NotFoundError(f"no item has {name.strip()}{value}; {_span(column)}")
             if not len(places):
                 raise NotFoundError(f"no item has {name.strip()}={value}; {_near(column, str(value))}")
             found.append(column.rows.take(places).items.astype(np.int64))
@@ -277,3 +322,20 @@ def _some(names: Iterable[str]) -> str:
     listed = list(names)
     more = len(listed) - _LISTED
     return ", ".join(listed[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _number(text: str) -> float:
+    """The number that a text writes; NaN where it is none, or infinite."""
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _span(column: ItemColumn) -> str:
+    """What the numbers of a column go from and to, for a message."""
+    numbers = column.numbers[~np.isnan(column.numbers)]
+    if not len(numbers):
+        return "its values are no numbers"
+    return f"its numbers go from {numbers.min():g} to {numbers.max():g}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from retrieval.data.cells.missing import is_missing
+from retrieval.data.cells.missing import is_missing, missing
 from retrieval.data.cells.several_values import separator_of, split_cells
 from retrieval.data.reading.columns import plain_name
 from retrieval.data.reading.raw_table import Rows, Table
@@ -23,6 +23,7 @@ MOST_NUMBERS = 50
 AGE, YEAR = "age", "year"
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_CURRENCY = r"^(?:[$€£¥]|USD|EUR|GBP)\s*"
 _WHOLE = r"^([+-]?\d+)\.0*$"
 _DATE = r"^\d{4}-\d{2}-\d{2}|^\d{1,2}[-/.](\d{1,2}|[A-Za-z]{3})[-/.]\d{2,4}$"
 _TEXTS = pl.List(pl.String)
@@ -83,6 +84,34 @@ def category_frame(cells: Callable[[int], pl.Series], columns: Sequence[Candidat
             continue  # a column that cannot become text is ignored, as one without values is
         if values is not None and (column.is_known or is_categorical(column.name, values)):
             found[column.name] = values
+    return pl.DataFrame(found)
+
+
+def number_frame(
+    cells: Callable[[int], pl.Series], columns: Sequence[Candidate], known: Sequence[str]
+) -> pl.DataFrame:
+    """The candidates that hold numbers and are no categories, Float64: prices, lengths, counts.
+
+    Args:
+        cells: position -> that column, of any type.
+        known: names of the categories.
+    """
+    found: dict[str, pl.Series] = {}
+    for column in (column for column in columns if column.name not in known):
+        series = cells(column.position)
+        if series.dtype == pl.String:
+            series = (
+                series.str.strip_chars().str.replace(_CURRENCY, "").str.replace_all(",", "", literal=True)
+            )
+        elif not series.dtype.is_numeric():
+            continue
+        numbers = series.cast(pl.Float64, strict=False)
+        numbers = pl.select(pl.when(pl.lit(numbers).is_finite()).then(pl.lit(numbers))).to_series()
+        given = (
+            int((~missing(series)).sum()) if series.dtype == pl.String else len(series) - series.null_count()
+        )
+        if numbers.drop_nulls().n_unique() > 1 and 2 * (len(numbers) - numbers.null_count()) > given:
+            found[column.name] = numbers
     return pl.DataFrame(found)
 
 

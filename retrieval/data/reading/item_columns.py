@@ -15,6 +15,7 @@ from retrieval.data.reading.categories import (
     candidates,
     category_frame,
     first_of_each,
+    number_frame,
     years_from,
 )
 from retrieval.data.reading.columns import ITEM, NAMED_BY, ColumnNames, plain_name
@@ -127,8 +128,8 @@ def item_frame(
     columns: ItemColumns,
     genre_names: Sequence[str] = (),
     genre_separator: str | None = None,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The frame and the categories of an `ItemTable`; the first row of an item counts.
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The frame, the categories and the numbers of an `ItemTable`; the first row of an item counts.
 
     Args:
         cells: position -> that column, of any type.
@@ -156,14 +157,16 @@ def item_frame(
     frame = pl.DataFrame({ITEM: ids, TITLE: titles})
     known = category_frame(cells, columns.others).to_dict() | years_from(sources, frame.height)
     categories = pl.DataFrame(known)
+    numbers = number_frame(cells, columns.others, categories.columns)
     if columns.flags:
         genres = _flagged([cells(position) for position in columns.flags], genre_names)
     elif columns.genres is not None:
         genres = _listed(cells(columns.genres), genre_separator)
     else:
         genres = pl.Series([[]] * frame.height, dtype=pl.List(pl.String))
-    frame, categories = first_of_each(ids, frame.with_columns(genres.alias(GENRES)), categories)
-    return frame, categories
+    frame = frame.with_columns(genres.alias(GENRES))
+    frame, categories, numbers = first_of_each(ids, frame, categories, numbers)
+    return frame, categories, numbers
 
 
 def item_notes(
