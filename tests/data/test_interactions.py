@@ -539,3 +539,17 @@ def test_one_table_is_the_same_in_every_format(
     for name, found in others.items():
         assert found.frame.equals(expected.frame), name
         assert found.digest() == expected.digest(), name
+
+
+def test_columns_without_names_are_named_by_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "x,7,50,n,4,900000000\ny,8,51,n,5,900000001\n")
+    with pytest.raises(
+        DataError, match=r"no header, and 6 fields .*number the columns, from 1: `columns\.user`"
+    ):
+        read_interactions(path)
+    found = read_interactions(path, ColumnNames("2", "3", "5", "6"))
+    assert found.frame.rows() == [(7, 50, 4.0, 900000000), (8, 51, 5.0, 900000001)]
+    assert read_interactions(path, ColumnNames("2", "3")).frame.rows() == [(7, 50), (8, 51)]
+    # A header's own numbers are names as they stand, but the first line is data where they can be positions.
+    with pytest.raises(DataError):
+        read_interactions(path, ColumnNames("2", "9"))

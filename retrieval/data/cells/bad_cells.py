@@ -149,5 +149,5 @@ def mend_or_skip(bad: int, of: int) -> str:
     if bad == 1:
         return f"{MEND}, or leave it out with `skip_bad=1`"
     if bad == of:
-        return MEND
+        return "are the rows separated as the first line is, and is that line the header?"
     return f"mend the rows or remove them, or leave them out with `skip_bad={bad}`"

@@ -29,6 +29,9 @@ def ratings_layout(lines: Sequence[str], columns: ColumnNames, label: str) -> Te
         DataError: if this is no table of two or more columns.
     """
     line = lines[0]
+    numbered = _numbered_layout(line, columns)
+    if numbered is not None:
+        return numbered
     layout = header_layout(line, lambda names: {USER, ITEM} <= columns.positions(names).keys())
     if layout is not None:
         return layout
@@ -52,10 +55,25 @@ def ratings_layout(lines: Sequence[str], columns: ColumnNames, label: str) -> Te
     )
 
 
+def _numbered_layout(line: str, columns: ColumnNames) -> TextLayout | None:
+    """The layout of a file whose columns the user names by number, from 1; None where they do not."""
+    given = columns.given().values()
+    if not given or not all(name.isdecimal() for name in given):
+        return None
+    splits = [(split_fields(line, separator), separator) for separator in _SEPARATORS]
+    fields, separator = max(splits, key=lambda split: len(split[0]))
+    if any(not 1 <= int(name) <= len(fields) for name in given):
+        return None
+    names = tuple(str(number) for number in range(1, len(fields) + 1))
+    return TextLayout(separator, names, header=False, quoted=separator not in _UNQUOTED)
+
+
 def headerless_note(layout: TextLayout) -> tuple[str, ...]:
     """A note on how columns without names were interpreted; none for the formats of MovieLens."""
     if layout.header or (layout.separator in ("::", "\t") and layout.names == COLUMNS):
         return ()
+    if layout.names[0].isdecimal():
+        return ()  # the user has numbered them
     return (f"no header: columns taken as {', '.join(layout.names)}",)
 
 
@@ -73,7 +91,8 @@ def _check_headerless(
     if len(fields) > len(COLUMNS):
         raise DataError(
             f"{label}: no header, and {len(fields)} fields separated by {separator!r}: {shorten(line)}; "
-            "expected 2 to 4 (user, item, rating, timestamp), or a first line of names"
+            "expected 2 to 4 (user, item, rating, timestamp), or a first line of names",
+            f"number the columns, from 1: {NAMED_BY[USER]}, {NAMED_BY[ITEM]} and so on",
         )
     given = {column: name for column, name in columns.given().items() if name not in COLUMNS}
     if given:

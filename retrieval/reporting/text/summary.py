@@ -162,8 +162,11 @@ def _table(report: Report) -> str:
     for group in report.groups:
         values = [group.ndcg[group.served].value if group.served else None]
         values += [group.ndcg[base].value if base in group.ndcg else None for base in bases]
-        best = max((value for value in values if value is not None), default=None)
-        cells = ["-" if value is None else share(value) + ("*" if value == best else " ") for value in values]
+        best = max((round(value, 3) for value in values if value is not None), default=None)
+        cells = [
+            "-" if value is None else share(value) + ("*" if round(value, 3) == best else " ")
+            for value in values
+        ]
         rows.append([_who(group), short_count(group.users), *cells])
     header = [f"NDCG@{report.k}", "users", "served ", *(f"{HEADERS[base]} " for base in bases)]
     relevant = "met later" if report.positive_threshold is None else f"rated {report.positive_threshold:g} up"
