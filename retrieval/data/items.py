@@ -68,7 +68,7 @@ class ItemTable:
         categories: year and every further categorical column of the source, each List[String] with the
             values of every row; as many rows as `frame`, or no column at all.
         numbers: columns such as a price, each Float64, null where unknown; as many rows as `frame`, or none.
-        genre_name: what the source calls its genres: genre, category or class.
+        genre_name: what the source calls its genres: genre or category.
         notes: how the reader interpreted the source, one sentence each.
 
     Raises:

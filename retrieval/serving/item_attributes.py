@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DECADE = "decade"
 _COMPARISON = re.compile(r"(<=|>=|<|>)\s*(\S+)")
-_SINGULAR = {"genres": "genre", "categories": "category"}
+_SINGULAR = {"genres": "genre", "class": "genre", "categories": "category"}  # as tables call them
 _LISTED = 12  # columns and values that a message names
 
 

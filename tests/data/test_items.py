@@ -261,7 +261,7 @@ def test_a_column_keeps_the_name_its_table_gives_it(tmp_path: Path) -> None:
         ("category", "category"),
         ("Categories", "category"),
         ("genres", "genre"),
-        ("class", "class"),
+        ("class", "genre"),
     ):
         path = tmp_path / "items.csv"
         path.write_text(f"item,title,{name}\n1,A,Shoes\n2,B,Hats\n")

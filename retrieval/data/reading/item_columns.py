@@ -33,7 +33,7 @@ _TITLE_NAMES = """
 """
 # Their columns keep their own name in filters, in the singular.
 _GENRE_NAMES = "genres genre class category categories"
-_SINGULAR = {"genres": "genre", "categories": "category"}
+_SINGULAR = {"genres": "genre", "class": "genre", "categories": "category"}  # RecBole calls genres class
 _YEAR_NAMES = "releaseyear year"
 _DATE_NAMES = "release releasedate publicationdate publishdate publisheddate datepublished"
 _YEAR = r"^([12]\d{3})(?:\.0)?$"
@@ -47,7 +47,7 @@ _FLAGS_FROM = 5  # in u.item the genres follow item, title, two dates and a link
 class ItemColumns:
     """The positions of the columns; `flags` are those of ``u.item``, one a genre, `date` is the release.
 
-    `genre_name` is what the column of genres is called: genre, category or class.
+    `genre_name` is what the column of genres is called: genre or category.
     """
 
     item: int
